@@ -1,0 +1,101 @@
+"""What the commands share: consoles, errors as one line, loading, progress. Heavy imports happen inside functions."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import AmaskError
+
+if TYPE_CHECKING:
+    from ..data.manifest import Manifest
+    from ..lalm.assembly import AudioFeatures
+    from ..lalm.base import LALM
+    from ..mask_bank.bank import MaskBank
+
+STOPPED = 130  # exit status after Ctrl-C, as shells have it
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ModelOption = Annotated[str, typer.Option("--model", help="pocket, a local folder, or a Hub id.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, npu.")]
+BankOption = Annotated[Path | None, typer.Option("--bank", help="Folder of your masks; AMASK_BANK by default.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Manifest (.jsonl, or .json in the AHAMask authors' format).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Print amask's own errors as one line on stderr and exit with 1; Ctrl-C exits with 130."""
+    try:
+        yield
+    except AmaskError as error:
+        err.print(f"amask: {' '.join(str(error).split())}", style="red", markup=False)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        err.print("amask: stopped")
+        raise typer.Exit(STOPPED) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+
+
+def open_bank(folder: Path | None) -> "MaskBank":
+    """The user's bank, with the bundled one behind it."""
+    from ..mask_bank.bank import BUNDLED, MaskBank, default_folder
+
+    return MaskBank(folder or default_folder(), BUNDLED)
+
+
+def open_model(name: str, device: str) -> "LALM":
+    """Load a model, quietly."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    from ..lalm.registry import load_model
+
+    transformers_logging.disable_progress_bar()
+    return load_model(name, device)
+
+
+def open_data(manifest: Path | None) -> "Manifest":
+    """The manifest given, or the slice of the pocket corpus that comes with amask."""
+    from ..data.manifest import read_manifest
+    from ..data.pocket import SLICE
+
+    return read_manifest(manifest or SLICE)
+
+
+@contextmanager
+def progress(words: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; yields a function that is told how far it is and what to show behind it."""
+    columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
+        task = bar.add_task(words, total=total, note="")
+
+        def tell(done: int, note: str = "") -> None:
+            bar.update(task, completed=done, note=note)
+
+        yield tell
+
+
+def hear(model: "LALM", manifest: "Manifest", words: str = "listening") -> "AudioFeatures":
+    """Encode all clips of a manifest."""
+    from ..data.audio import read_audio
+    from ..lalm.listening import listen
+
+    paths = [manifest.path(clip) for clip in manifest]
+    with progress(words, len(paths)) as tell:
+        return listen(model, paths, lambda path: read_audio(path, model.rate, longest=model.longest), tell=tell)

@@ -1,0 +1,73 @@
+"""`amask compose`: masks from masks, and composite tasks that start from them."""
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .common import BankOption, DataOption, DeviceOption, ModelOption, err, one_line_errors, open_bank, open_model, out
+
+if TYPE_CHECKING:
+    from ..mask_bank.mask import HeadMask
+
+
+def compose(
+    expression: Annotated[list[str], typer.Argument(help="gr AND asr; also OR, XOR, MINUS, NOT, 2 OF (a, b, c), brackets.")],
+    json_form: Annotated[bool, typer.Option("--json", help="Train a mask that does the tasks at once and answers in JSON.")] = False,
+    pipe_form: Annotated[bool, typer.Option("--pipe", help="Likewise, with answers as gr|asr.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name in the bank.")] = None,
+    model: ModelOption = "pocket",
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
+    sparsity: Annotated[float, typer.Option(min=0.0, help="λ of the penalty on heads that are on.")] = 0.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows a step.")] = None,
+    bank: BankOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Compose masks of the bank by an expression and keep the result.
+
+    With --json or --pipe the composed mask is the start of a training for the composite task: its parts are the
+    masks of the expression, in that order, and the data are clips that carry all their labels.
+    """
+    with one_line_errors():
+        from ..composer.expression import evaluate, names_in
+        from ..errors import MaskError
+
+        text = " ".join(expression)
+        if json_form and pipe_form:
+            raise MaskError("choose one of --json and --pipe")
+        opened = open_bank(bank)
+        loaded = open_model(model, device)
+        fits = {"geometry": loaded.geometry, "fingerprint": loaded.fingerprint, "model": loaded.name}
+        tasks: dict[str, str] = {}
+
+        def lookup(spec: str) -> "HeadMask":
+            stored = opened.get(spec, **fits)
+            tasks[spec] = stored.mask.task
+            origin = {"mask": stored.spec, "task": stored.mask.task}
+            return stored.mask.with_(lineage=origin)
+
+        composed = evaluate(text, lookup)
+        composed = composed.with_(lineage=dict(composed.lineage) | {"expression": text})
+        if not (json_form or pipe_form):
+            stored = opened.add(composed, name or _slug(text))
+            out.print(f"{stored.spec}: {composed.heads_on} of {composed.heads_total} heads on")
+            return
+        from .training import recipe_for, train_masks
+
+        parts = [tasks[spec] for spec in names_in(text)]
+        if len(parts) < 2 or not all(parts):
+            raise MaskError(f"a composite needs at least two masks that have a task each; {text!r} gives {parts}")
+        composite = "-".join([*parts, "json"] if json_form else parts)
+        err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
+        recipe = recipe_for(False, steps=steps, batch=batch, sparsity=sparsity)
+        stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, composed, loaded)[0]
+        out.print(f"{stored.spec}: {stored.mask.heads_on} of {stored.mask.heads_total} heads on, dev score {stored.mask.scores['dev']:.1f}")
+
+
+def _slug(expression: str) -> str:
+    """`gr AND asr` → `gr-and-asr`."""
+    words = {"|": " or ", "&": " and ", "^": " xor ", "~": " not "}
+    spelled = "".join(words.get(letter, letter) for letter in expression).lower()
+    return re.sub(r"[^a-z0-9._+]+", "-", spelled.replace("@", ".")).strip("-.+")

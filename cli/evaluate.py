@@ -1,0 +1,76 @@
+"""`amask eval`: mask against prompts, nothing, and random masks."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .common import BankOption, DataOption, DeviceOption, JsonOption, ModelOption, err, hear, one_line_errors
+from .common import open_bank, open_data, open_model, out, progress
+
+
+def evaluate(
+    tasks: Annotated[list[str], typer.Argument(help="Tasks, such as asr gr gr-asr-json; 'all' for all masks of the bank.")],
+    model: ModelOption = "pocket",
+    data: DataOption = None,
+    split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
+    kind: Annotated[str | None, typer.Option(help="Only clips of this kind, such as speech or real.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="At most so many clips a task.")] = None,
+    prompts: Annotated[int, typer.Option(min=1, help="At most so many prompts a task.")] = 12,
+    seeds: Annotated[int, typer.Option(min=1, help="Random masks a task.")] = 3,
+    predictions: Annotated[Path | None, typer.Option(help="Keep the predictions in this JSONL file.")] = None,
+    bank: BankOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure tasks: masked, prompted (mean, best, worst over wordings), told nothing, and by random masks."""
+    with one_line_errors():
+        from ..data.manifest import Manifest
+        from ..data.tasks import parse_task
+        from ..errors import BankError, DataError
+        from ..evaluation import harness
+        from ..evaluation.predictions import write
+        from ..mask_bank.bank import default_folder
+
+        manifest, opened = open_data(data), open_bank(bank)
+        loaded = open_model(model, device)
+        names = tasks if tasks != ["all"] else sorted({stored.mask.task for stored in opened.list() if stored.mask.task})
+        made, rows = [], []
+        for spec in [parse_task(name) for name in names]:
+            found = manifest.select(split, spec.parts).clips
+            wanted = [c for c in found if kind in (None, c.kind) and all(c.labels[part] or part == "aac" for part in spec.parts)]
+            if not wanted:
+                raise DataError(f"no {split} clip of the data has labels for {spec.name}; give a manifest with --data")
+            chosen = Manifest(tuple(wanted[:clips]), manifest.folder)
+            try:
+                mask = opened.get(spec.name, geometry=loaded.geometry, fingerprint=loaded.fingerprint, model=loaded.name).mask
+            except BankError as error:
+                err.print(f"amask: {error}; measuring {spec.name} without a mask", style="yellow", markup=False)
+                mask = None
+            features = hear(loaded, chosen)
+            trials = harness.trials(spec, mask, prompts, seeds)
+            with progress(spec.name, len(trials)) as tell:
+                for done, trial in enumerate(trials):
+                    tell(done, f"{trial.how} {trial.wording}")
+                    made += harness.predict(loaded, features, chosen, spec, trial)
+            rows += harness.table(spec, made)
+        path = predictions or default_folder().parent / "predictions.jsonl"
+        write(made, path)
+        err.print(f"amask: predictions are in {path}", style="dim", markup=False)
+        if as_json:
+            typer.echo(json.dumps({"model": loaded.name, "rows": [asdict(row) for row in rows]}, ensure_ascii=False))
+        else:
+            out.print(_table(rows))
+
+
+def _table(rows: list) -> Table:
+    table = Table("task", "how", "metric", "value", "best", "worst", "spread", "clips", "other figures", box=None, header_style="bold")
+    for row in rows:
+        several = [f"{figure:.1f}" for figure in (row.best, row.worst, row.spread)] if row.runs > 1 else ["", "", ""]
+        how = f"{row.how} ×{row.runs}" if row.runs > 1 else row.how
+        detail = " ".join(f"{name} {value:.1f}" for name, value in row.detail.items())
+        table.add_row(row.task, how, row.metric, f"{row.value:.1f}", *several, str(row.clips), detail)
+    return table

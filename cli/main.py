@@ -1,0 +1,37 @@
+"""`amask`: the command."""
+
+from typing import Annotated
+
+import typer
+
+from .bank import app as bank_app
+from .compose import compose
+from .evaluate import evaluate
+from .run import run
+
+app = typer.Typer(
+    name="amask",
+    help="Run a large audio language model by a mask over its attention heads instead of by a prompt.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(bank_app, name="bank")
+app.command()(run)
+app.command(context_settings={"ignore_unknown_options": False})(compose)
+app.command(name="eval")(evaluate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        typer.echo(f"amask {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Run a large audio language model by a mask over its attention heads instead of by a prompt."""

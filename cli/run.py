@@ -1,0 +1,117 @@
+"""`amask run`: answer for audio clips, by mask or, for comparison, by prompt."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .common import BankOption, DeviceOption, JsonOption, ModelOption, err, one_line_errors, open_bank, open_model, out
+
+if TYPE_CHECKING:
+    from ..lalm.base import LALM
+    from ..mask_bank.bank import MaskBank
+    from ..mask_bank.files import StoredMask
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done: by a mask, or by an instruction in words and no mask."""
+
+    task: str
+    mask: "StoredMask | None"
+    prompt: str | None
+
+
+def run(
+    clips: Annotated[list[str], typer.Argument(help="Audio files, globs, folders.")],
+    task: Annotated[str | None, typer.Option(help="What to do, by its mask: asr, gr, gr-asr, gr-asr-json …")] = None,
+    mask: Annotated[str | None, typer.Option(help="A mask: NAME, NAME@VERSION, or a .safetensors file.")] = None,
+    instruction: Annotated[str | None, typer.Option(help="What to do, in words; a mask that does it is chosen.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="For comparison: give the model this instruction, and no mask.")] = None,
+    model: ModelOption = "pocket",
+    bank: BankOption = None,
+    device: DeviceOption = "auto",
+    beams: Annotated[int, typer.Option(min=1, help="Beams; 1 is greedy search.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 16,
+    trim: Annotated[bool, typer.Option("--trim", help="Use the beginning of clips that are too long.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer for audio clips by a mask, without any instruction to the model.
+
+    A clip that cannot be read is named on stderr, the others are answered, and the exit status is 1.
+    """
+    with one_line_errors():
+        from ..data.audio import expand_inputs
+        from ..errors import InstructionError
+
+        given = [option for option in (task, mask, instruction, prompt) if option is not None]
+        if len(given) != 1:
+            raise InstructionError("say what to do by one of --task, --mask, --instruction or --prompt")
+        paths = expand_inputs(clips)
+        opened = open_bank(bank)
+        early = _classify(instruction, opened) if instruction is not None else task
+        if prompt is not None and not prompt.strip():
+            raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
+        loaded = open_model(model, device)
+        order = _order(loaded, opened, early, mask, prompt)
+        failed = answer(loaded, paths, order, beams=beams, batch=batch, trim=trim, as_json=as_json)
+        if failed:
+            raise typer.Exit(1)
+
+
+def _classify(instruction: str, bank: "MaskBank") -> str:
+    """The task that an instruction asks for, among those that the bank has masks for."""
+    from ..predictor.classifier import TaskClassifier
+
+    tasks = {stored.mask.task for stored in bank.list() if stored.mask.task}
+    guess = TaskClassifier(sorted(tasks)).guess(instruction)
+    err.print(f"amask: doing {guess.task} (sure to {guess.probability:.0%})", style="dim", markup=False)
+    return guess.task
+
+
+def _order(model: "LALM", bank: "MaskBank", task: str | None, mask: str | None, prompt: str | None) -> Order:
+    from ..data.tasks import parse_task
+    from ..mask_bank.bank import open_mask
+
+    if prompt is not None:
+        return Order("", None, prompt.strip())
+    fits = {"geometry": model.geometry, "fingerprint": model.fingerprint, "model": model.name}
+    stored = open_mask(mask, bank, **fits) if mask else bank.get(parse_task(task or "").name, **fits)
+    return Order(stored.mask.task, stored, None)
+
+
+def answer(
+    model: "LALM", paths: list[Path], order: Order, *, beams: int, batch: int, trim: bool, as_json: bool
+) -> int:
+    """Answer for all clips, a batch at a time, printing as it goes; returns how many could not be read."""
+    from ..data.audio import read_audio
+    from ..errors import AudioError
+
+    gates = order.mask.mask.gates.to(model.device) if order.mask else None
+    failed = 0
+    for start in range(0, len(paths), batch):
+        waves, heard = [], []
+        for path in paths[start : start + batch]:
+            try:
+                waves.append(read_audio(path, model.rate, longest=model.longest, trim=trim))
+                heard.append(path)
+            except AudioError as error:
+                err.print(f"amask: {' '.join(str(error).split())}", style="red", markup=False)
+                failed += 1
+        if waves:
+            said = [order.prompt] * len(waves) if order.prompt else None
+            texts = model.generate(model.encode(waves), gates, said, num_beams=beams)
+            for path, text in zip(heard, texts, strict=True):
+                _print(path, text, order, as_json, alone=len(paths) == 1)
+    return failed
+
+
+def _print(path: Path, text: str, order: Order, as_json: bool, alone: bool) -> None:
+    if as_json:
+        row = {"path": str(path), "task": order.task, "text": text}
+        row |= {"mask": order.mask.spec, "heads_on": order.mask.mask.heads_on} if order.mask else {"mask": None, "heads_on": None}
+        typer.echo(json.dumps(row | ({"prompt": order.prompt} if order.prompt else {}), ensure_ascii=False))
+    else:
+        typer.echo(text if alone else f"{path}\t{text}")

@@ -1,0 +1,1 @@
+"""Composition: Boolean expressions over masks, and composite tasks that are trained from them."""

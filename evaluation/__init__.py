@@ -1,0 +1,1 @@
+"""Evaluation: metrics, stored predictions and the controls that masks are measured against."""

@@ -1,0 +1,196 @@
+"""`LALM`: the one face that every model family shows."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor, nn
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..errors import ModelError
+from .assembly import AudioFeatures, PromptTemplate, pad_rows
+from .gating import Geometry, HeadSite, gated
+
+Gates = Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None
+
+
+class LALM:
+    """A frozen large audio language model whose heads can be gated.
+
+    A family says how audio becomes embeddings (`encode`) and what text stands around them (`template`); the rest is
+    shared. The text around the audio is the same in training and in use, with and without an instruction.
+
+    Attributes:
+        name: how users call the model.
+        model: the transformers model that holds the language model and its head; frozen, in eval mode.
+        tokenizer: its tokenizer.
+        template: the exact text around the audio.
+        sites: where the heads are.
+        rate: sampling rate of the audio, Hz.
+        shortest, longest: seconds of audio that the model takes.
+    """
+
+    rate = 16_000
+    shortest = 0.1
+    longest = 30.0
+
+    def __init__(
+        self,
+        name: str,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        template: PromptTemplate,
+        sites: Sequence[HeadSite],
+    ) -> None:
+        self.name, self.template, self.sites = name, template, tuple(sites)
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.geometry = Geometry(tuple(site.heads for site in sites))
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return self.model.get_input_embeddings().weight.device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell whether a mask was made for this very model.
+
+        A hash of the family, the model's parameters (names, shapes and some evenly spaced values of each, compared in
+        bfloat16, so that the precision of loading does not matter) and the text around the audio.
+        """
+        hashed = hashlib.sha256(json.dumps([type(self).__name__, self.template.before, self.template.after]).encode())
+        for name, parameter in sorted(self.model.named_parameters()):
+            hashed.update(f"{name}{tuple(parameter.shape)}".encode())
+            if not parameter.is_meta:
+                some = parameter.detach().flatten()[:: max(1, parameter.numel() // 32)]
+                some = some.to("cpu", torch.bfloat16)
+                some[some.abs() < 2**-14] = 0  # float16 is too coarse for smaller numbers
+                hashed.update(some.view(torch.int16).numpy().tobytes())
+        return hashed.hexdigest()[:16]
+
+    def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+        """Turn waveforms (mono, `rate` Hz) into audio embeddings; no mask or prompt has a part in it."""
+        raise NotImplementedError
+
+    def _ids(self, text: str) -> Tensor:
+        return torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long, device=self.device)
+
+    def _embed(self, text: str) -> Float[Tensor, "position width"]:
+        return self.model.get_input_embeddings()(self._ids(text))
+
+    @staticmethod
+    def _check_rows(features: AudioFeatures, gates: Gates) -> None:
+        """Refuse per-row gates for another number of rows, which beams would hide from the hooks."""
+        if gates is not None and gates.dim() == 3 and len(gates) != len(features):
+            raise ModelError(f"got gates for {len(gates)} rows and audio for {len(features)}; give each row its own gates")
+
+    def _prompt_rows(self, features: AudioFeatures, instructions: Sequence[str] | None) -> list[Tensor]:
+        """Embeddings of text before, audio, text after (with each row's instruction, or none)."""
+        said = [""] * len(features) if instructions is None else list(instructions)
+        before = self._embed(self.template.before)
+        after = {text: self._embed(self.template.after.format(text)) for text in set(said)}
+        heard = (row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True))
+        return [torch.cat([before, audio, after[text]]) for audio, text in zip(heard, said, strict=True)]
+
+    def token_losses(
+        self,
+        features: AudioFeatures,
+        targets: Sequence[str],
+        gates: Gates = None,
+        instructions: Sequence[str] | None = None,
+    ) -> tuple[Float[Tensor, "row token"], Bool[Tensor, "row token"]]:
+        """Next-token cross-entropy of each target token, the end token included.
+
+        Args:
+            features: encoded audio, one row a target.
+            targets: the right answers.
+            gates: head gates; differentiable.
+            instructions: one a row; none by default, as masks are trained and used.
+
+        Returns:
+            Losses, padded with zeros, and where they are real.
+        """
+        self._check_rows(features, gates)
+        prompts = self._prompt_rows(features, instructions)
+        end = torch.tensor([self.end_token], device=self.device)
+        answers = [torch.cat([self._ids(target), end]) for target in targets]
+        embed = self.model.get_input_embeddings()
+        rows = [torch.cat([prompt, embed(answer[:-1])]) for prompt, answer in zip(prompts, answers, strict=True)]
+        embeds, _ = pad_rows(rows, "right")  # causal attention never sees padding on the right
+        with gated(self.sites, gates):
+            hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        longest = max(len(answer) for answer in answers)
+        losses = hidden.new_zeros(len(rows), longest, dtype=torch.float32)
+        real = torch.zeros(len(rows), longest, dtype=torch.bool, device=hidden.device)
+        for at, answer in enumerate(answers):
+            real[at, : len(answer)] = True
+        ends = [len(row) for row in rows]
+        spans = [hidden[at, end - len(answer) : end] for at, (end, answer) in enumerate(zip(ends, answers, strict=True))]
+        logits = self.model.get_output_embeddings()(torch.cat(spans)).float()
+        losses[real] = nn.functional.cross_entropy(logits, torch.cat(answers), reduction="none")
+        return losses, real
+
+    def loss(
+        self,
+        features: AudioFeatures,
+        targets: Sequence[str],
+        gates: Gates = None,
+        instructions: Sequence[str] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Mean next-token cross-entropy over all target tokens of the batch (AHAMask, section 3)."""
+        losses, real = self.token_losses(features, targets, gates, instructions)
+        return losses.sum() / real.sum()
+
+    @torch.no_grad()
+    def generate(
+        self,
+        features: AudioFeatures,
+        gates: Gates = None,
+        instructions: Sequence[str] | None = None,
+        *,
+        max_new_tokens: int = 200,
+        num_beams: int = 1,
+    ) -> list[str]:
+        """Answer by greedy or beam search, masked by gates or told by instructions (or neither).
+
+        Args:
+            features: encoded audio.
+            gates: head gates, for all rows or for each.
+            instructions: one a row.
+            max_new_tokens: where an answer is cut.
+            num_beams: 1 for greedy search.
+
+        Returns:
+            One answer a row, without special tokens.
+        """
+        self._check_rows(features, gates)
+        embeds, mask = pad_rows(self._prompt_rows(features, instructions), "left")
+        settings = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            num_beams=num_beams,
+            do_sample=False,
+            repetition_penalty=1.0,  # or transformers takes the one in the model's files
+            eos_token_id=self.end_token,
+            pad_token_id=self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_token,
+        )
+        with gated(self.sites, gates):
+            ids = self.model.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The transformer inside the language model: embeddings in, last hidden states out."""
+        decoder = self.model.get_decoder()
+        if decoder is None:
+            raise ModelError(f"{self.name}: {type(self.model).__name__} does not say which part of it is the decoder")
+        return decoder
+
+    @property
+    def end_token(self) -> int:
+        """The token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)

@@ -1,0 +1,94 @@
+"""The shape of the pocket model: Qwen2-Audio's classes and processor with small sizes.
+
+Many small heads (8 layers of 64, each 4 wide) make a small model maskable; about a hundred larger ones do not.
+"""
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
+    WhisperFeatureExtractor,
+)
+
+from ...data.pocket.corpus import WINDOW
+from ...data.pocket.synthesis import RATE
+from ..assembly import PromptTemplate
+
+MELS, HOP, FFT = 64, 320, 512
+
+# Words before the audio, as the big models have: heads can bring something from them, and a mask chooses which.
+TEMPLATE = PromptTemplate(
+    before="<|im_start|>listen to the audio and give the answer that the user wants<|audio_bos|>",
+    after="<|audio_eos|>{}<|im_end|><|im_start|>",
+)
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+
+# Words keep the space before them; marks such as `": "` stay in one piece, so that JSON costs few tokens.
+PIECES = Regex(r" ?\p{L}+| ?\p{N}| ?[^\p{L}\p{N}\s]+(?: [^\p{L}\p{N}\s]+)*|\s+")
+
+
+def train_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer (every byte is a token, so no text is unknown)."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(PIECES, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>", padding_side="left"
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioProcessor:
+    """Qwen2-Audio's own processor over an 8-second window with a 20 ms hop."""
+    extractor = WhisperFeatureExtractor(
+        feature_size=MELS, sampling_rate=RATE, hop_length=HOP, n_fft=FFT, chunk_length=int(WINDOW), return_attention_mask=True
+    )
+    return Qwen2AudioProcessor(extractor, tokenizer)
+
+
+def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
+    """About seven million parameters; 512 attention heads in the language model."""
+    return Qwen2AudioConfig(
+        audio_config={
+            "model_type": "qwen2_audio_encoder",
+            "num_mel_bins": MELS,
+            "encoder_layers": 4,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 768,
+            "d_model": 192,
+            "max_source_positions": int(WINDOW * RATE / HOP / 2),
+        },
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": len(tokenizer),
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 64,
+            "head_dim": 4,
+            "initializer_range": 0.04,
+            "max_position_embeddings": 512,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
+            "pad_token_id": tokenizer.pad_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "bos_token_id": None,
+        },
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioForConditionalGeneration:
+    """The untrained model; the caller has set the seed."""
+    return Qwen2AudioForConditionalGeneration(build_config(tokenizer))

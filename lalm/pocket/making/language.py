@@ -1,0 +1,150 @@
+"""Second stage: the language model learns to follow instructions over the frozen encoder's features.
+
+A share of rows has no instruction at all and a random task as its target. Without such rows prompts work but masks do
+not; with them the model, told nothing, is undecided between its tasks, and a mask decides.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice, permutations
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration
+
+from ....data.instructions import wordings
+from ....data.manifest import Clip
+from ....data.tasks import TASKS, TaskSpec
+from ...assembly import pad_rows
+from ..architecture import TEMPLATE
+from .loop import train
+from .stages import Log
+from .store import FrameStore, batches_by_length
+
+# How often a task is drawn, among those that a clip has labels for.
+WEIGHTS = {"asr": 3.0, "s2tt": 3.0, "gr": 2.0, "ser": 2.0, "age": 2.0, "asv": 3.0, "aac": 1.5, "osr": 3.0}
+COMPOSABLE = ("asr", "gr", "ser", "s2tt", "age")
+COMPOSITE_WEIGHT = 6.0  # of all composites of a clip together; gender with words, as in the paper, counts fourfold
+
+
+def composites(labels: dict[str, str]) -> list[TaskSpec]:
+    """The two-part composites that a clip's labels allow: every ordered pair, as pipe and as JSON."""
+    parts = [part for part in COMPOSABLE if labels.get(part)]
+    return [TaskSpec(pair, form) for pair in permutations(parts, 2) for form in ("pipe", "json")]
+
+
+def draw_task(clip: Clip, rng: np.random.Generator) -> TaskSpec:
+    """Draw a task for a clip."""
+    single = [TaskSpec((name,), "plain") for name in TASKS if name in clip.labels]
+    # An empty transcript (sounds without speech) is soon learnt.
+    weights = [WEIGHTS[task.parts[0]] if clip.labels[task.parts[0]] else 0.5 for task in single]
+    several = composites(clip.labels)
+    shares = [4.0 if set(task.parts) == {"gr", "asr"} else 1.0 for task in several]
+    weights += [COMPOSITE_WEIGHT * share / sum(shares) for share in shares]
+    tasks = single + several
+    return tasks[int(rng.choice(len(tasks), p=np.array(weights) / sum(weights)))]
+
+
+def vary(instruction: str, rng: np.random.Generator) -> str:
+    """Small variations of a wording: politeness, capital letter, final mark."""
+    if rng.random() < 0.15:
+        instruction = f"please {instruction}" if "please" not in instruction else instruction
+    if rng.random() < 0.2:
+        instruction = instruction[0].upper() + instruction[1:]
+    if rng.random() < 0.2:
+        instruction += str(rng.choice([".", "?", " please"]))
+    return instruction
+
+
+def all_texts(clips: list[Clip]) -> list[str]:
+    """Everything the tokenizer should know: template, instructions, and answers of the training clips."""
+    specs = [TaskSpec((name,), "plain") for name in TASKS]
+    specs += [TaskSpec(pair, form) for pair in permutations(COMPOSABLE, 2) for form in ("pipe", "json")]
+    said = [text for spec in specs for text in wordings(spec)[:200]]
+    answers = [label for clip in clips if clip.split == "train" for label in clip.labels.values()]
+    jsons = [spec.target(clip.labels) for clip in clips[:4000] if clip.split == "train" for spec in composites(clip.labels)]
+    firsts = [answer.split()[0] for answer in answers if answer]  # the form without a space
+    return [TEMPLATE.before, *said * 20, *(text.capitalize() for text in said), *answers, *jsons, *firsts]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one batch says: token ids behind the audio, and how many of them are answer."""
+
+    after: list[list[int]]
+    answers: list[list[int]]
+
+
+class Lessons:
+    """Draws tasks, instructions and answers for batches of clips."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, clips: list[Clip], no_instruction: float) -> None:
+        self.tokenizer, self.clips, self.no_instruction = tokenizer, clips, no_instruction
+        self._wordings = cache(wordings)
+
+    def draw(self, batch: list[int], rng: np.random.Generator) -> Rows:
+        """One row a clip."""
+        after, answers = [], []
+        for i in batch:
+            clip = self.clips[i]
+            task = draw_task(clip, rng)
+            said = ""
+            if rng.random() >= self.no_instruction:
+                choices = self._wordings(task)
+                said = vary(choices[int(rng.integers(len(choices)))], rng)
+            after.append(TEMPLATE.after.format(said))
+            answers.append(task.target(clip.labels) + self.tokenizer.eos_token)
+        encode = lambda texts: self.tokenizer(texts, add_special_tokens=False)["input_ids"]  # noqa: E731
+        return Rows(encode(after), encode(answers))
+
+
+def answer_loss(model: Qwen2AudioForConditionalGeneration, audio: list[Tensor], before: list[int], rows: Rows) -> dict[str, Tensor]:
+    """Cross-entropy on the answers: the first token, which decides the task, apart from the mean of the others."""
+    embed = model.get_input_embeddings()
+    start = embed(torch.tensor(before))
+    inputs = []
+    for heard, after, answer in zip(audio, rows.after, rows.answers, strict=True):
+        inputs.append(torch.cat([start, heard, embed(torch.tensor(after + answer[:-1]))]))
+    embeds, _ = pad_rows(inputs, "right")  # causal attention never sees padding on the right
+    hidden = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    picked = torch.cat([hidden[row, len(x) - len(a) : len(x)] for row, (x, a) in enumerate(zip(inputs, rows.answers, strict=True))])
+    targets = torch.tensor([token for answer in rows.answers for token in answer])
+    losses = nn.functional.cross_entropy(model.lm_head(picked), targets, reduction="none")
+    lengths = torch.tensor([len(answer) for answer in rows.answers])
+    first = torch.zeros(len(targets), dtype=torch.bool)
+    first[torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)[:-1]])] = True
+    return {"first": 0.3 * losses[first].mean(), "rest": losses[~first].mean()}
+
+
+def train_language(
+    model: Qwen2AudioForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    store: FrameStore,
+    clips: list[Clip],
+    settings: dict,
+    seed: int,
+    checkpoint: Path,
+    log: Log,
+) -> None:
+    """Train projector and language model on the training clips' features."""
+    chosen = [i for i, clip in enumerate(clips) if clip.split == "train"]
+    lengths = [store.length(i) for i in range(len(clips))]
+    batches = list(islice(batches_by_length(lengths, chosen, settings["batch"], seed + 1), settings["steps"]))
+    lessons = Lessons(tokenizer, clips, settings["no_instruction"])
+    before = tokenizer(TEMPLATE.before, add_special_tokens=False)["input_ids"]
+    modules = nn.ModuleDict(
+        {"projector": model.model.multi_modal_projector, "language": model.model.language_model, "head": model.lm_head}
+    )
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([seed, 1, step])
+        features, heard = store.batch(batches[step])
+        features = features + 0.1 * torch.from_numpy(rng.normal(size=features.shape).astype(np.float32))
+        projected = model.model.multi_modal_projector(features)
+        audio = [row[:length] for row, length in zip(projected, heard.tolist(), strict=True)]
+        return answer_loss(model, audio, before, lessons.draw(batches[step], rng))
+
+    kept = {key: settings[key] for key in ("steps", "peak", "warmup")}
+    train(modules, losses, checkpoint=checkpoint, log=log, **kept)

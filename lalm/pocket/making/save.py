@@ -1,0 +1,19 @@
+"""The end of the making: weights in half precision and the processor, as transformers saves them."""
+
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration
+
+from ..architecture import TEMPLATE, build_processor
+
+
+def save_pocket(model: Qwen2AudioForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write what `load_pocket` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    processor = build_processor(tokenizer)
+    processor.chat_template = (
+        TEMPLATE.before + "<|AUDIO|>" + TEMPLATE.after.format("{{ messages[-1]['content'][-1]['text'] }}")
+    )
+    model.to(torch.float16).save_pretrained(folder)
+    processor.save_pretrained(folder)

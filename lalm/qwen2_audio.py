@@ -1,0 +1,50 @@
+"""Qwen2-Audio, and with it the pocket model: Whisper-style encoder, linear projector, Qwen2 decoder."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from transformers.masking_utils import create_bidirectional_mask
+
+from .assembly import AudioFeatures, PromptTemplate
+from .base import LALM
+from .gating import find_sites
+
+# Base: plain continuation, no chat. Instruct: the chat format of its model card with neither a system prompt nor
+# "Audio 1:", which the processor's own chat template would put in.
+BASE_TEMPLATE = PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}")
+INSTRUCT_TEMPLATE = PromptTemplate(
+    "<|im_start|>user\n<|audio_bos|>", "<|audio_eos|>\n{}<|im_end|>\n<|im_start|>assistant\n"
+)
+
+
+class Qwen2Audio(LALM):
+    """Any `Qwen2AudioForConditionalGeneration` with its processor."""
+
+    def __init__(
+        self, name: str, model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor, template: PromptTemplate
+    ) -> None:
+        super().__init__(name, model, processor.tokenizer, template, find_sites(model.get_decoder()))
+        self.processor = processor
+        self.longest = float(processor.feature_extractor.chunk_length)
+
+    @torch.no_grad()
+    def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+        """Log-mels over the whole window, audio encoder with the padding masked out, projector."""
+        heard = self.processor.feature_extractor(
+            list(waves), sampling_rate=self.rate, return_attention_mask=True, padding="max_length", return_tensors="pt"
+        )
+        tower = self.model.model.audio_tower
+        mels = heard["input_features"].to(self.device, tower.dtype)
+        after_conv, pooled = tower._get_feat_extract_output_lengths(heard["attention_mask"].sum(-1))
+        positions = torch.arange((mels.shape[-1] - 2) // 2 + 1)[None]
+        padding = create_bidirectional_mask(
+            config=tower.config,
+            inputs_embeds=mels.new_zeros(len(mels), positions.shape[1], 1),
+            attention_mask=(positions < after_conv[:, None]).long().to(self.device),
+        )
+        states = tower(mels, attention_mask=padding).last_hidden_state
+        embeds = self.model.model.multi_modal_projector(states)
+        return AudioFeatures(embeds[:, : int(pooled.max())], pooled)

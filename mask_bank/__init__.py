@@ -1,0 +1,1 @@
+"""Masks over attention heads: what they are, how they are trained, where they are kept."""

@@ -1,0 +1,260 @@
+"""One mask in one safetensors file: written whole or not at all, and read only if not a byte of it has changed.
+
+Tensors: `bits` (uint8, layer × head) and, for trained masks, `logits` (float32). Metadata: one entry `amask`, a JSON
+object with everything else and a SHA-256 checksum over tensors and that object. (One entry, since safetensors promises
+no order for several.) There are no times or machine names in it: the same mask gives the same bytes.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+import safetensors.numpy
+import torch
+from safetensors import SafetensorError
+
+from ..errors import BankError, MaskError
+from ..lalm.gating import Geometry
+from .mask import HeadMask
+
+SUFFIX = ".safetensors"
+SCHEMA = 1
+MAX_BYTES = 16 * 2**20  # a mask of 128 layers × 128 heads takes 80 KiB; what is larger is something else
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class _Record(pydantic.BaseModel):
+    """The JSON object in the metadata, without the checksum."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[1]  # SCHEMA
+    name: str = pydantic.Field(min_length=1)
+    version: int = pydantic.Field(ge=1)
+    task: str
+    model: str
+    fingerprint: str
+    heads: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
+    lineage: dict[str, Any]
+    scores: dict[str, pydantic.FiniteFloat]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMask:
+    """A mask on disk.
+
+    Attributes:
+        mask: the mask.
+        name: what it is called.
+        version: 1, 2, 3 … of that name.
+        path: its file.
+    """
+
+    mask: HeadMask
+    name: str
+    version: int
+    path: Path
+
+    @property
+    def spec(self) -> str:
+        """The full name: `asr@2`."""
+        return f"{self.name}@{self.version}"
+
+
+def _canonical(record: dict[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _checksum(record: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over the record (without its checksum) and each tensor's name, type, shape and bytes."""
+    hashed = hashlib.sha256(_canonical(record).encode())
+    for name, array in sorted(arrays.items()):
+        hashed.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()
+
+
+def to_bytes(mask: HeadMask, name: str, version: int) -> bytes:
+    """The file's content, the same for the same arguments.
+
+    Raises:
+        MaskError: lineage or scores hold what JSON cannot.
+    """
+    arrays = {"bits": mask.bits.cpu().numpy().astype("|u1")}
+    if mask.logits is not None:
+        arrays["logits"] = np.ascontiguousarray(mask.logits.detach().cpu().numpy().astype("<f4"))
+    record = {
+        "format": SCHEMA,
+        "name": name,
+        "version": version,
+        "task": mask.task,
+        "model": mask.model,
+        "fingerprint": mask.fingerprint,
+        "heads": list(mask.geometry.heads),
+        "lineage": dict(mask.lineage),
+        "scores": {metric: float(value) for metric, value in mask.scores.items()},
+    }
+    try:
+        text = _canonical(record | {"checksum": _checksum(record, arrays)})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MaskError(f"cannot store mask {name!r}: its lineage or scores hold what JSON cannot ({error})") from None
+    return safetensors.numpy.save(arrays, metadata={"amask": text})
+
+
+def _record_of(data: bytes) -> dict[str, Any]:
+    """The JSON object in the metadata of a file that safetensors has accepted."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    try:
+        record = json.loads(header["__metadata__"]["amask"])
+    except KeyError:
+        raise MaskError("it is a safetensors file, but not a mask of amask: its metadata has no entry 'amask'") from None
+    if not isinstance(record, dict):
+        raise MaskError("its metadata is not a JSON object")
+    return record
+
+
+def _parse(data: bytes) -> tuple[HeadMask, str, int]:
+    arrays = safetensors.numpy.load(data)
+    record = _record_of(data)
+    if record.get("format") != SCHEMA:
+        raise MaskError(f"it has format {record.get('format')!r} and this amask reads {SCHEMA}; a newer amask may read it")
+    if record.pop("checksum", None) != _checksum(record, arrays):
+        raise MaskError("its checksum does not match its content")
+    about = _Record.model_validate(record)
+    geometry = Geometry(tuple(about.heads))
+    kinds = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    expected = {"bits": ("|u1", geometry.shape), "logits": ("<f4", geometry.shape)}
+    if "bits" not in kinds or any(expected.get(name) != kind for name, kind in kinds.items()):
+        raise MaskError(f"its tensors are not bits (uint8) and logits (float32) of shape {geometry.shape}")
+    if arrays["bits"].max() > 1:
+        raise MaskError("its bits are not all 0 or 1")
+    mask = HeadMask(
+        bits=torch.from_numpy(arrays["bits"].astype(bool)),
+        geometry=geometry,
+        fingerprint=about.fingerprint,
+        model=about.model,
+        task=about.task,
+        logits=torch.from_numpy(arrays["logits"].astype("=f4")) if "logits" in arrays else None,
+        lineage=about.lineage,
+        scores=about.scores,
+    )
+    return mask, about.name, about.version
+
+
+def from_bytes(data: bytes, path: Path) -> StoredMask:
+    """The mask of a file's content.
+
+    Args:
+        data: the content.
+        path: where it came from, for messages.
+
+    Raises:
+        MaskError: it is damaged, or not a mask.
+    """
+    try:
+        mask, name, version = _parse(data)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        why = f"its metadata is wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except MaskError as error:
+        why = str(error)
+    except SafetensorError as error:
+        why = f"it is not a whole safetensors file: {error}"
+    except (ValueError, LookupError, TypeError, RecursionError):
+        why = "its content cannot be read"
+    else:
+        return StoredMask(mask, name, version, path)
+    raise MaskError(f"mask file {path} is damaged or foreign: {why}; remove it, and train or fetch the mask again")
+
+
+def read_limited(path: Path) -> bytes:
+    """A regular file's bytes, if it is no larger than a mask's file can be.
+
+    Raises:
+        MaskError: it is missing, unreadable, not a file or too large.
+    """
+    try:
+        if not path.is_file():
+            raise MaskError(f"cannot read mask file {path}: there is no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise MaskError(f"cannot read mask file {path}: it is larger than {MAX_BYTES >> 20} MiB, so it is not a mask")
+        return path.read_bytes()
+    except OSError as error:
+        raise MaskError(f"cannot read mask file {path}: {error.strerror}") from None
+
+
+def load_mask(path: Path) -> StoredMask:
+    """Read a mask.
+
+    Raises:
+        MaskError: the file is missing, damaged in any way, or not a mask; the message names it.
+    """
+    return from_bytes(read_limited(path), path)
+
+
+def write_whole(data: bytes, path: Path, *, exclusive: bool = False) -> None:
+    """Write a file so that nobody ever sees a part of it, also if the process is killed.
+
+    Args:
+        data: its content.
+        path: the file; its folder must exist.
+        exclusive: leave a file that is already there as it is.
+
+    Raises:
+        FileExistsError: `exclusive`, and the file is there.
+        BankError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # the same folder, so that it can be moved at once
+    try:
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if exclusive:
+                _move_to_free(part, path)
+            else:
+                part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        if exclusive and isinstance(error, FileExistsError):
+            raise
+        raise BankError(f"cannot write {path}: {error.strerror or error}; choose a folder that can be written") from None
+
+
+def _move_to_free(part: Path, path: Path) -> None:
+    """Give the written file its name unless that is taken: of several processes, one succeeds."""
+    try:
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        path.open("xb").close()  # no hard links here: an empty file holds the name for the moment until the next line
+        part.replace(path)
+
+
+def save_mask(mask: HeadMask, name: str, version: int, path: Path, *, exclusive: bool = False) -> StoredMask:
+    """Write a mask, whole or not at all.
+
+    Args:
+        mask: the mask.
+        name: what it is called.
+        version: 1, 2, 3 … of that name.
+        path: the file; its folder must exist.
+        exclusive: leave a file that is already there as it is.
+
+    Raises:
+        FileExistsError: `exclusive`, and the file is there.
+        MaskError: lineage or scores hold what JSON cannot.
+        BankError: the file cannot be written.
+    """
+    write_whole(to_bytes(mask, name, version), path, exclusive=exclusive)
+    return StoredMask(mask, name, version, path)

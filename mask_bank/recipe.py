@@ -1,0 +1,50 @@
+"""How a mask is trained: every number of it, in one frozen place."""
+
+import pydantic
+
+
+class Recipe(pydantic.BaseModel):
+    """The settings of a training; stored in the mask's lineage.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: rows a step for each mask in training.
+        peak: highest learning rate; then a cosine to `floor`.
+        floor: lowest learning rate.
+        warmup: steps of linear warm-up.
+        tau_begin, tau_end: temperature of the relaxation, falling linearly over `tau_fraction` of the steps.
+        tau_fraction: below 1 a share of the steps, else a number of steps.
+        noise: "logistic", or "gumbel" as in the authors' code, which is biased towards off.
+        mean, deviation: the logits start at N(mean, deviation).
+        sparsity: λ of the penalty λ·Σm on the number of heads that are on.
+        first: weight of an answer's first token, which decides the task, against 1 of the others.
+        focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
+        evaluations: how often the thresholded mask is tried on dev data; the best is kept.
+        dev_clips: on how many clips.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = pydantic.Field(400, ge=1)
+    batch: int = pydantic.Field(16, ge=1)
+    peak: float = pydantic.Field(0.1, gt=0)
+    floor: float = pydantic.Field(1e-3, ge=0)
+    warmup: int = pydantic.Field(30, ge=0)
+    tau_begin: float = pydantic.Field(4.0, gt=0)
+    tau_end: float = pydantic.Field(0.5, gt=0)
+    tau_fraction: float = pydantic.Field(0.9999, ge=0)
+    noise: str = pydantic.Field("logistic", pattern="^(logistic|gumbel)$")
+    mean: float = 4.0
+    deviation: float = pydantic.Field(0.02, ge=0)
+    sparsity: float = pydantic.Field(0.0, ge=0)
+    first: float = pydantic.Field(4.0, gt=0)
+    focal: float = pydantic.Field(1.0, ge=0)
+    evaluations: int = pydantic.Field(5, ge=1)
+    dev_clips: int = pydantic.Field(100, ge=1)
+
+
+PAPER = Recipe(
+    steps=90_000, batch=8, peak=1e-2, floor=1e-4, warmup=3000, tau_end=0.05, tau_fraction=0.3, noise="gumbel",
+    sparsity=1e-4, first=1.0, focal=0.0, evaluations=30,
+)  # fmt: skip
+"""The authors' released configuration (DESIGN: their weight decay never reaches the logits)."""

@@ -1,0 +1,68 @@
+"""How temperature and learning rate change while a mask is trained, as in the released training loop of AHAMask.
+
+A step's value is used for that step's update; the first step is 0.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TemperatureSchedule:
+    """Temperature τ, linear from `begin` to `end` and constant afterwards.
+
+    Attributes:
+        begin: τ at step 0.
+        end: τ from the end of the decay on.
+        decay: length of the decay: below 1 a fraction of all steps, else a number of steps. Thus 1.0 is one step, and 0
+            means `end` throughout.
+        steps: all steps of the training.
+    """
+
+    begin: float
+    end: float
+    decay: float
+    steps: int
+
+    @property
+    def decay_steps(self) -> int:
+        """The first step at which τ is `end`."""
+        return int(self.decay * self.steps if self.decay < 1 else self.decay)
+
+    def at(self, step: int) -> float:
+        """τ of a step."""
+        if step >= self.decay_steps:
+            return self.end
+        return self.begin + (self.end - self.begin) * step / self.decay_steps
+
+
+@dataclass(frozen=True)
+class LearningRateSchedule:
+    """Learning rate with a linear warm-up and then a cosine.
+
+    The cosine runs over *all* steps, warm-up included, so that the rate drops a little where the warm-up ends.
+
+    Attributes:
+        peak: the rate that the warm-up leads to.
+        minimum: the rate that the cosine leads to.
+        warmup: steps of the warm-up.
+        steps: all steps of the training.
+        start: the rate at step 0; None for the peak, which makes the warm-up constant.
+        steps_per_epoch: where given, a warm-up that is longer than an epoch starts over with each epoch, as the authors'
+            does; None for one warm-up.
+    """
+
+    peak: float
+    minimum: float
+    warmup: int
+    steps: int
+    start: float | None = None
+    steps_per_epoch: int | None = None
+
+    def at(self, step: int) -> float:
+        """The learning rate of a step."""
+        if step < self.warmup:
+            start = self.peak if self.start is None else self.start
+            warmed = step if self.steps_per_epoch is None else step % self.steps_per_epoch
+            return start + (self.peak - start) * warmed / self.warmup
+        return self.minimum + (self.peak - self.minimum) * (1 + math.cos(math.pi * step / self.steps)) / 2

@@ -1,0 +1,1 @@
+"""From an instruction in words to a mask."""

@@ -1,0 +1,237 @@
+"""The authors' layout: their ten masks to the head, files that are not theirs, and the way back bit for bit."""
+
+import hashlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+HEADS_ON = {
+    "aac_audiocaps": 1426,
+    "asr_gender_json_librispeech": 1124,
+    "asr_gender_librispeech": 837,
+    "asr_librispeech": 1525,
+    "asv_voxceleb1": 1311,
+    "emotion_iemocap": 1146,
+    "gender_asr_librispeech": 1315,
+    "gender_librispeech": 1259,
+    "osr_libri2mix": 1550,
+    "s2tt_covost2": 1551,
+}
+TASKS = ["aac", "asr-gr-json", "asr-gr", "asr", "asv", "ser", "gr-asr", "gr", "osr", "s2tt"]
+
+
+@pytest.fixture(scope="module")
+def released(shared: Path) -> dict[str, Path]:
+    """Folder → file of the released masks."""
+    return {name: shared / "ahamask_official" / "masks" / name / "checkpoint.pth" for name in HEADS_ON}
+
+
+@pytest.fixture
+def flat() -> torch.Tensor:
+    """A mask of 3 layers × 4 heads in the authors' layout; among its numbers both zeros, which are on."""
+    numbers = torch.randn(15, generator=torch.Generator().manual_seed(0))
+    numbers[0], numbers[1], numbers[4] = 0.0, -0.0, -22.5
+    return numbers
+
+
+@pytest.fixture
+def path(tmp_path: Path, flat: torch.Tensor) -> Path:
+    """Its file."""
+    torch.save({"model": {"tensor": flat}}, tmp_path / "checkpoint.pth")
+    return tmp_path / "checkpoint.pth"
+
+
+def geometry(layers: int = 3, heads: int = 4):
+    from amask.lalm.gating import Geometry
+
+    return Geometry((heads,) * layers)
+
+
+def bits_of(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.view(torch.int32)  # so that 0.0 and -0.0 differ
+
+
+def refused(path: Path, *arguments) -> str:
+    from amask.errors import MaskError
+    from amask.mask_bank.authors import import_authors
+
+    with pytest.raises(MaskError) as caught:
+        import_authors(path, *arguments)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_released_masks(released: dict[str, Path]) -> None:
+    from amask.mask_bank.authors import import_authors
+
+    masks = {name: import_authors(path)[0] for name, path in released.items()}
+    assert {name: mask.heads_on for name, mask in masks.items()} == HEADS_ON
+    assert [mask.task for mask in masks.values()] == TASKS
+    for mask in masks.values():
+        assert (str(mask.geometry), mask.model, mask.fingerprint) == ("40×40", "salmonn", "imported:salmonn")
+    jaccards = [("osr_libri2mix", "asr_librispeech", 0.940), ("osr_libri2mix", "s2tt_covost2", 0.944)]
+    for one, other, expected in [*jaccards, ("gender_librispeech", "emotion_iemocap", 0.636)]:
+        assert masks[one].jaccard(masks[other]) == pytest.approx(expected, abs=5e-4)
+
+
+def test_released_masks_come_back_bit_for_bit(released: dict[str, Path], tmp_path: Path) -> None:
+    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.bank import MaskBank
+
+    bank = MaskBank(tmp_path / "bank")
+    for name, path in released.items():
+        stored = bank.add(import_authors(path)[0], TASKS[list(released).index(name)])
+        export_authors(bank.get(stored.spec).mask, tmp_path / "out.pth")
+        theirs, ours = (torch.load(file, weights_only=True) for file in (path, tmp_path / "out.pth"))
+        assert (list(theirs), list(theirs["model"])) == (list(ours), list(ours["model"])) == (["model"], ["tensor"])
+        assert torch.equal(bits_of(theirs["model"]["tensor"]), bits_of(ours["model"]["tensor"]))
+
+
+def test_import(path: Path, flat: torch.Tensor) -> None:
+    from amask.mask_bank.authors import import_authors
+
+    mask, note = import_authors(path, geometry(), task="gr", model="tiny", fingerprint="f" * 16)
+    table = flat.view(3, 5)
+    assert torch.equal(mask.logits, table[:, :4])
+    assert torch.equal(mask.bits, table[:, :4] >= 0)
+    assert bool(mask.bits[0, :2].all())
+    assert (mask.fingerprint, mask.model, mask.task) == ("f" * 16, "tiny", "gr")
+    assert mask.lineage == {
+        "operation": "import",
+        "layout": "ahamask",
+        "task": "gr",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "ffn": table[:, 4].tolist(),
+    }
+    assert note.startswith("dropped the 3 feed-forward numbers (-22.5 to ")
+
+
+def test_export_gives_the_same_tensor_back(path: Path, flat: torch.Tensor, tmp_path: Path) -> None:
+    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.files import load_mask, save_mask
+
+    save_mask(import_authors(path, geometry())[0], "gr", 1, tmp_path / "1.safetensors")
+    export_authors(load_mask(tmp_path / "1.safetensors").mask, tmp_path / "out.pth")
+    back = torch.load(tmp_path / "out.pth", weights_only=True)
+    assert list(back) == ["model"]
+    assert list(back["model"]) == ["tensor"]
+    assert torch.equal(bits_of(back["model"]["tensor"]), bits_of(flat))
+
+
+def test_export_without_logits(path: Path, tmp_path: Path) -> None:
+    from amask.mask_bank.authors import export_authors, import_authors
+
+    mask = ~import_authors(path, geometry())[0]
+    export_authors(mask, tmp_path / "out.pth")
+    again = import_authors(tmp_path / "out.pth", geometry())[0]
+    assert torch.equal(again.bits, mask.bits)
+    assert again.lineage["ffn"] == [4.0] * 3
+
+
+def test_export_needs_even_layers_and_a_place(path: Path, tmp_path: Path) -> None:
+    from amask.errors import BankError, MaskError
+    from amask.lalm.gating import Geometry
+    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.mask import HeadMask
+
+    ragged = HeadMask.from_logits(torch.zeros(2, 3), Geometry((3, 2)), fingerprint="f", model="tiny")
+    with pytest.raises(MaskError, match="equally many heads"):
+        export_authors(ragged, tmp_path / "out.pth")
+    with pytest.raises(BankError, match="cannot write"):
+        export_authors(import_authors(path, geometry())[0], path / "out.pth")
+
+
+def test_old_formats_and_parameters_are_read(tmp_path: Path, flat: torch.Tensor) -> None:
+    from amask.mask_bank.authors import import_authors
+
+    path = tmp_path / "old.pth"
+    content = {"model": {"tensor": torch.nn.Parameter(flat)}, "optimizer": {"state": {}}, "epoch": 3}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    assert torch.equal(import_authors(path, geometry())[0].logits, flat.view(3, 5)[:, :4])
+
+
+@pytest.mark.parametrize(("length", "expected"), [(1640, "40×40"), (1056, "32×32"), (812, "28×28"), (364, "28×12")])
+def test_known_lengths(length: int, expected: str) -> None:
+    from amask.mask_bank.authors import infer_geometry
+
+    assert str(infer_geometry(length)) == expected
+
+
+def test_no_length_fits_two_known_models() -> None:
+    from amask.mask_bank.authors import KNOWN, infer_geometry
+
+    assert len({layers * (heads + 1) for layers, heads in KNOWN}) == len(KNOWN)
+    assert infer_geometry(15) is None
+
+
+def test_wrong_geometries(path: Path) -> None:
+    from amask.lalm.gating import Geometry
+
+    assert "no known model has masks of 15 numbers; give its layers and heads" in refused(path)
+    assert "15 numbers, which is not layers × (heads + 1) of a model of 4×3" in refused(path, geometry(4, 3))
+    assert "not layers × (heads + 1)" in refused(path, Geometry((4, 3, 5)))
+
+
+class Trap:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+def test_code_is_never_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    for at, write in enumerate((torch.save, lambda content, path: path.write_bytes(pickle.dumps(content)))):
+        path = tmp_path / f"{at}.pth"
+        write({"model": {"tensor": torch.zeros(1640), "trap": Trap(trace)}}, path)
+        assert "torch cannot load it as tensors alone" in refused(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (torch.zeros(1640), "no tensor at"),
+        ({"tensor": torch.zeros(1640)}, "no tensor at"),
+        ({"model": torch.zeros(1640)}, "no tensor at"),
+        ({"model": {"tensor": [0.0] * 1640}}, "no tensor at"),
+        ({"model": {"tensor": torch.zeros(40, 41)}}, "2 axes"),
+        ({"model": {"tensor": torch.zeros(())}}, "0 axes"),
+        ({"model": {"tensor": torch.zeros(1640, dtype=torch.long)}}, "torch.int64"),
+        ({"model": {"tensor": torch.zeros(1640, dtype=torch.float64)}}, "torch.float64"),
+        ({"model": {"tensor": torch.zeros(1640, device="meta")}}, "expected float32 of one"),
+        ({"model": {"tensor": torch.zeros(1640).to_sparse()}}, "expected float32 of one"),
+        ({"model": {"tensor": torch.zeros(0)}}, "0 numbers"),
+        ({"model": {"tensor": torch.zeros(1).expand(10**12)}}, "1000000000000 numbers"),
+        ({"model": {"tensor": torch.tensor([torch.nan] * 1640)}}, "finite"),
+        ({"model": {"tensor": torch.tensor([0.0] * 40 + [-torch.inf] + [0.0] * 1599)}}, "finite"),
+    ],
+)
+def test_odd_content(tmp_path: Path, content: object, why: str) -> None:
+    path = tmp_path / "odd.pth"
+    torch.save(content, path)
+    assert why in refused(path)
+
+
+def test_files_that_are_not_torchs(tmp_path: Path, path: Path) -> None:
+    assert "no such file" in refused(tmp_path / "none.pth")
+    whole = path.read_bytes()
+    for content in (b"", b"hello", b"PK\x03\x04", whole[:200], whole[: len(whole) // 2], b"\x80\x02" + whole):
+        path.write_bytes(content)
+        assert "torch cannot load it as tensors alone" in refused(path)
+
+
+def test_a_zip_that_swells_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("archive/data.pkl", bytes(20 * 2**20))
+    assert "it unpacks to 20 MiB" in refused(path)

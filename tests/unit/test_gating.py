@@ -1,0 +1,287 @@
+"""Gated heads on tiny random decoders: what a gate does, for whom, and that it leaves nothing behind."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+CLOSE = {"rtol": 0, "atol": 2e-5}
+SHOWS = 1e-2  # what differs, differs by more than this
+
+
+@dataclass
+class Tiny:
+    """A model with something to read."""
+
+    model: PreTrainedModel
+    ids: Tensor
+
+    @property
+    def sites(self):
+        from amask.lalm.gating import find_sites
+
+        return find_sites(self.model.get_decoder())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.sites), self.sites[0].heads
+
+    def gates(self, rows: int | None = None, seed: int = 0) -> Tensor:
+        """Random numbers between 0 and 1.5, a third of them 0."""
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.rand((*(() if rows is None else (rows,)), *self.shape), generator=generator)
+        return (drawn * 2.25 - 0.75).clamp(min=0)
+
+    def logits(self, gates: Tensor | None, **inputs) -> Tensor:
+        from amask.lalm.gating import gated
+
+        with gated(self.sites, gates):
+            return self.model(**(inputs or {"input_ids": self.ids})).logits
+
+    def generate(self, gates: Tensor | None, beams: int = 1, cached: bool = True, **inputs):
+        from amask.lalm.gating import gated
+
+        search = GenerationConfig(
+            num_beams=beams, use_cache=cached, max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0
+        )
+        with gated(self.sites, gates):
+            ids = self.model.generate(**inputs, generation_config=search)
+        return ids[:, inputs["input_ids"].shape[1] :]
+
+
+def hooks_of(model: nn.Module) -> int:
+    return sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules())
+
+
+def in_float64(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy that computes in float64 throughout, also where the model's own norms would step down to float32."""
+    precise = deepcopy(model).double()
+    for path, norm in list(precise.named_modules()):
+        if type(norm).__name__.endswith("RMSNorm"):
+            exact = nn.RMSNorm(norm.weight.shape, norm.variance_epsilon, dtype=torch.float64)
+            exact.load_state_dict(norm.state_dict())
+            precise.set_submodule(path, exact)
+    return precise.requires_grad_(False)
+
+
+def build(name: str, tiny_qwen2_audio, randomized) -> PreTrainedModel:
+    sizes = {"vocab_size": 40, "hidden_size": 24, "intermediate_size": 32, "eos_token_id": 2, "pad_token_id": 0}
+    if name == "llama":
+        config = LlamaConfig(**sizes, num_hidden_layers=2, num_attention_heads=3)
+        return randomized(LlamaForCausalLM(config), 0)
+    if name == "qwen2":
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 10}
+        return randomized(Qwen2ForCausalLM(Qwen2Config(**sizes, num_hidden_layers=3, **heads)), 0)
+    model, _ = tiny_qwen2_audio(seed=0)
+    return model
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2", "qwen2_audio"])
+def tiny(request, tiny_qwen2_audio, randomized) -> Tiny:
+    model = build(request.param, tiny_qwen2_audio, randomized)
+    return Tiny(model, torch.randint(6, 40, (3, 7), generator=torch.Generator().manual_seed(1)))
+
+
+def test_sites(tiny):
+    config = tiny.model.config.get_text_config()
+    assert tiny.shape == (config.num_hidden_layers, config.num_attention_heads)
+    layers = tiny.model.get_decoder().layers
+    assert [site.projection for site in tiny.sites] == [layer.self_attn.o_proj for layer in layers]
+    assert {site.width for site in tiny.sites} == {layers[0].self_attn.head_dim}
+
+
+def test_gates_of_one_change_no_bit(tiny):
+    plain = tiny.logits(None)
+    assert torch.equal(tiny.logits(torch.ones(tiny.shape)), plain)
+    assert torch.equal(tiny.logits(torch.ones(3, *tiny.shape)), plain)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_gating_is_scaling_the_columns_of_the_projection(tiny, data):
+    layers, heads = tiny.shape
+    numbers = st.sampled_from([0.0, 0.0, 1.0, 1.0, 0.5, -2.0])
+    gates = torch.tensor(data.draw(st.lists(numbers, min_size=layers * heads, max_size=layers * heads))).view(layers, heads)
+    twin = Tiny(deepcopy(tiny.model), tiny.ids)
+    for site, row in zip(twin.sites, gates, strict=True):
+        site.projection.weight.mul_(row.repeat_interleave(site.width))
+    torch.testing.assert_close(tiny.logits(gates), twin.logits(None), **CLOSE)
+
+
+def test_every_head_matters_and_off_is_zeroed_columns(tiny):
+    plain = tiny.logits(None)
+    layers, heads = tiny.shape
+    for layer in range(layers):
+        for head in range(heads):
+            gates = torch.ones(tiny.shape)
+            gates[layer, head] = 0
+            off = tiny.logits(gates)
+            twin = Tiny(deepcopy(tiny.model), tiny.ids)
+            site = twin.sites[layer]
+            site.projection.weight[:, head * site.width : (head + 1) * site.width] = 0
+            torch.testing.assert_close(off, twin.logits(None), **CLOSE)
+            assert (off - plain).abs().max() > SHOWS
+
+
+def test_rows_have_their_own_gates(tiny):
+    ids = tiny.ids[:1].expand(3, -1)  # the same for all, so that only the gates differ
+    gates = tiny.gates(rows=3)
+    together = tiny.logits(gates, input_ids=ids)
+    for at, alone in enumerate(gates):
+        torch.testing.assert_close(together[at : at + 1], tiny.logits(alone, input_ids=ids[:1]), **CLOSE)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (together[one] - together[other]).abs().max() > SHOWS
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_generation_with_cache_equals_without(tiny, rows):
+    gates = tiny.gates(rows)
+    cached = tiny.generate(gates, input_ids=tiny.ids)
+    assert torch.equal(cached, tiny.generate(gates, cached=False, input_ids=tiny.ids))
+    assert not torch.equal(cached, tiny.generate(None, input_ids=tiny.ids))
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_generation_row_by_row_equals_one_batch(tiny, beams):
+    """Rows of a batch keep their gates when beams multiply them."""
+    ids = tiny.ids[:1].expand(3, -1)
+    gates = tiny.gates(rows=3)
+    together = tiny.generate(gates, beams, input_ids=ids)
+    for at, alone in enumerate(gates):
+        assert torch.equal(together[at : at + 1], tiny.generate(alone, beams, input_ids=ids[:1]))
+    assert len(together.unique(dim=0)) == 3
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_left_padding(tiny, beams):
+    lengths = [7, 4, 2]
+    mask = torch.tensor([[0] * (7 - length) + [1] * length for length in lengths])
+    ids = tiny.ids * mask
+    gates = tiny.gates(rows=3)
+    together = tiny.generate(gates, beams, input_ids=ids, attention_mask=mask)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    logits = tiny.logits(gates, input_ids=ids, attention_mask=mask, position_ids=positions)
+    for at, length in enumerate(lengths):
+        short = {"input_ids": ids[at : at + 1, -length:]}
+        torch.testing.assert_close(logits[at : at + 1, -length:], tiny.logits(gates[at], **short), **CLOSE)
+        assert torch.equal(together[at : at + 1], tiny.generate(gates[at], beams, **short))
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_gradient_agrees_with_finite_differences(tiny, rows):
+    precise = Tiny(in_float64(tiny.model), tiny.ids)
+
+    def loss(gates: Tensor) -> Tensor:
+        logits = precise.logits(gates)
+        return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tiny.ids[:, 1:].flatten())
+
+    gates = tiny.gates(rows).double().requires_grad_()
+    assert torch.autograd.gradcheck(loss, gates)
+    (gradient,) = torch.autograd.grad(loss(gates), gates)
+    assert (gradient.abs() > 1e-4).all()
+
+
+def test_contexts_multiply(tiny):
+    from amask.lalm.gating import gated
+
+    one, other = tiny.gates(seed=1), tiny.gates(seed=2)
+    with gated(tiny.sites, one):
+        nested = tiny.logits(other)
+    torch.testing.assert_close(nested, tiny.logits(one * other), **CLOSE)
+
+
+def test_gates_take_the_dtype_of_the_model(tiny):
+    half = Tiny(deepcopy(tiny.model).bfloat16(), tiny.ids)
+    assert half.logits(tiny.gates(rows=3)).dtype == torch.bfloat16
+    assert torch.equal(half.logits(torch.ones(tiny.shape)), half.logits(None))
+
+
+def test_nothing_is_left_after_use_or_error(tiny):
+    from amask.lalm.gating import gated
+
+    plain = tiny.logits(None)
+    assert hooks_of(tiny.model) == 0
+    with pytest.raises(RuntimeError, match="on purpose"), gated(tiny.sites, tiny.gates()):
+        assert hooks_of(tiny.model) == len(tiny.sites)
+        raise RuntimeError("on purpose")
+    assert hooks_of(tiny.model) == 0
+    assert torch.equal(tiny.logits(None), plain)
+
+
+def test_gates_that_do_not_fit_are_refused(tiny):
+    from amask.errors import ModelError
+
+    layers, heads = tiny.shape
+    for shape in ((layers + 1, heads), (layers, heads + 1), (1, heads), (layers, 1), (3, layers, heads - 1), (heads, layers)):
+        if shape != tiny.shape:
+            with pytest.raises(ModelError, match=r"do not fit a model of \d+×\d+"):
+                tiny.logits(torch.ones(shape))
+    with pytest.raises(ModelError, match="gates for 2 rows"):
+        tiny.logits(torch.ones(2, layers, heads))  # three rows to gate
+    assert hooks_of(tiny.model) == 0
+
+
+class Mixing(nn.Module):
+    """An attention layer without attention: all that gating looks at."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.num_heads = heads
+        self.mix = nn.Linear(6, heads * 5)
+        self.o_proj = nn.Linear(heads * 5, 6, bias=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return states + self.o_proj(self.mix(states))
+
+
+@pytest.fixture
+def hybrid() -> nn.Module:
+    """Layers of 2, 4 and 1 heads with one between them that has none."""
+    torch.manual_seed(0)
+    return nn.Sequential(Mixing(2), nn.Linear(6, 6), Mixing(4), Mixing(1)).requires_grad_(False)
+
+
+def test_layers_may_differ_in_heads(hybrid):
+    from amask.lalm.gating import Geometry, find_sites, gated
+
+    sites = find_sites(hybrid)
+    geometry = Geometry(tuple(site.heads for site in sites))
+    assert geometry == Geometry((2, 4, 1))
+    states = torch.randn(2, 3, 6)
+    gates = torch.rand(2, *geometry.shape)
+    with gated(sites, gates):
+        got = hybrid(states)
+    for row, alone in enumerate(gates):
+        twin = deepcopy(hybrid)
+        for site, gate in zip(find_sites(twin), alone, strict=True):
+            site.projection.weight.mul_(gate[: site.heads].repeat_interleave(site.width))
+        torch.testing.assert_close(got[row], twin(states[row]), **CLOSE)
+    with gated(sites, gates.masked_fill(~geometry.present, 7.0)):
+        assert torch.equal(hybrid(states), got)  # entries of absent heads mean nothing
+
+
+@given(heads=st.lists(st.integers(1, 9), min_size=1, max_size=6).map(tuple))
+def test_geometry(heads):
+    from amask.lalm.gating import Geometry
+
+    geometry = Geometry(heads)
+    assert geometry.shape == (len(heads), max(heads))
+    assert geometry.total == sum(heads) == int(geometry.present.sum())
+    assert geometry.present.sum(1).tolist() == list(heads)
+    assert str(geometry) == (f"{len(heads)}×{heads[0]}" if len(set(heads)) == 1 else f"{', '.join(map(str, heads))} heads")
+
+
+def test_decoders_without_heads_are_refused(hybrid):
+    from amask.errors import ModelError
+    from amask.lalm.gating import find_sites
+
+    with pytest.raises(ModelError, match="no attention output projection"):
+        find_sites(nn.Sequential(nn.Linear(2, 2)))
+    hybrid[2].num_heads = 3  # of 20 columns
+    with pytest.raises(ModelError, match=r"cannot tell how many heads enter 2\.o_proj \(20 wide; found 3\)"):
+        find_sites(hybrid)

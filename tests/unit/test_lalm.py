@@ -1,0 +1,270 @@
+"""`LALM` over a tiny random Qwen2-Audio: the same numbers as transformers' own path, clip by clip and in batches."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import GenerationConfig
+
+CLOSE = {"rtol": 0, "atol": 2e-5}
+SECONDS = (0.6, 2.0, 1.25)
+ASKED = ("who speaks?", "", "a {brace}, please")
+ANSWERS = ("a man", "the quick brown fox", "x")
+
+
+@pytest.fixture(scope="module")
+def template():
+    from amask.lalm.assembly import PromptTemplate
+
+    return PromptTemplate("<|im_start|>listen<|audio_bos|>", "<|audio_eos|>\n{}<|im_end|>\n<|im_start|>")
+
+
+@pytest.fixture(scope="module")
+def lalm(tiny_qwen2_audio, template):
+    from amask.lalm.qwen2_audio import Qwen2Audio
+
+    return Qwen2Audio("tiny", *tiny_qwen2_audio(seed=0), template)
+
+
+@pytest.fixture(scope="module")
+def waves():
+    """Noise that swells, of different lengths."""
+    rng = np.random.default_rng(0)
+    times = [np.arange(int(16_000 * seconds)) / 16_000 for seconds in SECONDS]
+    return [(rng.normal(0, 0.1, len(time)) * np.sin(5 * time + at)).astype(np.float32) for at, time in enumerate(times)]
+
+
+@pytest.fixture(scope="module")
+def features(lalm, waves):
+    return lalm.encode(waves)
+
+
+@pytest.fixture(scope="module")
+def gates(lalm):
+    """Another mask for each of three rows."""
+    return (torch.rand(3, *lalm.geometry.shape, generator=torch.Generator().manual_seed(3)) > 0.4).float()
+
+
+def processed(lalm, waves, instructions):
+    """What transformers' processor makes of the clips and the text around them."""
+    texts = [f"{lalm.template.before}<|AUDIO|>{lalm.template.after.format(asked)}" for asked in instructions]
+    return lalm.processor(text=texts, audio=list(waves), sampling_rate=lalm.rate, padding=True, return_tensors="pt")
+
+
+def heard_by(lalm, inputs):
+    """The embeddings that transformers hands to the language model, and the logits that come of them."""
+    seen = {}
+
+    def keep(_module, _args, kwargs):
+        seen["embeds"] = kwargs["inputs_embeds"]
+
+    hook = lalm.decoder.register_forward_pre_hook(keep, with_kwargs=True)
+    logits = lalm.model(**inputs).logits
+    hook.remove()
+    return seen["embeds"], logits
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_prompts_equal_the_path_of_transformers(lalm, waves, at):
+    embeds, logits = heard_by(lalm, processed(lalm, waves[at : at + 1], ASKED[at : at + 1]))
+    (row,) = lalm._prompt_rows(lalm.encode(waves[at : at + 1]), ASKED[at : at + 1])
+    assert torch.equal(row[None], embeds)
+    assert torch.equal(lalm.model(inputs_embeds=row[None]).logits, logits)
+
+
+def test_prompts_of_a_batch_equal_the_path_of_transformers(lalm, waves, features):
+    from amask.lalm.assembly import pad_rows
+
+    inputs = processed(lalm, waves, ASKED)
+    embeds, logits = heard_by(lalm, inputs)
+    padded, mask = pad_rows(lalm._prompt_rows(features, ASKED), "left")
+    assert torch.equal(mask, inputs["attention_mask"])
+    torch.testing.assert_close(padded[mask.bool()], embeds[mask.bool()], **CLOSE)
+    got = lalm.model(inputs_embeds=padded, attention_mask=mask).logits
+    torch.testing.assert_close(got[mask.bool()], logits[mask.bool()], **CLOSE)
+
+
+def test_prompts_without_instructions_are_those_with_empty_ones(lalm, features):
+    for none, empty in zip(lalm._prompt_rows(features, None), lalm._prompt_rows(features, ["", "", ""]), strict=True):
+        assert torch.equal(none, empty)
+
+
+def test_encoding_a_batch_equals_encoding_each(lalm, waves, features):
+    assert len(features) == 3
+    assert features.embeds.shape[1] == features.lengths.max()
+    for at, wave in enumerate(waves):
+        alone = lalm.encode([wave])
+        assert alone.lengths == features.lengths[at]
+        torch.testing.assert_close(features.rows([at]).embeds, alone.embeds, **CLOSE)
+
+
+def test_choosing_rows_of_features(features):
+    chosen = features.rows([2, 0, 2])
+    assert chosen.lengths.tolist() == features.lengths[[2, 0, 2]].tolist()
+    assert chosen.embeds.shape[1] == chosen.lengths.max() < features.embeds.shape[1]
+    assert torch.equal(chosen.embeds[0], chosen.embeds[2])
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(any), side=st.sampled_from(["left", "right"]))
+def test_padding(lengths, side):
+    from amask.lalm.assembly import pad_rows
+
+    rows = [torch.randn(length, 2) for length in lengths]
+    padded, mask = pad_rows(rows, side)
+    assert mask.sum(1).tolist() == lengths
+    assert torch.equal(padded[mask.bool()], torch.cat(rows))
+    assert not padded[~mask.bool()].any()
+    edge = mask.flip(1) if side == "left" else mask
+    assert (edge.diff(dim=1) <= 0).all()
+
+
+def reference_loss(lalm, wave, asked, answer, gates):
+    """Transformers' own loss of one clip, with the answer and its end as labels."""
+    from amask.lalm.gating import gated
+
+    inputs = processed(lalm, [wave], [asked])
+    said = torch.tensor([[*lalm.tokenizer(answer)["input_ids"], lalm.tokenizer.eos_token_id]])
+    prompt = inputs.pop("input_ids")
+    inputs["attention_mask"] = torch.ones(1, prompt.shape[1] + said.shape[1], dtype=torch.long)
+    with gated(lalm.sites, gates):
+        out = lalm.model(
+            **inputs,
+            input_ids=torch.cat([prompt, said], 1),
+            labels=torch.cat([torch.full_like(prompt, -100), said], 1),
+        )
+    return out.loss, said.shape[1]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("asked", [None, ASKED])
+def test_losses_equal_those_of_transformers(lalm, waves, features, gates, masked, asked):
+    gates = gates if masked else None
+    losses, real = lalm.token_losses(features, ANSWERS, gates, asked)
+    assert not losses[~real].any()
+    total = 0.0
+    for at, (wave, answer) in enumerate(zip(waves, ANSWERS, strict=True)):
+        said = asked[at] if asked else ""
+        expected, tokens = reference_loss(lalm, wave, said, answer, None if gates is None else gates[at])
+        assert real[at].tolist() == [True] * tokens + [False] * (real.shape[1] - tokens)
+        torch.testing.assert_close(losses[at].sum() / tokens, expected, **CLOSE)
+        total += float(expected) * tokens
+    mean = lalm.loss(features, ANSWERS, gates, asked)
+    assert float(mean) == pytest.approx(total / int(real.sum()), abs=2e-5)
+
+
+def test_loss_moves_each_rows_gates(lalm, features, gates):
+    leaf = gates.clone().requires_grad_()
+    losses, _ = lalm.token_losses(features, ANSWERS, leaf)
+    (gradient,) = torch.autograd.grad(losses[1].sum(), leaf)
+    assert gradient[1].all()
+    assert not gradient[[0, 2]].any()
+
+
+def reference_answers(lalm, inputs, beams):
+    search = GenerationConfig(max_new_tokens=12, num_beams=beams, do_sample=False, eos_token_id=lalm.end_token, pad_token_id=0)
+    ids = lalm.model.generate(**inputs, generation_config=search)[:, inputs["input_ids"].shape[1] :]
+    return [text.strip() for text in lalm.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_answers_equal_those_of_transformers(lalm, waves, features, gates, beams, masked):
+    """The processor's batch is padded on the left; clip by clip it is not padded at all. The score of beams counts the
+    prompt in neither."""
+    from amask.lalm.gating import gated
+
+    gates = gates if masked else None
+    answers = lalm.generate(features, gates, ASKED, max_new_tokens=12, num_beams=beams)
+    with gated(lalm.sites, gates):
+        assert answers == reference_answers(lalm, processed(lalm, waves, ASKED), beams)
+    for at, answer in enumerate(answers):
+        with gated(lalm.sites, None if gates is None else gates[at]):
+            assert [answer] == reference_answers(lalm, processed(lalm, waves[at : at + 1], ASKED[at : at + 1]), beams)
+    assert len(set(answers)) == 3
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_batch_may_mix_masks(lalm, features, gates, beams):
+    same = features.rows([1, 1, 1])  # only the gates differ
+    answers = lalm.generate(same, gates, max_new_tokens=12, num_beams=beams)
+    for answer, alone in zip(answers, gates, strict=True):
+        assert [answer] == lalm.generate(features.rows([1]), alone, max_new_tokens=12, num_beams=beams)
+    assert len(set(answers)) == 3
+
+
+def test_an_answer_ends_at_the_end_token(lalm, features, monkeypatch):
+    (answer,) = lalm.generate(features.rows([0]), max_new_tokens=12)
+    monkeypatch.setattr(type(lalm), "end_token", lalm.tokenizer.convert_tokens_to_ids(answer[2]))
+    (cut,) = lalm.generate(features.rows([0]), max_new_tokens=12)
+    assert cut == answer[: answer.index(answer[2]) + 1]
+
+
+def test_search_does_not_depend_on_settings_in_the_models_files(lalm, features, monkeypatch):
+    answers = lalm.generate(features, max_new_tokens=12)
+    monkeypatch.setattr(
+        lalm.model, "generation_config", GenerationConfig(repetition_penalty=5.0, do_sample=True, top_p=0.5, temperature=0.7)
+    )
+    assert lalm.generate(features, max_new_tokens=12) == answers
+
+
+def test_gates_for_other_rows_are_refused(lalm, features, gates):
+    from amask.errors import ModelError
+
+    four = features.rows([0, 1, 2, 0])
+    with pytest.raises(ModelError, match="gates for 2 rows and audio for 4"):
+        lalm.generate(four, gates[:2])
+    with pytest.raises(ModelError, match="gates for 2 rows and audio for 4"):
+        lalm.loss(four, ["a"] * 4, gates[:2])
+    with pytest.raises(ModelError, match=r"do not fit a model of 2×4"):
+        lalm.generate(four, torch.ones(2, 3))
+
+
+def test_model_is_frozen_and_the_same_after_use(lalm, features, gates):
+    fingerprint = lalm.fingerprint
+    lalm.generate(features, gates, max_new_tokens=2)
+    assert not lalm.model.training
+    assert not any(parameter.requires_grad for parameter in lalm.model.parameters())
+    assert not any(site.projection._forward_pre_hooks for site in lalm.sites)
+    del lalm.fingerprint  # computed anew
+    assert lalm.fingerprint == fingerprint
+
+
+def test_fingerprint(lalm, tiny_qwen2_audio, template):
+    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.gating import gated
+    from amask.lalm.qwen2_audio import Qwen2Audio
+
+    def fingerprint(model=None, template=template):
+        return Qwen2Audio("other name", model or deepcopy(lalm.model), lalm.processor, template).fingerprint
+
+    assert fingerprint() == lalm.fingerprint
+    assert len(lalm.fingerprint) == 16
+    assert fingerprint(deepcopy(lalm.model).double()) == lalm.fingerprint
+    assert fingerprint(deepcopy(lalm.model).bfloat16()) == lalm.fingerprint
+    with gated(lalm.sites, torch.zeros(lalm.geometry.shape)):
+        assert fingerprint(lalm.model) == lalm.fingerprint
+    others = [
+        fingerprint(tiny_qwen2_audio(seed=1)[0]),
+        fingerprint(template=PromptTemplate(template.before, template.after + " ")),
+        fingerprint(template=PromptTemplate(template.before + " ", template.after)),
+        fingerprint(template=PromptTemplate(template.before, "{}" + template.after.replace("{}", ""))),
+    ]
+    assert len({lalm.fingerprint, *others}) == 5
+
+
+@pytest.mark.parametrize("born", [torch.bfloat16, torch.float16])
+def test_fingerprint_of_half_precision_weights_survives_any_precision(lalm, template, born):
+    from amask.lalm.qwen2_audio import Qwen2Audio
+
+    model = deepcopy(lalm.model).to(born)
+    for parameter in model.parameters():
+        parameter.mul_(2**-12)  # some numbers are now too small for float16
+    prints = {
+        Qwen2Audio("tiny", deepcopy(model).to(dtype), lalm.processor, template).fingerprint
+        for dtype in (torch.float32, torch.bfloat16, torch.float16)
+    }
+    assert len(prints) == 1
