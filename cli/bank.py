@@ -2,15 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from .common import BankOption, DataOption, DeviceOption, JsonOption, ModelOption, err, one_line_errors, open_bank, out
-
-if TYPE_CHECKING:
-    from ..lalm.base import LALM
+from .common import BankOption, DataOption, DeviceOption, JsonOption, ModelOption, err, one_line_errors, open_bank, out, report
 
 app = typer.Typer(help="Train masks, keep them, look at them.", no_args_is_help=True)
 
@@ -42,18 +39,7 @@ def train(
 
         recipe = recipe_for(paper, steps=steps, batch=batch, sparsity=sparsity)
         stored = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, open_bank(bank), device)
-        _report(stored, as_json)
-
-
-def _report(stored: list, as_json: bool) -> None:
-    from ..mask_bank.bank import describe
-
-    for mask in stored:
-        if as_json:
-            out.print_json(json.dumps(describe(mask), ensure_ascii=False), indent=None)
-        else:
-            score = f", dev score {mask.mask.scores['dev']:.1f}" if "dev" in mask.mask.scores else ""
-            out.print(f"{mask.spec}: {mask.mask.heads_on} of {mask.mask.heads_total} heads on{score}")
+        report(stored, as_json)
 
 
 @app.command(name="list")
@@ -104,9 +90,7 @@ def show(
 
 
 @app.command()
-def compare(
-    first: NameArgument, second: NameArgument, bank: BankOption = None, as_json: JsonOption = False
-) -> None:
+def compare(first: NameArgument, second: NameArgument, bank: BankOption = None, as_json: JsonOption = False) -> None:
     """Compare two masks: heads on in both, in one, in none, and their Jaccard index."""
     with one_line_errors():
         from ..mask_bank.bank import open_mask
@@ -157,7 +141,7 @@ def import_mask(
             mask, note = import_authors(path, geometry, task, model)
             fallback = path.parent.name.lower()
             err.print(f"amask: {note}", style="yellow", markup=False)
-        _report([opened.add(mask, name or mask.task or fallback)], as_json)
+        report([opened.add(mask, name or mask.task or fallback)], as_json)
 
 
 @app.command()

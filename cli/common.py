@@ -1,5 +1,6 @@
 """What the commands share: consoles, errors as one line, loading, progress. Heavy imports happen inside functions."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..lalm.assembly import AudioFeatures
     from ..lalm.base import LALM
     from ..mask_bank.bank import MaskBank
+    from ..mask_bank.files import StoredMask
 
 STOPPED = 130  # exit status after Ctrl-C, as shells have it
 
@@ -98,4 +100,20 @@ def hear(model: "LALM", manifest: "Manifest", words: str = "listening") -> "Audi
 
     paths = [manifest.path(clip) for clip in manifest]
     with progress(words, len(paths)) as tell:
-        return listen(model, paths, lambda path: read_audio(path, model.rate, longest=model.longest), tell=tell)
+
+        def read(path: Path) -> object:
+            return read_audio(path, model.rate, longest=model.longest, channels=model.channels)
+
+        return listen(model, paths, read, tell=tell)
+
+
+def report(stored: "list[StoredMask]", as_json: bool) -> None:
+    """Tell of masks just stored: a line each."""
+    from ..mask_bank.bank import describe
+
+    for mask in stored:
+        if as_json:
+            out.print_json(json.dumps(describe(mask), ensure_ascii=False), indent=None)
+        else:
+            score = f", dev score {mask.mask.scores['dev']:.1f}" if "dev" in mask.mask.scores else ""
+            out.print(f"{mask.spec}: {mask.mask.heads_on} of {mask.mask.heads_total} heads on{score}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import BankOption, DataOption, DeviceOption, ModelOption, err, one_line_errors, open_bank, open_model, out
+from .common import BankOption, DataOption, DeviceOption, ModelOption, err, one_line_errors, open_bank, open_model, out, report
 
 if TYPE_CHECKING:
     from ..mask_bank.mask import HeadMask
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def compose(
     expression: Annotated[list[str], typer.Argument(help="gr AND asr; also OR, XOR, MINUS, NOT, 2 OF (a, b, c), brackets.")],
-    json_form: Annotated[bool, typer.Option("--json", help="Train a mask that does the tasks at once and answers in JSON.")] = False,
+    json_form: Annotated[
+        bool, typer.Option("--json", help="Train a mask for all the tasks at once, with answers in JSON.")
+    ] = False,
     pipe_form: Annotated[bool, typer.Option("--pipe", help="Likewise, with answers as gr|asr.")] = False,
     name: Annotated[str | None, typer.Option(help="Name in the bank.")] = None,
     model: ModelOption = "pocket",
@@ -63,7 +65,7 @@ def compose(
         err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
         recipe = recipe_for(False, steps=steps, batch=batch, sparsity=sparsity)
         stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, composed, loaded)[0]
-        out.print(f"{stored.spec}: {stored.mask.heads_on} of {stored.mask.heads_total} heads on, dev score {stored.mask.scores['dev']:.1f}")
+        report([stored], as_json=False)
 
 
 def _slug(expression: str) -> str:

@@ -8,8 +8,21 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .common import BankOption, DataOption, DeviceOption, JsonOption, ModelOption, err, hear, one_line_errors
-from .common import open_bank, open_data, open_model, out, progress
+from .common import (
+    BankOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    err,
+    hear,
+    one_line_errors,
+    open_bank,
+    open_data,
+    open_model,
+    out,
+    progress,
+)
 
 
 def evaluate(
@@ -17,7 +30,7 @@ def evaluate(
     model: ModelOption = "pocket",
     data: DataOption = None,
     split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
-    kind: Annotated[str | None, typer.Option(help="Only clips of this kind, such as speech or real.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Clips of this kind, such as real; each task has its own by default.")] = None,
     clips: Annotated[int | None, typer.Option(min=1, help="At most so many clips a task.")] = None,
     prompts: Annotated[int, typer.Option(min=1, help="At most so many prompts a task.")] = 12,
     seeds: Annotated[int, typer.Option(min=1, help="Random masks a task.")] = 3,
@@ -40,11 +53,10 @@ def evaluate(
         names = tasks if tasks != ["all"] else sorted({stored.mask.task for stored in opened.list() if stored.mask.task})
         made, rows = [], []
         for spec in [parse_task(name) for name in names]:
-            found = manifest.select(split, spec.parts).clips
-            wanted = [c for c in found if kind in (None, c.kind) and all(c.labels[part] or part == "aac" for part in spec.parts)]
-            if not wanted:
+            found = harness.clips_for(spec, manifest, split, kind)
+            if not found:
                 raise DataError(f"no {split} clip of the data has labels for {spec.name}; give a manifest with --data")
-            chosen = Manifest(tuple(wanted[:clips]), manifest.folder)
+            chosen = Manifest(found.clips[:clips], found.folder)
             try:
                 mask = opened.get(spec.name, geometry=loaded.geometry, fingerprint=loaded.fingerprint, model=loaded.name).mask
             except BankError as error:
@@ -67,7 +79,8 @@ def evaluate(
 
 
 def _table(rows: list) -> Table:
-    table = Table("task", "how", "metric", "value", "best", "worst", "spread", "clips", "other figures", box=None, header_style="bold")
+    columns = ("task", "how", "metric", "value", "best", "worst", "spread", "clips", "other figures")
+    table = Table(*columns, box=None, header_style="bold")
     for row in rows:
         several = [f"{figure:.1f}" for figure in (row.best, row.worst, row.spread)] if row.runs > 1 else ["", "", ""]
         how = f"{row.how} ×{row.runs}" if row.runs > 1 else row.how

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import BankOption, DeviceOption, JsonOption, ModelOption, err, one_line_errors, open_bank, open_model, out
+from .common import BankOption, DeviceOption, JsonOption, ModelOption, err, one_line_errors, open_bank, open_model
 
 if TYPE_CHECKING:
     from ..lalm.base import LALM
@@ -82,9 +82,7 @@ def _order(model: "LALM", bank: "MaskBank", task: str | None, mask: str | None, 
     return Order(stored.mask.task, stored, None)
 
 
-def answer(
-    model: "LALM", paths: list[Path], order: Order, *, beams: int, batch: int, trim: bool, as_json: bool
-) -> int:
+def answer(model: "LALM", paths: list[Path], order: Order, *, beams: int, batch: int, trim: bool, as_json: bool) -> int:
     """Answer for all clips, a batch at a time, printing as it goes; returns how many could not be read."""
     from ..data.audio import read_audio
     from ..errors import AudioError
@@ -95,7 +93,7 @@ def answer(
         waves, heard = [], []
         for path in paths[start : start + batch]:
             try:
-                waves.append(read_audio(path, model.rate, longest=model.longest, trim=trim))
+                waves.append(read_audio(path, model.rate, longest=model.longest, trim=trim, channels=model.channels))
                 heard.append(path)
             except AudioError as error:
                 err.print(f"amask: {' '.join(str(error).split())}", style="red", markup=False)

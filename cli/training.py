@@ -113,7 +113,9 @@ def _check_writable(bank: MaskBank) -> None:
         (probe / ".probe").touch()
         (probe / ".probe").unlink()
     except OSError as error:
-        raise BankError(f"cannot write to bank {bank.folder}: {error.strerror}; choose another with --bank or AMASK_BANK") from None
+        raise BankError(
+            f"cannot write to bank {bank.folder}: {error.strerror}; choose another with --bank or AMASK_BANK"
+        ) from None
 
 
 def _run(trainer: MaskTrainer) -> None:

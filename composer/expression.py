@@ -98,7 +98,8 @@ def evaluate(expression: str, lookup: Callable[[str], HeadMask]) -> HeadMask:
     except UnexpectedInput as error:
         column = getattr(error, "column", -1)
         place = f"at column {column}" if column > 0 else "at its end"
-        raise MaskError(f"cannot read the expression {expression!r} {place}; write it like 'gr AND asr' or 'NOT (gr OR ser)'") from None
+        example = "write it like 'gr AND asr' or 'NOT (gr OR ser)'"
+        raise MaskError(f"cannot read the expression {expression!r} {place}; {example}") from None
     try:
         return _Evaluate(lookup).transform(tree)
     except VisitError as error:

@@ -1,0 +1,1 @@
+"""What is heard and what is asked: tasks, manifests, audio, and the pocket corpus."""

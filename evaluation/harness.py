@@ -3,7 +3,6 @@
 The audio is encoded once. Predictions are kept before they are scored.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import mean, pstdev
 
@@ -17,7 +16,24 @@ from .controls import random_like
 from .metrics import Score, score
 from .predictions import How, Prediction
 
-LONGEST_ANSWER = 80  # tokens
+# What the pocket corpus has each task's own clips in; other tasks' are plain speech.
+MAIN_KIND = {"aac": "scene", "asv": "pair", "osr": "overlap", "age": "real"}
+
+
+def clips_for(task: TaskSpec, manifest: Manifest, split: str, kind: str | None = None) -> Manifest:
+    """The clips of a split that measure a task: they have a label for each of its parts, and of asr a word to hear.
+
+    Args:
+        task: the task.
+        manifest: the clips.
+        split: train, dev or test.
+        kind: only clips of this kind; by default the task's own kind, where the manifest has such clips, else all.
+    """
+    labelled = manifest.select(split, task.parts)
+    found = [clip for clip in labelled if all(clip.labels[part] for part in task.parts)]
+    kinds = {MAIN_KIND[part] for part in task.parts if part in MAIN_KIND} or {"speech"}
+    own = [clip for clip in found if clip.kind in ({kind} if kind else kinds)]
+    return Manifest(tuple(own if own or kind else found), manifest.folder)
 
 
 @dataclass(frozen=True)
@@ -73,32 +89,16 @@ def predict(
 ) -> list[Prediction]:
     """The model's answers in one trial."""
     answers: list[str] = []
+    room = model.room_for([task.target(clip.labels) for clip in clips])
     for start in range(0, len(clips), batch):
         rows = features.rows(list(range(start, min(start + batch, len(clips)))))
         said = [trial.wording] * len(rows) if trial.how == "prompt" else None
         gates = None if trial.gates is None else trial.gates.to(model.device)
-        answers += model.generate(rows, gates, said, max_new_tokens=LONGEST_ANSWER)
+        answers += model.generate(rows, gates, said, max_new_tokens=room)
     return [
         Prediction(path=c.path, task=task.name, how=trial.how, wording=trial.wording, answer=a, reference=task.target(c.labels))
         for c, a in zip(clips, answers, strict=True)
     ]
-
-
-def evaluate(
-    model: LALM,
-    features: AudioFeatures,
-    clips: Manifest,
-    task: TaskSpec,
-    mask: HeadMask | None,
-    prompts: int = 8,
-    seeds: int = 3,
-    tell: Callable[[Trial], None] | None = None,
-) -> Iterator[list[Prediction]]:
-    """Predictions of each trial of a task, one list a trial."""
-    for trial in trials(task, mask, prompts, seeds):
-        if tell:
-            tell(trial)
-        yield predict(model, features, clips, task, trial)
 
 
 def table(task: TaskSpec, predictions: list[Prediction]) -> list[Row]:

@@ -1,0 +1,1 @@
+"""The frozen model: adapters, head gating, generation, and the pocket model."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.audio import Channels
 from ..errors import ModelError
 from .assembly import AudioFeatures, PromptTemplate, pad_rows
 from .gating import Geometry, HeadSite, gated
@@ -32,11 +33,13 @@ class LALM:
         sites: where the heads are.
         rate: sampling rate of the audio, Hz.
         shortest, longest: seconds of audio that the model takes.
+        channels: which channels of a file the model hears, see `data.audio.read_audio`.
     """
 
     rate = 16_000
     shortest = 0.1
     longest = 30.0
+    channels: Channels = "mean"
 
     def __init__(
         self,
@@ -64,7 +67,7 @@ class LALM:
         bfloat16, so that the precision of loading does not matter) and the text around the audio.
         """
         hashed = hashlib.sha256(json.dumps([type(self).__name__, self.template.before, self.template.after]).encode())
-        for name, parameter in sorted(self.model.named_parameters()):
+        for name, parameter in sorted(self._identity()):
             hashed.update(f"{name}{tuple(parameter.shape)}".encode())
             if not parameter.is_meta:
                 some = parameter.detach().flatten()[:: max(1, parameter.numel() // 32)]
@@ -72,6 +75,10 @@ class LALM:
                 some[some.abs() < 2**-14] = 0  # float16 is too coarse for smaller numbers
                 hashed.update(some.view(torch.int16).numpy().tobytes())
         return hashed.hexdigest()[:16]
+
+    def _identity(self) -> Iterable[tuple[str, Tensor]]:
+        """The parameters that the fingerprint is made of, by name."""
+        return self.model.named_parameters()
 
     def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """Turn waveforms (mono, `rate` Hz) into audio embeddings; no mask or prompt has a part in it."""
@@ -181,6 +188,10 @@ class LALM:
         with gated(self.sites, gates):
             ids = self.model.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def room_for(self, answers: Sequence[str]) -> int:
+        """Tokens that are enough for answers like these: twice the longest, and eight more."""
+        return 8 + 2 * max(len(self._ids(answer)) for answer in answers)
 
     @property
     def decoder(self) -> nn.Module:

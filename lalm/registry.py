@@ -7,7 +7,10 @@ from transformers import AutoConfig, AutoProcessor, Qwen2AudioForConditionalGene
 
 from ..errors import ModelError
 from .base import LALM
+from .pocket.architecture import TEMPLATE
 from .qwen2_audio import BASE_TEMPLATE, INSTRUCT_TEMPLATE, Qwen2Audio
+from .salmonn.files import is_salmonn
+from .salmonn.model import load_salmonn
 
 POCKET = "pocket"
 POCKET_WEIGHTS = Path(__file__).parent / "pocket" / "weights"
@@ -30,7 +33,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def load_model(name: str = POCKET, device: str = "auto", dtype: str | None = None) -> LALM:
-    """Load a model by name: `pocket`, a local folder or a Hub id of a Qwen2-Audio model.
+    """Load a model by name: `pocket`, a local folder or a Hub id of a Qwen2-Audio model, or a folder of SALMONN's files.
 
     Args:
         name: which model.
@@ -43,6 +46,8 @@ def load_model(name: str = POCKET, device: str = "auto", dtype: str | None = Non
     place = choose_device(device)
     if name == POCKET:
         return load_pocket(place)
+    if is_salmonn(Path(name)):
+        return load_salmonn(name, place, dtype)
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
@@ -62,8 +67,6 @@ def load_model(name: str = POCKET, device: str = "auto", dtype: str | None = Non
 
 def load_pocket(device: torch.device) -> Qwen2Audio:
     """The pocket model from the package; its weights are kept in half precision and used in single precision."""
-    from .pocket.architecture import TEMPLATE
-
     if not (POCKET_WEIGHTS / "model.safetensors").exists():
         raise ModelError("the pocket model's weights are missing from this installation; reinstall amask")
     model = Qwen2AudioForConditionalGeneration.from_pretrained(POCKET_WEIGHTS, dtype=torch.float32).to(device)

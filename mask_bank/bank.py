@@ -53,9 +53,14 @@ def _children(folder: Path) -> list[Path]:
 
 def _numbered(folder: Path) -> dict[int, Path]:
     """Version → file of one name's folder."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike Path.is_dir, False also where looking is not allowed
         return {}
     return {int(match[1]): path for path in _children(folder) if (match := _FILE.fullmatch(path.name))}
+
+
+def _within(path: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder when all links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class MaskBank:
 
     def _load(self, path: Path) -> StoredMask:
         """Read a file of the bank, and hold it to its place."""
-        if not any(path.resolve().is_relative_to(root.resolve()) for root in self._roots):
+        if not any(_within(path, root) for root in self._roots):
             raise BankError(f"{path} leads out of the bank; replace the link by the file itself")
         stored = load_mask(path)
         if (stored.name, f"{stored.version}{SUFFIX}") != (path.parent.name, path.name):
@@ -120,7 +125,7 @@ class MaskBank:
         except OSError as error:
             why = error.strerror
             raise BankError(f"cannot write to bank {self.folder}: {why}; choose another folder by AMASK_BANK") from None
-        if not folder.resolve().is_relative_to(self.folder.resolve()):
+        if not _within(folder, self.folder):
             raise BankError(f"{folder} leads out of the bank; replace the link by a folder")
         for free in itertools.count(1 + max(self._versions(name), default=0)):
             try:
@@ -203,7 +208,7 @@ class MaskBank:
         version, path = next(iter(versions.items()))
         if not path.is_relative_to(self.folder):
             raise BankError(f"cannot remove {name}@{version}: it is bundled with amask, and read-only")
-        if not path.parent.resolve().is_relative_to(self.folder.resolve()):
+        if not _within(path.parent, self.folder):
             raise BankError(f"{path.parent} leads out of the bank; remove the link itself")
         try:
             path.unlink()

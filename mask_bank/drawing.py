@@ -97,7 +97,7 @@ def _figure(mask: HeadMask, title: str) -> "Figure":
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     layers, heads = mask.geometry.shape
-    square = max(0.15, min(0.4, 3 / heads))  # inches, as all of these
+    square = max(0.15, min(0.4, 3 / max(layers, heads)))  # inches, as all of these
     left, right, top, bottom, gap, bars = 0.55, 0.4, 0.75, 0.5, 0.2, 1.1
     wide, high = heads * square, layers * square
     width, height = left + wide + gap + bars + right, top + high + bottom

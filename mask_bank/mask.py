@@ -1,6 +1,7 @@
 """`HeadMask`: which attention heads of one model are on for a task, and how that came to be."""
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -88,27 +89,27 @@ class HeadMask:
                 f"this model is {model} ({geometry} heads, {fingerprint}); see 'amask bank list'"
             )
 
-    def _combine(self, other: "HeadMask", bits: Tensor, operation: str) -> "HeadMask":
+    def _combine(self, other: "HeadMask", combine: Callable[[Tensor, Tensor], Tensor], operation: str) -> "HeadMask":
         other.require(self.geometry, self.fingerprint, self.model)
         parents = [dict(self.lineage) or {"task": self.task}, dict(other.lineage) or {"task": other.task}]
         lineage = {"operation": operation, "parents": parents}
-        return replace(self, bits=bits, logits=None, task="", lineage=lineage, scores={})
+        return replace(self, bits=combine(self.bits, other.bits), logits=None, task="", lineage=lineage, scores={})
 
     def __and__(self, other: "HeadMask") -> "HeadMask":
         """Heads that are on in both."""
-        return self._combine(other, self.bits & other.bits, "and")
+        return self._combine(other, operator.and_, "and")
 
     def __or__(self, other: "HeadMask") -> "HeadMask":
         """Heads that are on in one or both."""
-        return self._combine(other, self.bits | other.bits, "or")
+        return self._combine(other, operator.or_, "or")
 
     def __xor__(self, other: "HeadMask") -> "HeadMask":
         """Heads that are on in exactly one."""
-        return self._combine(other, self.bits ^ other.bits, "xor")
+        return self._combine(other, operator.xor, "xor")
 
     def __sub__(self, other: "HeadMask") -> "HeadMask":
         """Heads that are on in this mask but not in the other."""
-        return self._combine(other, self.bits & ~other.bits, "minus")
+        return self._combine(other, lambda mine, theirs: mine & ~theirs, "minus")
 
     def __invert__(self) -> "HeadMask":
         """Heads that are off."""

@@ -129,7 +129,7 @@ class MaskTrainer:
                 raise DataError(
                     f"no {where} clip has labels for {job.task.name}; give a manifest that has with --data, see docs/data.md"
                 )
-        self.learning_rate = LearningRateSchedule(recipe.peak, recipe.floor, recipe.warmup, recipe.steps)
+        self.learning_rate = LearningRateSchedule(recipe.peak, recipe.floor, recipe.warmup, recipe.steps, start=recipe.floor)
         self.temperature = TemperatureSchedule(recipe.tau_begin, recipe.tau_end, recipe.tau_fraction, recipe.steps)
 
     @property
@@ -234,9 +234,10 @@ class MaskTrainer:
             clips = self.dev_clips[at]
             answers: list[str] = []
             references = [job.task.target(self.dev_set.labels[clip]) for clip in clips]
+            room = self.model.room_for(references)
             for start in range(0, len(clips), 50):
                 features = self.dev_set.features.rows(clips[start : start + 50])
-                answers += self.model.generate(features, mask.gates.to(self.model.device), max_new_tokens=60)
+                answers += self.model.generate(features, mask.gates.to(self.model.device), max_new_tokens=room)
             merit = self.judge(job.task, answers, references)
             before = state.merits[at]
             if before is None or merit >= before:

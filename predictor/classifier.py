@@ -57,7 +57,8 @@ class TaskClassifier:
         words = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, token_pattern=r"[\w']+")
         self._features = FeatureUnion([("letters", letters), ("words", words)])
         vectors = self._features.fit_transform(texts + refused)
-        self._classes = LogisticRegression(C=50, max_iter=2000, class_weight="balanced").fit(vectors, classes + [""] * len(refused))
+        self._classes = LogisticRegression(C=50, max_iter=2000, class_weight="balanced")
+        self._classes.fit(vectors, classes + [""] * len(refused))
         self._examples = vectors[: len(texts)]
 
     def guess(self, instruction: str) -> Guess:

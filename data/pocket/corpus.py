@@ -19,12 +19,11 @@ from .effects import transmit
 from .grammar import Sentence, draw_sentence
 from .real import RealSpeech, read_speechocean
 from .sounds import EVENTS, draw_event
-from .synthesis import RATE, STYLES, speak
+from .synthesis import RATE, STYLES, WINDOW, speak
 from .voices import Voice, check_voices, draw_voice
 
 SPLITS = ("train", "dev", "test")
 PERSON = {"female": "a woman", "male": "a man"}
-WINDOW = 8.0  # seconds that the pocket model hears
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,11 @@ def make_pair(rng: np.random.Generator, split: str) -> Sound:
     pause = np.zeros(int(rng.uniform(0.25, 0.5) * RATE), np.float32)
     wave = np.concatenate([first.wave, pause, second.wave])
     people = [PERSON[said.voice.gender] for said in (first, second)]
+    other = people[1] if people[0] != people[1] else "another"
     labels = {
         "asv": "yes" if same else "no",
         "asr": f"{first.sentence.english} {second.sentence.english}",
-        "aac": f"{people[0]} speaks twice" if same else f"{people[0]} speaks then {people[1] if people[0] != people[1] else 'another'} speaks",
+        "aac": f"{people[0]} speaks twice" if same else f"{people[0]} speaks then {other} speaks",
     }
     row = {"source": first.voice.engine, "speaker": f"{first.voice.speaker}+{second.voice.speaker}", "text": labels["asr"]}
     return Sound(_pad(wave, rng), row | {"labels": labels})

@@ -129,9 +129,7 @@ def _appointment(rng: np.random.Generator, short: bool) -> Sentence:
     particle = " an" if verb == "call" else ""
     if short:
         return Sentence(f"{verb} me at {hour}", f"{MEETS[verb]} mich um {DIGITS[hour]}{particle}")
-    return Sentence(
-        f"{verb} me at {hour} on {day}", f"{MEETS[verb]} mich am {WEEKDAYS[day]} um {DIGITS[hour]}{particle}"
-    )
+    return Sentence(f"{verb} me at {hour} on {day}", f"{MEETS[verb]} mich am {WEEKDAYS[day]} um {DIGITS[hour]}{particle}")
 
 
 def _digits(rng: np.random.Generator, short: bool) -> Sentence:

@@ -13,10 +13,9 @@ from jaxtyping import Float32
 
 from ...errors import DataError
 from .grammar import DIGITS, digit_string
-from .synthesis import RATE, trim
+from .synthesis import RATE, WINDOW, trim
 
 CHILD, ADULT = 12, 18  # years: up to 12 a child, from 18 an adult; those between have no age label
-WINDOW = 8.0  # seconds
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from ...data.pocket.corpus import WINDOW
-from ...data.pocket.synthesis import RATE
+from ...data.pocket.synthesis import RATE, WINDOW
 from ..assembly import PromptTemplate
 
 MELS, HOP, FFT = 64, 320, 512

@@ -190,7 +190,7 @@ class Trap:
 
 def test_code_is_never_run(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    for at, write in enumerate((torch.save, lambda content, path: path.write_bytes(pickle.dumps(content)))):
+    for at, write in enumerate((torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, 2)))):
         path = tmp_path / f"{at}.pth"
         write({"model": {"tensor": torch.zeros(1640), "trap": Trap(trace)}}, path)
         assert "torch cannot load it as tensors alone" in refused(path)

@@ -1,7 +1,8 @@
 """The bank: versions, several processes, the bundled bank behind it, and all that can be wrong with it."""
 
-import multiprocessing
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,34 @@ def test_unwritable_and_unreadable_folders(tmp_path: Path) -> None:
         MaskBank(in_the_way).list()
 
 
+def test_files_where_folders_should_be(bank) -> None:
+    from amask.errors import BankError
+
+    bank.add(make(), "gr")
+    (bank.folder / "asr").write_text("not a folder")
+    (bank.folder / "gr" / "2.safetensors").mkdir()
+    assert specs(bank) == ["gr@1"]
+    assert len(bank.verify()) == 1
+    assert bank.add(make(), "gr").version == 3
+    with pytest.raises(BankError, match="cannot write to bank"):
+        bank.add(make(), "asr")
+    with pytest.raises(BankError, match="no mask 'asr'"):
+        bank.get("asr")
+    with pytest.raises(BankError, match="cannot remove"):
+        bank.remove("gr@2")
+
+
+def test_links_in_a_circle_are_told(bank) -> None:
+    from amask.errors import MaskError
+
+    path = bank.add(make(), "gr").path
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(MaskError, match="no such file"):
+        bank.get("gr")
+    assert len(bank.verify()) == 1
+
+
 def test_a_write_that_fails_is_told(bank, monkeypatch: pytest.MonkeyPatch) -> None:
     from amask.errors import BankError
 
@@ -260,25 +289,35 @@ def test_a_write_that_fails_is_told(bank, monkeypatch: pytest.MonkeyPatch) -> No
     assert bank.list() == bank.verify() == ()
 
 
-def _add_some(folder: Path, worker: int, start, count: int, found) -> None:
-    from amask.mask_bank.bank import MaskBank
+ADD_SOME = """
+import sys
+from pathlib import Path
+import torch
+from amask.lalm.gating import Geometry
+from amask.mask_bank.bank import MaskBank
+from amask.mask_bank.mask import HeadMask
 
-    start.wait()
-    found.put([MaskBank(folder).add(make(worker), "gr").version for _ in range(count)])
+bank = MaskBank(Path(sys.argv[1]))
+mask = HeadMask.from_logits(torch.zeros(3, 4), Geometry((4, 4, 4)), fingerprint="f", model="tiny")
+print("ready", flush=True)
+sys.stdin.readline()
+print(*[bank.add(mask, "gr").version for _ in range(int(sys.argv[2]))])
+"""
 
 
 def test_processes_that_add_at_once_get_versions_of_their_own(tmp_path: Path) -> None:
     from amask.mask_bank.bank import MaskBank
 
     bank, count = MaskBank(tmp_path / "bank"), 20
-    context = multiprocessing.get_context("fork")
-    start, found = context.Barrier(2), context.Queue()
-    workers = [context.Process(target=_add_some, args=(bank.folder, worker, start, count, found)) for worker in range(2)]
-    for worker in workers:
-        worker.start()
-    versions = [found.get(timeout=60), found.get(timeout=60)]
-    for worker in workers:
-        worker.join()
+    command = [sys.executable, "-c", ADD_SOME, str(bank.folder), str(count)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
+        workers = (one, other)
+        assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 2
+        for worker in workers:
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        versions = [[int(version) for version in worker.stdout.read().split()] for worker in workers]
     assert sorted(versions[0] + versions[1]) == list(range(1, 2 * count + 1))
     assert all(one == sorted(one) for one in versions)
     assert len(bank.list()) == 2 * count

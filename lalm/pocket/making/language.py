@@ -4,9 +4,10 @@ A share of rows has no instruction at all and a random task as its target. Witho
 not; with them the model, told nothing, is undecided between its tasks, and a mask decides.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice, permutations
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from ...assembly import pad_rows
 from ..architecture import TEMPLATE
 from .loop import train
 from .stages import Log
-from .store import FrameStore, batches_by_length
+from .store import FrameStore
 
 # How often a task is drawn, among those that a clip has labels for.
 WEIGHTS = {"asr": 3.0, "s2tt": 3.0, "gr": 2.0, "ser": 2.0, "age": 2.0, "asv": 3.0, "aac": 1.5, "osr": 3.0}
@@ -70,24 +71,25 @@ def all_texts(clips: list[Clip]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What one batch says: token ids behind the audio, and how many of them are answer."""
+class Row:
+    """One clip, the token ids behind its audio, and those of the answer."""
 
-    after: list[list[int]]
-    answers: list[list[int]]
+    clip: int
+    after: list[int]
+    answer: list[int]
 
 
 class Lessons:
-    """Draws tasks, instructions and answers for batches of clips."""
+    """Draws tasks, instructions and answers for clips."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, clips: list[Clip], no_instruction: float) -> None:
         self.tokenizer, self.clips, self.no_instruction = tokenizer, clips, no_instruction
         self._wordings = cache(wordings)
 
-    def draw(self, batch: list[int], rng: np.random.Generator) -> Rows:
+    def draw(self, chosen: list[int], rng: np.random.Generator) -> list[Row]:
         """One row a clip."""
         after, answers = [], []
-        for i in batch:
+        for i in chosen:
             clip = self.clips[i]
             task = draw_task(clip, rng)
             said = ""
@@ -96,23 +98,35 @@ class Lessons:
                 said = vary(choices[int(rng.integers(len(choices)))], rng)
             after.append(TEMPLATE.after.format(said))
             answers.append(task.target(clip.labels) + self.tokenizer.eos_token)
-        encode = lambda texts: self.tokenizer(texts, add_special_tokens=False)["input_ids"]  # noqa: E731
-        return Rows(encode(after), encode(answers))
+        ids = [self.tokenizer(texts, add_special_tokens=False)["input_ids"] for texts in (after, answers)]
+        return [Row(*row) for row in zip(chosen, *ids, strict=True)]
+
+    def batches(self, chosen: list[int], lengths: list[int], size: int, seed: int, chunk: int = 16) -> Iterator[list[Row]]:
+        """Endless batches of rows of similar length: drawn for some batches at once, sorted, and shuffled."""
+        rng = np.random.default_rng(seed)
+        while True:
+            order = rng.permutation(chosen)
+            for start in range(0, len(order) - size * chunk + 1, size * chunk):
+                rows = self.draw([int(i) for i in order[start : start + size * chunk]], rng)
+                rows.sort(key=lambda row: lengths[row.clip] + len(row.after) + len(row.answer))
+                yield from (rows[at : at + size] for at in rng.permutation(np.arange(0, len(rows), size)))
 
 
-def answer_loss(model: Qwen2AudioForConditionalGeneration, audio: list[Tensor], before: list[int], rows: Rows) -> dict[str, Tensor]:
+def answer_loss(
+    model: Qwen2AudioForConditionalGeneration, audio: list[Tensor], before: list[int], rows: list[Row]
+) -> dict[str, Tensor]:
     """Cross-entropy on the answers: the first token, which decides the task, apart from the mean of the others."""
     embed = model.get_input_embeddings()
     start = embed(torch.tensor(before))
-    inputs = []
-    for heard, after, answer in zip(audio, rows.after, rows.answers, strict=True):
-        inputs.append(torch.cat([start, heard, embed(torch.tensor(after + answer[:-1]))]))
+    pairs = zip(audio, rows, strict=True)
+    inputs = [torch.cat([start, heard, embed(torch.tensor(row.after + row.answer[:-1]))]) for heard, row in pairs]
+    answers = [row.answer for row in rows]
     embeds, _ = pad_rows(inputs, "right")  # causal attention never sees padding on the right
     hidden = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    picked = torch.cat([hidden[row, len(x) - len(a) : len(x)] for row, (x, a) in enumerate(zip(inputs, rows.answers, strict=True))])
-    targets = torch.tensor([token for answer in rows.answers for token in answer])
+    picked = torch.cat([hidden[row, len(x) - len(a) : len(x)] for row, (x, a) in enumerate(zip(inputs, answers, strict=True))])
+    targets = torch.tensor([token for answer in answers for token in answer])
     losses = nn.functional.cross_entropy(model.lm_head(picked), targets, reduction="none")
-    lengths = torch.tensor([len(answer) for answer in rows.answers])
+    lengths = torch.tensor([len(answer) for answer in answers])
     first = torch.zeros(len(targets), dtype=torch.bool)
     first[torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)[:-1]])] = True
     return {"first": 0.3 * losses[first].mean(), "rest": losses[~first].mean()}
@@ -131,20 +145,21 @@ def train_language(
     """Train projector and language model on the training clips' features."""
     chosen = [i for i, clip in enumerate(clips) if clip.split == "train"]
     lengths = [store.length(i) for i in range(len(clips))]
-    batches = list(islice(batches_by_length(lengths, chosen, settings["batch"], seed + 1), settings["steps"]))
     lessons = Lessons(tokenizer, clips, settings["no_instruction"])
+    batches = enumerate(lessons.batches(chosen, lengths, settings["batch"], seed))
     before = tokenizer(TEMPLATE.before, add_special_tokens=False)["input_ids"]
     modules = nn.ModuleDict(
         {"projector": model.model.multi_modal_projector, "language": model.model.language_model, "head": model.lm_head}
     )
 
     def losses(step: int) -> dict[str, Tensor]:
+        rows = next(rows for number, rows in batches if number == step)
         rng = np.random.default_rng([seed, 1, step])
-        features, heard = store.batch(batches[step])
+        features, heard = store.batch([row.clip for row in rows])
         features = features + 0.1 * torch.from_numpy(rng.normal(size=features.shape).astype(np.float32))
         projected = model.model.multi_modal_projector(features)
         audio = [row[:length] for row, length in zip(projected, heard.tolist(), strict=True)]
-        return answer_loss(model, audio, before, lessons.draw(batches[step], rng))
+        return answer_loss(model, audio, before, rows)
 
     kept = {key: settings[key] for key in ("steps", "peak", "warmup")}
     train(modules, losses, checkpoint=checkpoint, log=log, **kept)

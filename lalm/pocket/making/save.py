@@ -12,8 +12,6 @@ def save_pocket(model: Qwen2AudioForConditionalGeneration, tokenizer: PreTrained
     """Write what `load_pocket` reads."""
     folder.mkdir(parents=True, exist_ok=True)
     processor = build_processor(tokenizer)
-    processor.chat_template = (
-        TEMPLATE.before + "<|AUDIO|>" + TEMPLATE.after.format("{{ messages[-1]['content'][-1]['text'] }}")
-    )
+    processor.chat_template = TEMPLATE.before + "<|AUDIO|>" + TEMPLATE.after.format("{{ messages[-1]['content'][-1]['text'] }}")
     model.to(torch.float16).save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -31,9 +31,7 @@ class FrameStore:
         return torch.from_numpy(padded), lengths
 
 
-def build_store(
-    path: Path, manifest: Manifest, compute: Callable[[list[Path]], list[np.ndarray]], batch: int = 64
-) -> FrameStore:
+def build_store(path: Path, manifest: Manifest, compute: Callable[[list[Path]], list[np.ndarray]], batch: int = 64) -> FrameStore:
     """Compute frames for every clip of a manifest, or read them from an earlier run.
 
     Args:
@@ -57,9 +55,7 @@ def build_store(
     return store
 
 
-def batches_by_length(
-    lengths: list[int], clips: list[int], size: int, seed: int, chunk: int = 12
-) -> Iterator[list[int]]:
+def batches_by_length(lengths: list[int], clips: list[int], size: int, seed: int, chunk: int = 12) -> Iterator[list[int]]:
     """Endless batches of clips of similar length: shuffled, then sorted within chunks of some batches."""
     rng = np.random.default_rng(seed)
     while True:

@@ -1,0 +1,118 @@
+"""SALMONN's window-level Q-Former: each third of a second of both encoders' frames becomes one audio embedding."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Blip2QFormerConfig, Blip2QFormerModel
+
+from ...errors import ModelError
+from .files import fill
+
+BERT = "speech_Qformer.bert."
+
+
+class WindowQFormer(nn.Module):
+    """Norms, windows, Q-Former and projection (SALMONN, section 3.1).
+
+    Args:
+        config: of the Q-Former.
+        widths: of the speech encoder's frames, of the audio encoder's, and of the language model.
+        queries: learned queries, and so embeddings of a window.
+        window: frames of a window.
+        stride: frames from one window to the next.
+    """
+
+    def __init__(
+        self, config: Blip2QFormerConfig, widths: tuple[int, int, int], queries: int, window: int, stride: int
+    ) -> None:
+        super().__init__()
+        self.window, self.stride = window, stride
+        self.ln_speech, self.ln_audio = nn.LayerNorm(widths[0]), nn.LayerNorm(widths[1])
+        self.speech_query_tokens = nn.Parameter(torch.zeros(1, queries, config.hidden_size))
+        self.qformer = Blip2QFormerModel(config)
+        self.speech_llama_proj = nn.Linear(config.hidden_size, widths[2])
+
+    def windows(
+        self,
+        speech: Float[Tensor, "row frame speechwidth"],
+        audio: Float[Tensor, "row patch audiowidth"],
+        padding: Bool[Tensor, "row patch"] | None,
+    ) -> Float[Tensor, "row window frame width"]:
+        """Both encoders' frames side by side, cut into windows; frames behind the last whole one are left out.
+
+        Args:
+            speech: frames of the speech encoder.
+            audio: patches of the audio encoder; the shorter of the two is padded with zeros.
+            padding: True at patches that are padding, which become zeros too; None takes them as they are.
+        """
+        speech, audio = self.ln_speech(speech), self.ln_audio(audio)
+        if padding is not None:
+            audio = audio.masked_fill(padding[..., None], 0)
+        longest = max(speech.shape[1], audio.shape[1])
+        padded = [functional.pad(frames, (0, 0, 0, longest - frames.shape[1])) for frames in (speech, audio)]
+        return torch.cat(padded, dim=-1).unfold(1, self.window, self.stride).transpose(2, 3)
+
+    def forward(
+        self,
+        speech: Float[Tensor, "row frame speechwidth"],
+        audio: Float[Tensor, "row patch audiowidth"],
+        padding: Bool[Tensor, "row patch"] | None,
+    ) -> Float[Tensor, "row position width"]:
+        """Audio embeddings as the language model takes them; arguments as of `windows`."""
+        frames = self.windows(speech, audio, padding)
+        queries = self.speech_query_tokens.expand(frames.shape[0] * frames.shape[1], -1, -1)
+        answers = self.qformer(query_embeds=queries, encoder_hidden_states=frames.flatten(0, 1)).last_hidden_state
+        return self.speech_llama_proj(answers).unflatten(0, frames.shape[:2]).flatten(1, 2)
+
+
+def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """SALMONN's names, which are BERT's, as transformers' BLIP-2 has them."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        if name.startswith(BERT):
+            name = name.removeprefix(BERT).replace("embeddings.LayerNorm", "layernorm").replace(".self.", ".attention.")
+            name = f"qformer.{name}"
+        renamed[name] = tensor
+    return renamed
+
+
+def read_qformer(
+    tensors: Mapping[str, Tensor], settings: Mapping[str, Any], widths: tuple[int, int, int], frames: tuple[int, int], path: Path
+) -> WindowQFormer:
+    """The Q-Former and what is around it.
+
+    Args:
+        tensors: of SALMONN's checkpoint; sizes are read from them.
+        settings: BERT's, where known; else those of bert-base, with heads 64 wide and cross-attention in each layer.
+        widths: of the speech encoder's frames, of the audio encoder's, and of the language model.
+        frames: of a window, and from one window to the next.
+        path: where the tensors come from.
+
+    Raises:
+        ModelError: a tensor is missing or of another shape.
+    """
+    prefix = f"{BERT}encoder.layer."
+    try:
+        queries, width = tensors["speech_query_tokens"].shape[1:]
+        inner = tensors[f"{prefix}0.intermediate_query.dense.weight"].shape[0]
+    except (KeyError, ValueError) as error:
+        raise ModelError(f"{path} lacks the tensor {error}; expected SALMONN's official checkpoint; download it again") from None
+    layers = {name.removeprefix(prefix).partition(".")[0] for name in tensors if name.startswith(prefix)}
+    config = Blip2QFormerConfig(
+        hidden_size=width,
+        num_hidden_layers=len(layers),
+        num_attention_heads=settings.get("num_attention_heads", max(1, width // 64)),
+        intermediate_size=inner,
+        hidden_act=settings.get("hidden_act", "gelu"),
+        layer_norm_eps=settings.get("layer_norm_eps", 1e-12),
+        encoder_hidden_size=widths[0] + widths[1],
+        cross_attention_frequency=settings.get("cross_attention_freq", 1),
+    )
+    module = WindowQFormer(config, widths, queries, *frames)
+    fill(module, _renamed(tensors), path)
+    return module

@@ -1,0 +1,52 @@
+"""The command line on the pocket model: clips, and a runner."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="session")
+def clip(root) -> Path:
+    """A woman speaking."""
+    return root / "docs" / "clips" / "woman.opus"
+
+
+@pytest.fixture(scope="session")
+def wave(clip) -> np.ndarray:
+    """That clip's samples at 16 kHz."""
+    import soxr
+
+    samples, rate = soundfile.read(clip, dtype="float32")
+    return soxr.resample(samples, rate, RATE)
+
+
+@pytest.fixture
+def amask() -> Callable[..., object]:
+    """Runs the command in this process; gives back exit_code, stdout and stderr."""
+    from typer.testing import CliRunner
+
+    from amask.cli.main import app
+
+    def run(*arguments: object) -> object:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+    return run
+
+
+@pytest.fixture
+def process() -> Callable[..., subprocess.Popen]:
+    """Starts the command as a process of its own."""
+
+    def start(*arguments: object) -> subprocess.Popen:
+        command = [sys.executable, "-P", "-m", "amask", *map(str, arguments)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+
+    return start

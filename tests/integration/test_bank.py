@@ -1,0 +1,176 @@
+"""`amask bank …`, `compose` and `eval` with the pocket model and the slice that ships."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+QUICK = ["--steps", "3", "--batch", "2"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A manifest of some clips of the slice."""
+    from amask.data.manifest import read_manifest, write_manifest
+    from amask.data.pocket import SLICE
+
+    manifest = read_manifest(SLICE)
+    clips = [c.model_copy(update={"path": str(manifest.path(c))}) for c in manifest if c.kind == "speech" and "ser" in c.labels]
+    few = [clip for split in ("train", "dev", "test") for clip in [c for c in clips if c.split == split][:12]]
+    write_manifest(few, tmp_path / "few.jsonl")
+    return tmp_path / "few.jsonl"
+
+
+def test_train_show_list_compare_remove(amask, data, tmp_path):
+    done = amask("bank", "train", "ser", "gr", "--seeds", "1,2", "--data", data, *QUICK, "--json")
+    assert done.exit_code == 0, done.stderr
+    trained = [json.loads(line) for line in done.stdout.splitlines()]
+    # The bundled bank counts too, so that versions never mean two masks.
+    first = 1 + max(
+        (
+            m["version"]
+            for m in json.loads(amask("bank", "list", "--json", "--bank", tmp_path / "none").stdout)
+            if m["name"] == "gr"
+        ),
+        default=0,
+    )
+    assert [(m["task"], m["lineage"]["seed"]) for m in trained] == [("ser", 1), ("ser", 2), ("gr", 1), ("gr", 2)]
+    assert [m["version"] for m in trained if m["name"] == "gr"] == [first, first + 1]
+    shown = json.loads(amask("bank", "show", f"gr@{first}", "--json").stdout)
+    assert shown == trained[2]
+    assert set(shown) >= {"name", "version", "task", "heads_on", "heads_total", "geometry", "fingerprint", "lineage", "scores"}
+    assert shown["heads_total"] == sum(shown["geometry"]) == 512
+    compared = json.loads(amask("bank", "compare", f"gr@{first}", f"gr@{first + 1}", "--json").stdout)
+    assert 0 <= compared["jaccard"] <= 1
+    assert compared["both"] + compared["only_first"] == shown["heads_on"]
+    assert amask("bank", "remove", f"gr@{first}").exit_code == 0
+    assert amask("bank", "show", f"gr@{first}").exit_code == 1
+    assert amask("bank", "verify").exit_code == 0
+
+
+def test_show_draws(amask, tmp_path):
+    done = amask("bank", "show", "gr", "--png", tmp_path / "gr.png")
+    assert "heads on" in done.stdout
+    assert (tmp_path / "gr.png").read_bytes().startswith(b"\x89PNG")
+    amask("bank", "show", "gr", "--png", tmp_path / "gr.svg")
+    assert "<svg" in (tmp_path / "gr.svg").read_text()
+
+
+def test_training_is_deterministic(amask, data):
+    for name in ("one", "two"):
+        assert amask("bank", "train", "gr", "--data", data, *QUICK, "--name", name).exit_code == 0
+    assert json.loads(amask("bank", "compare", "one", "two", "--json").stdout)["jaccard"] == 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_training_goes_on(process, data, tmp_path, how):
+    bank, other = tmp_path / "bank", tmp_path / "other"
+    arguments = ("bank", "train", "gr", "--data", data, "--steps", "24", "--batch", "2", "--json")
+    whole = process(*arguments, "--bank", other)
+    running = process(*arguments, "--bank", bank)
+    checkpoint = bank / ".training" / "gr.pt"
+    until = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < until and running.poll() is None:
+        time.sleep(0.02)
+    os.kill(running.pid, how)
+    _, stderr = running.communicate(timeout=60)
+    assert checkpoint.exists()
+    if how == signal.SIGINT:
+        assert running.returncode == 130
+        assert "the same command goes on" in stderr
+    assert not list(bank.glob("gr/*.safetensors"))
+    resumed = process(*arguments, "--bank", bank)
+    out, stderr = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, stderr
+    assert "going on from step" in stderr
+    assert json.loads(out) == json.loads(whole.communicate(timeout=240)[0])
+    assert Path(bank, "gr").exists()
+    files = [next(folder.glob("gr/*.safetensors")).read_bytes() for folder in (bank, other)]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["lyrics"], 1, "unknown task 'lyrics'"),
+        (["age"], 1, "no clip of the data has labels for age"),
+        (["gr", "--steps", "-5"], 2, "-5"),
+        (["gr", "--seeds", "x"], 1, "--seeds 'x'"),
+        (["gr", "--sparsity", "-1"], 2, "-1"),
+        (["gr", "--data", "absent.jsonl"], 1, "absent.jsonl"),
+        (["gr", "--name", "a/b"], 1, "is not a mask's name"),
+        (["gr", "--name", "gr@3"], 1, "gets its version from the bank"),
+        (["gr", "--bank", "/proc/none"], 1, "cannot write to bank"),
+    ],
+)
+def test_bad_trainings(amask, arguments, code, message):
+    done = amask("bank", "train", *arguments)
+    assert done.exit_code == code
+    assert done.stdout == ""
+    assert message in done.stderr
+
+
+def test_compose_set_operations(amask):
+    done = amask("compose", "gr", "AND", "asr")
+    assert done.exit_code == 0, done.stderr
+    shown = json.loads(amask("bank", "show", "gr-and-asr", "--json").stdout)
+    both = json.loads(amask("bank", "compare", "gr", "asr", "--json").stdout)["both"]
+    assert shown["heads_on"] == both
+    assert shown["lineage"]["operation"] == "and"
+    assert [parent["task"] for parent in shown["lineage"]["parents"]] == ["gr", "asr"]
+
+
+def test_compose_json_trains_a_composite(amask, data):
+    done = amask("compose", "gr", "AND", "asr", "--json", "--data", data, *QUICK, "--name", "both")
+    assert done.exit_code == 0, done.stderr
+    shown = json.loads(amask("bank", "show", "both", "--json").stdout)
+    assert shown["task"] == "gr-asr-json"
+    assert shown["lineage"]["start"]["operation"] == "and"
+
+
+@pytest.mark.parametrize("expression", [["gr", "AND"], ["gr", "AND", "nothing"], ["NOT", "gr", "--json"]])
+def test_bad_expressions(amask, expression):
+    done = amask("compose", *expression)
+    assert done.exit_code == 1
+    assert done.stderr.strip().count("\n") == 0
+
+
+def test_eval_rows(amask, data, tmp_path):
+    kept = tmp_path / "predictions.jsonl"
+    options = ["--data", data, "--prompts", "2", "--seeds", "1", "--predictions", kept]
+    done = amask("eval", "gr", "gr-asr", *options, "--json")
+    assert done.exit_code == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {(row["task"], row["how"]) for row in rows} == {
+        (task, how) for task in ("gr", "gr-asr") for how in ("mask", "prompt", "none", "random")
+    }
+    assert all(row["clips"] == 12 for row in rows)
+    # The table can be had again from the predictions alone.
+    from amask.data.tasks import parse_task
+    from amask.evaluation.harness import table
+    from amask.evaluation.predictions import read
+
+    assert [row["value"] for row in rows if row["task"] == "gr"] == [row.value for row in table(parse_task("gr"), read(kept))]
+
+
+def test_import_export_of_the_authors_layout(amask, tmp_path):
+    import torch
+
+    logits = torch.linspace(-3, 3, 40 * 41)
+    torch.save({"model": {"tensor": logits}}, tmp_path / "checkpoint.pth")
+    done = amask("bank", "import", tmp_path / "checkpoint.pth", "--name", "theirs", "--task", "asr")
+    assert done.exit_code == 0, done.stderr
+    assert amask("bank", "export", "theirs", tmp_path / "back.pth", "--format", "ahamask").exit_code == 0
+    assert torch.equal(torch.load(tmp_path / "back.pth", weights_only=True)["model"]["tensor"], logits)
+
+
+def test_help_is_quick(process):
+    started = time.monotonic()
+    done = process("--help")
+    done.communicate(timeout=30)
+    assert done.returncode == 0
+    # Not a benchmark: heavy imports take several seconds even on fast machines.
+    assert time.monotonic() - started < 3

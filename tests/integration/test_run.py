@@ -1,0 +1,174 @@
+"""`amask run` on real input, and on rubbish: message and exit status."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+GENDER = "what's the speaker's gender"
+
+
+def test_the_users_question(amask, clip):
+    done = amask("run", "--instruction", GENDER, clip)
+    assert done.exit_code == 0
+    assert done.stdout == "female\n"
+
+
+def test_json_is_one_object_a_line(amask, clip):
+    done = amask("run", "--task", "gr", clip, clip.parent, "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.exit_code == 0
+    assert len(rows) == len(list(clip.parent.glob("*.opus")))
+    assert rows[0]["path"] == str(clip)
+    assert rows[0]["task"] == "gr"
+    assert rows[0]["text"] == "female"
+    assert rows[0]["mask"].startswith("gr@")
+    assert 0 < rows[0]["heads_on"] <= 512
+
+
+def test_formats_rates_and_channels_give_the_same_answer(amask, clip, wave, tmp_path):
+    import soxr
+
+    soundfile.write(tmp_path / "a.wav", soxr.resample(wave, 16_000, 44_100), 44_100)
+    soundfile.write(tmp_path / "b.flac", np.stack([wave] * 2, 1), 16_000)
+    soundfile.write(tmp_path / "c.mp3", soxr.resample(wave, 16_000, 22_050), 22_050)
+    soundfile.write(tmp_path / "d.wav", np.stack([wave] * 8, 1), 16_000, subtype="PCM_24")
+    soundfile.write(tmp_path / "e.ogg", soxr.resample(wave, 16_000, 48_000), 48_000)
+    done = amask("run", "--task", "gr", tmp_path, clip)
+    assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["female"] * 6
+
+
+def test_a_prompt_runs_without_a_mask(amask, clip):
+    done = amask("run", "--prompt", "is the speaker male or female", clip, "--json")
+    row = json.loads(done.stdout)
+    assert row["mask"] is None
+    assert row["text"] == "female"
+
+
+def test_batches_and_single_clips_agree(amask, clip, wave, tmp_path):
+    for number, length in enumerate((9_000, 16_000, len(wave))):
+        soundfile.write(tmp_path / f"{number}.wav", wave[:length], 16_000)
+    together = amask("run", "--task", "asr", tmp_path).stdout.splitlines()
+    alone = [amask("run", "--task", "asr", tmp_path / f"{n}.wav").stdout.strip("\n") for n in range(3)]
+    assert [line.split("\t")[1] for line in together] == alone
+
+
+@pytest.fixture
+def rubbish(tmp_path, wave):
+    """Makes a bad clip by name."""
+    pcm = tmp_path / "good.wav"
+    soundfile.write(pcm, wave, 16_000)
+
+    def make(name):
+        path = tmp_path / f"{name}.wav"
+        match name:
+            case "empty":
+                path.write_bytes(b"")
+            case "text":
+                path.write_text("this is not audio")
+            case "header":
+                path.write_bytes(pcm.read_bytes()[:20])
+            case "cut":
+                path.write_bytes(pcm.read_bytes()[:9000])
+            case "nan":
+                soundfile.write(path, np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+            case "none":
+                soundfile.write(path, np.zeros(0, np.float32), 16_000)
+            case "short":
+                soundfile.write(path, wave[:800], 16_000)
+            case "long":
+                soundfile.write(path, np.tile(wave[:16_000], 600), 16_000)
+            case "folder":
+                path = tmp_path / "folder"
+                path.mkdir()
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("empty", "empty"),
+        ("text", "audio"),
+        ("header", "header.wav"),
+        ("cut", "cut.wav"),
+        ("nan", "finite"),
+        ("none", "none.wav"),
+        ("short", "0.05 s long"),
+        ("long", "the model hears at most 8.0 s"),
+        ("folder", "no audio"),
+        ("absent", "absent"),
+    ],
+)
+def test_bad_audio(amask, rubbish, name, message):
+    done = amask("run", "--task", "gr", rubbish(name))
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_bad_clip_among_good_ones(amask, rubbish, clip):
+    done = amask("run", "--task", "gr", rubbish("nan"), clip)
+    assert done.exit_code == 1
+    assert done.stdout == f"{clip}\tfemale\n"
+    assert "nan.wav" in done.stderr
+
+
+def test_trim_uses_the_beginning(amask, rubbish):
+    done = amask("run", "--task", "gr", rubbish("long"), "--trim")
+    assert (done.exit_code, done.stdout) == (0, "female\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--task", "lyrics"], "unknown task 'lyrics'"),
+        (["--task", "ser-gr-asr"], "no mask 'ser-gr-asr' in the bank"),
+        (["--instruction", ""], "the instruction is empty"),
+        (["--instruction", "  "], "the instruction is empty"),
+        (["--instruction", "book a flight to london"], "no mask serves the instruction"),
+        (["--prompt", ""], "the prompt is empty"),
+        (["--mask", "../../etc/passwd"], "is not a mask's name"),
+        (["--mask", "a/b"], "is not a mask's name"),
+        (["--mask", "gr@99"], "no mask 'gr@99'"),
+        ([], "say what to do by one of"),
+        (["--task", "gr", "--mask", "gr"], "say what to do by one of"),
+        (["--task", "gr", "--model", "no/such-model"], "cannot load model"),
+        (["--task", "gr", "--device", "cuda:7"], "not available"),
+    ],
+)
+def test_bad_requests(amask, clip, options, message):
+    done = amask("run", clip, *options)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+
+
+def test_a_mask_of_another_model_is_refused(amask, clip, tmp_path):
+    import torch
+
+    from amask.lalm.gating import Geometry
+    from amask.mask_bank.files import save_mask
+    from amask.mask_bank.mask import HeadMask
+
+    mask = HeadMask(
+        bits=torch.ones(40, 40, dtype=torch.bool), geometry=Geometry((40,) * 40), fingerprint="f" * 16, model="salmonn"
+    )
+    save_mask(mask, "foreign", 1, tmp_path / "foreign.safetensors")
+    done = amask("run", clip, "--mask", tmp_path / "foreign.safetensors")
+    assert done.exit_code == 1
+    assert "is for salmonn (40×40 heads" in done.stderr
+    assert "this model is pocket (8×64 heads" in done.stderr
+
+
+def test_a_half_written_mask_is_refused(amask, clip, tmp_path):
+    amask("bank", "export", "gr", tmp_path / "gr.safetensors")
+    whole = (tmp_path / "gr.safetensors").read_bytes()
+    (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    done = amask("run", clip, "--mask", tmp_path / "half.safetensors")
+    assert done.exit_code == 1
+    assert "half.safetensors" in done.stderr

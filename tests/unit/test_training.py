@@ -1,0 +1,168 @@
+"""Mask training on a tiny random model: against the steps worked by hand, deterministic, resumable to the bit."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def lalm(tiny_qwen2_audio):
+    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.qwen2_audio import Qwen2Audio
+
+    return Qwen2Audio("tiny", *tiny_qwen2_audio(seed=0), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))
+
+
+@pytest.fixture(scope="module")
+def sets(lalm):
+    """Ten clips of noise with labels for two tasks: eight to learn from, two to try on."""
+    from amask.mask_bank.training import Examples
+
+    rng = np.random.default_rng(1)
+    waves = [rng.normal(0, 0.1, 8000 + 1600 * at).astype(np.float32) for at in range(10)]
+    labels = [{"gr": "male" if at % 2 else "female", "asr": f"word {at}"} for at in range(10)]
+    features = lalm.encode(waves)
+    return (
+        Examples(features.rows(list(range(8))), tuple(labels[:8])),
+        Examples(features.rows([8, 9]), tuple(labels[8:])),
+    )
+
+
+@pytest.fixture
+def train(lalm, sets):
+    """Trains to the end; gives back the trainer and what it told."""
+    from amask.data.tasks import parse_task
+    from amask.mask_bank.recipe import Recipe
+    from amask.mask_bank.training import Job, MaskTrainer
+
+    def run(jobs, checkpoint=None, stop_after=None, judge=None, **settings):
+        recipe = Recipe.model_validate({"steps": 6, "batch": 4, "warmup": 2, "evaluations": 2, "dev_clips": 2, **settings})
+        jobs = [Job(parse_task(name), seed, *rest) for name, seed, *rest in jobs]
+        trainer = MaskTrainer(lalm, jobs, *sets, recipe, *([judge] if judge else []), checkpoint=checkpoint)
+        told = []
+        for now in trainer.run(save_seconds=0.0):
+            told.append(now)
+            if now.step == stop_after:
+                return trainer, told
+        return trainer, told
+
+    return run
+
+
+def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train):
+    from amask.mask_bank.sampling import draw_noise, relaxed
+
+    trainer, told = train([("gr", 3)], steps=1, first=1.0, focal=0.0, noise="gumbel")
+    # By hand: the same draws, hard gates, mean of each row's token losses, mean over rows.
+    job = trainer.jobs[0]
+    logits = 4.0 + 0.02 * torch.randn(lalm.geometry.shape, generator=trainer._generator(job))
+    generator = trainer._generator(job, 0)
+    rows = torch.randint(8, (4,), generator=generator).tolist()
+    gates = (relaxed(logits, draw_noise((4, *lalm.geometry.shape), "gumbel", generator), 4.0) > 0.5).float()
+    by_row = [
+        float(lalm.loss(sets[0].features.rows([row]), [sets[0].labels[row]["gr"]], gate))
+        for row, gate in zip(rows, gates, strict=True)
+    ]
+    assert told[0].losses[0] == pytest.approx(sum(by_row) / 4, abs=1e-5)
+    assert told[0].tau == 4.0
+
+
+def test_only_logits_change(lalm, train):
+    before = {name: parameter.clone() for name, parameter in lalm.model.named_parameters()}
+    train([("gr", 1)])
+    assert all(torch.equal(before[name], parameter) for name, parameter in lalm.model.named_parameters())
+
+
+def test_same_seed_same_bits_other_seed_other_logits(train):
+    masks = [train([("gr", seed)])[0].masks[0] for seed in (1, 1, 2)]
+    assert torch.equal(masks[0].logits, masks[1].logits)
+    assert not torch.equal(masks[0].logits, masks[2].logits)
+
+
+def test_jobs_in_one_pass_equal_jobs_alone(train):
+    together = train([("gr", 1), ("asr", 1), ("gr", 2)])[0].masks
+    alone = [train([job])[0].masks[0] for job in (("gr", 1), ("asr", 1), ("gr", 2))]
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one.logits, other.logits, atol=1e-4)
+    assert not torch.allclose(together[0].logits, together[1].logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_stopped_training_goes_on_to_the_same_bits(train, tmp_path, stop):
+    whole = train([("gr", 1), ("asr", 2)])[0].masks
+    checkpoint = tmp_path / "state.pt"
+    train([("gr", 1), ("asr", 2)], checkpoint, stop_after=stop)
+    trainer, told = train([("gr", 1), ("asr", 2)], checkpoint)
+    assert told[0].step == stop + 1
+    for one, other in zip(whole, trainer.masks, strict=True):
+        assert torch.equal(one.logits, other.logits)
+        assert dict(one.scores) == dict(other.scores)
+
+
+def test_a_checkpoint_of_another_training_is_not_resumed(train, tmp_path):
+    checkpoint = tmp_path / "state.pt"
+    train([("gr", 1)], checkpoint, stop_after=3)
+    _, told = train([("gr", 1)], checkpoint, peak=0.05)
+    assert told[0].step == 1
+
+
+def test_sparsity_switches_heads_off(train):
+    dense = train([("gr", 1)], steps=40, peak=0.5)[0].masks[0]
+    sparse = train([("gr", 1)], steps=40, peak=0.5, sparsity=5.0)[0].masks[0]
+    assert sparse.heads_on < dense.heads_on
+
+
+def test_the_best_thresholded_mask_is_kept(train):
+    merits = iter([10.0, 7.0])
+    trainer, told = train([("gr", 1)], judge=lambda *_: next(merits))
+    assert told[-1].merits == (10.0,)
+    assert trainer.masks[0].scores["dev"] == 10.0
+    # What is kept is the state of step 3, where the first try was: the same run cut there gives the same logits.
+    merits = iter([1.0])
+    early = train([("gr", 1)], stop_after=3, judge=lambda *_: next(merits))[0]
+    del early
+    assert not torch.equal(trainer.masks[0].logits, train([("gr", 1)], judge=lambda *_: 0.0)[0].masks[0].logits)
+
+
+def test_lineage_tells_how(train):
+    mask = train([("gr-asr-json", 5)])[0].masks[0]
+    assert mask.task == "gr-asr-json"
+    assert mask.lineage["seed"] == 5
+    assert mask.lineage["recipe"]["steps"] == 6
+    assert mask.lineage["clips"] == 8
+
+
+def test_start_from_a_mask(lalm, train):
+    from amask.mask_bank.mask import HeadMask
+
+    bits = torch.zeros(lalm.geometry.shape, dtype=torch.bool)
+    bits[0] = True
+    start = HeadMask(bits=bits, geometry=lalm.geometry, fingerprint=lalm.fingerprint, model="tiny", lineage={"from": "hand"})
+    mask = train([("gr", 1, start)], steps=1, peak=1e-6, floor=0.0)[0].masks[0]
+    assert torch.equal(mask.bits, bits)
+    assert mask.lineage["start"] == {"from": "hand"}
+
+
+def test_focal_weight_by_hand(train):
+    trainer, _ = train([("gr", 1)], steps=1, first=3.0, focal=2.0)
+    losses, real = torch.tensor([[0.5, 1.0, 0.0]]), torch.tensor([[True, True, False]])
+
+    class Fake:
+        device = torch.device("cpu")
+
+        @staticmethod
+        def token_losses(*_):
+            return losses, real
+
+    trainer.model = Fake()
+    by_hand = (3 * (1 - math.exp(-0.5)) ** 2 * 0.5 + (1 - math.exp(-1.0)) ** 2 * 1.0) / (2 + 2)
+    assert float(trainer._row_losses([0], ["x"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
+
+
+def test_unknown_labels_are_refused(train):
+    from amask.errors import DataError
+
+    with pytest.raises(DataError, match="labels for age"):
+        train([("age", 1)])
