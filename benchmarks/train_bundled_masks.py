@@ -1,4 +1,4 @@
-"""Train the masks of the bundled bank on the pocket corpus: `python benchmarks/train_bundled_masks.py CORPUS BANK TASK…`.
+"""Train the masks of the bundled bank on the pocket corpus: `python benchmarks/train_bundled_masks.py CORPUS BANK TASK… [--steps N]`.
 
 CORPUS is the folder that `python -m amask.lalm.pocket.making` made; a part of it that a laptop can hold becomes the
 manifest `masks.jsonl` there, and the rest is `amask bank train`.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amask.data.manifest import read_manifest, write_manifest
 
-SIZES = {"speech": 1400, "scene": 600, "pair": 500, "overlap": 500, "real": 1300}
+SIZES = {"speech": 1000, "scene": 400, "pair": 300, "overlap": 300, "real": 900}
 
 
 def main(corpus: Path, bank: Path, tasks: list[str]) -> int:

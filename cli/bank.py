@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .common import BankOption, DataOption, DeviceOption, JsonOption, ModelOption, err, one_line_errors, open_bank, out, report
+from .common import (
+    BankOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    err,
+    one_line_errors,
+    open_bank,
+    open_model,
+    out,
+    report,
+)
 
 app = typer.Typer(help="Train masks, keep them, look at them.", no_args_is_help=True)
 
@@ -83,8 +95,10 @@ def show(
             out.print_json(json.dumps(describe(stored), ensure_ascii=False), indent=None)
             return
         out.print(terminal(stored.mask, stored.spec))
+        shown = describe(stored)
+        shown["lineage"].pop("ffn", None)  # the authors' feed-forward numbers are kept for export only
         for key in ("task", "fingerprint", "scores", "lineage"):
-            value = describe(stored)[key]
+            value = shown[key]
             if value:
                 out.print(f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}", markup=False)
 
@@ -120,11 +134,19 @@ def import_mask(
     task: Annotated[str, typer.Option(help="What the mask triggers.")] = "",
     layers: Annotated[int | None, typer.Option(min=1, help="Layers of the model, where the file's size does not tell.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Heads a layer.")] = None,
-    model: Annotated[str, typer.Option(help="Name of the model that the mask belongs to.")] = "salmonn",
+    model: Annotated[
+        str, typer.Option(help="The model that the mask belongs to: a name or, with --vouch, what to load.")
+    ] = "salmonn",
+    vouch: Annotated[bool, typer.Option("--vouch", help="Load the model and vouch that the mask was made for it.")] = False,
+    device: DeviceOption = "auto",
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a mask file into the bank."""
+    """Import a mask file into the bank.
+
+    The authors' files do not say which weights they were trained on. Without --vouch such a mask can be listed, shown,
+    compared, composed and exported, but is never run.
+    """
     with one_line_errors():
         from ..data.tasks import parse_task
         from ..lalm.gating import Geometry
@@ -138,7 +160,9 @@ def import_mask(
             mask, fallback = found.mask, found.name
         else:
             geometry = Geometry((heads,) * layers) if layers and heads else None
-            mask, note = import_authors(path, geometry, task, model)
+            loaded = open_model(model, device) if vouch else None
+            fingerprint = loaded.fingerprint if loaded else None
+            mask, note = import_authors(path, loaded.geometry if loaded else geometry, task, model, fingerprint)
             fallback = path.parent.name.lower()
             err.print(f"amask: {note}", style="yellow", markup=False)
         report([opened.add(mask, name or mask.task or fallback)], as_json)

@@ -82,7 +82,13 @@ def open_data(manifest: Path | None) -> "Manifest":
 
 @contextmanager
 def progress(words: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields a function that is told how far it is and what to show behind it."""
+    """A progress bar on stderr; yields a function that is told how far it is and what to show behind it.
+
+    Where stderr is no terminal (a log file), every tenth of the way is a line instead.
+    """
+    if not err.is_terminal:
+        yield _tenths(words, total)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task(words, total=total, note="")
@@ -91,6 +97,18 @@ def progress(words: str, total: int) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, note=note)
 
         yield tell
+
+
+def _tenths(words: str, total: int) -> Callable[..., None]:
+    told = 0
+
+    def tell(done: int, note: str = "") -> None:
+        nonlocal told
+        if total >= 10 and done * 10 // total > told:
+            told = done * 10 // total
+            err.print(f"{words} {done}/{total}  {note}", markup=False)
+
+    return tell
 
 
 def hear(model: "LALM", manifest: "Manifest", words: str = "listening") -> "AudioFeatures":

@@ -77,7 +77,7 @@ def at_least(count: int, masks: list[HeadMask]) -> HeadMask:
         for mask in chosen[1:]:
             common = common & mask
         several = common if several is None else several | common
-    lineage = {"operation": f"{count} of", "parents": [dict(mask.lineage) for mask in masks]}
+    lineage = {"operation": f"{count} of", "parents": [dict(mask.lineage) or {"task": mask.task} for mask in masks]}
     return several.with_(lineage=lineage)
 
 

@@ -42,7 +42,7 @@ class WindowQFormer(nn.Module):
         speech: Float[Tensor, "row frame speechwidth"],
         audio: Float[Tensor, "row patch audiowidth"],
         padding: Bool[Tensor, "row patch"] | None,
-    ) -> Float[Tensor, "row window frame width"]:
+    ) -> Float[Tensor, "row window offset width"]:
         """Both encoders' frames side by side, cut into windows; frames behind the last whole one are left out.
 
         Args:

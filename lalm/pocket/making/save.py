@@ -15,3 +15,4 @@ def save_pocket(model: Qwen2AudioForConditionalGeneration, tokenizer: PreTrained
     processor.chat_template = TEMPLATE.before + "<|AUDIO|>" + TEMPLATE.after.format("{{ messages[-1]['content'][-1]['text'] }}")
     model.to(torch.float16).save_pretrained(folder)
     processor.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors keeps its files to the owner
