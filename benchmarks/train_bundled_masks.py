@@ -1,4 +1,6 @@
-"""Train the masks of the bundled bank on the pocket corpus: `python benchmarks/train_bundled_masks.py CORPUS BANK TASK… [--steps N]`.
+"""Train the masks of the bundled bank on the pocket corpus.
+
+`python benchmarks/train_bundled_masks.py CORPUS BANK TASK… [--steps N]`
 
 CORPUS is the folder that `python -m amask.lalm.pocket.making` made; a part of it that a laptop can hold becomes the
 manifest `masks.jsonl` there, and the rest is `amask bank train`.
