@@ -27,6 +27,8 @@ from .recipe import Recipe
 from .sampling import draw_noise, relaxed, straight_through
 from .schedules import LearningRateSchedule, TemperatureSchedule
 
+TOGETHER = 24  # rows that go through the model at once; more would be padded more
+
 Judge = Callable[[TaskSpec, list[str], list[str]], float]
 """(task, answers, references) → a figure of merit; higher is better."""
 
@@ -218,7 +220,15 @@ class MaskTrainer:
         return tuple(per_job.detach().tolist()), tuple(on.tolist()), tau
 
     def _row_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:
-        """Weighted mean of each row's token losses: the tokens that decide count more."""
+        """Weighted mean of each row's token losses; rows of similar length go through the model together."""
+        lengths = self.train_set.features.lengths[rows].tolist()
+        order = sorted(range(len(rows)), key=lambda at: lengths[at] + len(targets[at]) / 4)
+        pieces = [order[at : at + TOGETHER] for at in range(0, len(order), TOGETHER)]
+        losses = torch.cat([self._piece_losses([rows[i] for i in p], [targets[i] for i in p], gates[p]) for p in pieces])
+        return losses[torch.tensor(order).argsort()]
+
+    def _piece_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:
+        """The same for rows that go together: the tokens that decide count more."""
         features = self.train_set.features.rows(rows)
         losses, real = self.model.token_losses(features, targets, gates.to(self.model.device))
         weights = real * (1 - torch.exp(-losses.detach())) ** self.recipe.focal

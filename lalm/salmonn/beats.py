@@ -4,7 +4,6 @@ Modules are called as in the released checkpoints, so that their tensors load by
 """
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +17,6 @@ from ...errors import ModelError
 from .fbank import BINS
 from .files import fill, read_tensors
 
-SHARED_BIAS = "encoder.layers.0.self_attn.relative_attention_bias.weight"
 ADVICE = "take BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt of BEATs' authors"
 
 
@@ -102,25 +100,31 @@ class _Layer(nn.Module):
         return self.final_layer_norm(self.residual * states + self.fc2(functional.gelu(self.fc1(states))))
 
 
-class _PositionalConvolution(nn.Sequential):
-    """A grouped convolution along time that tells where each patch stands."""
+class _PositionalConvolution(nn.Module):
+    """A grouped convolution along time that tells where each patch stands; each tap's weights have a size of their own."""
 
     def __init__(self, settings: BeatsSettings) -> None:
-        width, taps = settings.encoder_embed_dim, settings.conv_pos
-        super().__init__(nn.Conv1d(width, width, taps, padding=taps // 2, groups=settings.conv_pos_groups))
+        super().__init__()
+        width, self.taps, self.groups = settings.encoder_embed_dim, settings.conv_pos, settings.conv_pos_groups
+        self.weight_g = nn.Parameter(torch.ones(1, 1, self.taps))
+        self.weight_v = nn.Parameter(torch.ones(width, width // self.groups, self.taps))
+        self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, states: Float[Tensor, "row width time"]) -> Float[Tensor, "row width time"]:
-        return functional.gelu(self[0](states)[..., : states.shape[-1]])
+        weight = self.weight_g * self.weight_v / self.weight_v.norm(dim=(0, 1), keepdim=True)
+        heard = functional.conv1d(states, weight, self.bias, padding=self.taps // 2, groups=self.groups)
+        return functional.gelu(heard[..., : states.shape[-1]])
 
 
 class _Encoder(nn.Module):
     def __init__(self, settings: BeatsSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.pos_conv = _PositionalConvolution(settings)
+        self.pos_conv = nn.Sequential(_PositionalConvolution(settings))
         self.layer_norm = nn.LayerNorm(settings.encoder_embed_dim)
         self.layers = nn.ModuleList(_Layer(settings) for _ in range(settings.encoder_layers))
-        self.relative_attention_bias = nn.Embedding(settings.num_buckets, settings.encoder_attention_heads)
+        # One table for all layers; checkpoints list it in each of them.
+        self.layers[0].self_attn.relative_attention_bias = nn.Embedding(settings.num_buckets, settings.encoder_attention_heads)
 
     def forward(
         self, states: Float[Tensor, "row time width"], padding: Bool[Tensor, "row time"]
@@ -129,7 +133,7 @@ class _Encoder(nn.Module):
         states = self.layer_norm(states + self.pos_conv(states.transpose(1, 2)).transpose(1, 2))
         at = torch.arange(states.shape[1], device=states.device)
         buckets = bucket(at[None] - at[:, None], self.settings.num_buckets, self.settings.max_distance)
-        bias = self.relative_attention_bias(buckets).permute(2, 0, 1)
+        bias = self.layers[0].self_attn.relative_attention_bias(buckets).permute(2, 0, 1)
         for layer in self.layers:
             states = layer(states, bias, padding)
         return states
@@ -160,17 +164,6 @@ class Beats(nn.Module):
         return self.encoder(self.post_extract_proj(self.layer_norm(patches)), padding)
 
 
-def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint's tensors as our modules have them: the bias table shared, the convolution's weight norm applied."""
-    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("relative_attention_bias.weight")}
-    if SHARED_BIAS in tensors:
-        kept["encoder.relative_attention_bias.weight"] = tensors[SHARED_BIAS]
-    size, direction = kept.pop("encoder.pos_conv.0.weight_g", None), kept.pop("encoder.pos_conv.0.weight_v", None)
-    if size is not None and direction is not None:  # one size for each tap
-        kept["encoder.pos_conv.0.weight"] = size * direction / direction.norm(dim=(0, 1), keepdim=True)
-    return kept
-
-
 def read_beats(path: Path) -> Beats:
     """BEATs from a released checkpoint, `{"cfg": settings, "model": tensors}`.
 
@@ -187,5 +180,5 @@ def read_beats(path: Path) -> Beats:
     if BINS % settings.input_patch_size:
         raise ModelError(f"{path} has patches of {settings.input_patch_size} bins, which do not divide {BINS}; {ADVICE}")
     model = Beats(settings)
-    fill(model, _renamed(content["model"]), path)
+    fill(model, content["model"], path)
     return model

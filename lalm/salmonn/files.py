@@ -86,10 +86,15 @@ def _named(folder: Path, part: str, suffix: str) -> list[Path]:
 
 
 def _model_folders(folder: Path, kind: str) -> list[Path]:
-    return [path.parent for path in sorted(folder.glob("*/config.json")) if _read_json(path).get("model_type") == kind]
+    return [path.parent for path in sorted(folder.glob("*/config.json")) if read_json(path).get("model_type") == kind]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Settings from a JSON file.
+
+    Raises:
+        ModelError: the file is missing, damaged or holds something else.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -115,11 +120,6 @@ def _read_names(folder: Path) -> SalmonnFiles:
     if files.prompt.count("{") != 1 or files.prompt.count("}") != 1 or "{}" not in files.prompt:
         raise ModelError(f"{path}: prompt {files.prompt!r} must have braces once, as {{}}, where audio and instruction stand")
     return files.model_copy(update=parts)
-
-
-def read_qformer_settings(path: Path | None) -> dict[str, Any]:
-    """The Q-Former's configuration, empty where there is none."""
-    return {} if path is None else _read_json(path)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

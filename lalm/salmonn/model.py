@@ -19,9 +19,9 @@ from ..base import LALM
 from ..gating import find_sites
 from .beats import read_beats
 from .ears import Ears, SpeechEncoder
-from .files import find_files, read_qformer_settings, read_tensors
+from .files import find_files, read_tensors
 from .lora import TARGETS, is_lora, merge_lora
-from .qformer import read_qformer
+from .qformer import QFormerSettings, read_qformer
 from .tokenizer import read_tokenizer
 
 SHORTEST = 1.0  # seconds; shorter clips are padded with silence, which counts as audio
@@ -114,7 +114,7 @@ def load_salmonn(name: str, device: torch.device, dtype: str | None = None) -> S
     per_second = whisper.config.max_source_positions / extractor.chunk_length
     frames = round(per_second * files.seconds_per_window), round(per_second * files.seconds_per_stride)
     widths = whisper.config.d_model, beats.settings.encoder_embed_dim, llm.config.hidden_size
-    qformer = read_qformer(tensors, read_qformer_settings(files.qformer), widths, frames, files.checkpoint)
+    qformer = read_qformer(tensors, QFormerSettings.read(files.qformer), widths, frames, files.checkpoint)
     tokenizer = read_tokenizer(files.llm)
     ears = Ears(extractor, whisper, beats, qformer).to(device)
     lora = {name: tensor for name, tensor in tensors.items() if is_lora(name)}

@@ -2,18 +2,43 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from ...errors import ModelError
-from .files import fill
+from .files import fill, read_json
 
 BERT = "speech_Qformer.bert."
+
+
+class QFormerSettings(BaseModel):
+    """What no tensor's shape tells, as BERT's configuration calls it; by default as in bert-base with heads 64 wide."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    num_attention_heads: PositiveInt | None = None
+    hidden_act: Literal["gelu"] = "gelu"
+    layer_norm_eps: PositiveFloat = 1e-12
+    cross_attention_freq: PositiveInt = 1
+
+    @classmethod
+    def read(cls, path: Path | None) -> "QFormerSettings":
+        """From a JSON file, where there is one.
+
+        Raises:
+            ModelError: the file is missing or damaged, or holds a setting that amask does not know.
+        """
+        try:
+            return cls() if path is None else cls.model_validate(read_json(path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ModelError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; expected BERT's settings") from None
 
 
 class WindowQFormer(nn.Module):
@@ -82,13 +107,13 @@ def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_qformer(
-    tensors: Mapping[str, Tensor], settings: Mapping[str, Any], widths: tuple[int, int, int], frames: tuple[int, int], path: Path
+    tensors: Mapping[str, Tensor], settings: QFormerSettings, widths: tuple[int, int, int], frames: tuple[int, int], path: Path
 ) -> WindowQFormer:
     """The Q-Former and what is around it.
 
     Args:
         tensors: of SALMONN's checkpoint; sizes are read from them.
-        settings: BERT's, where known; else those of bert-base, with heads 64 wide and cross-attention in each layer.
+        settings: the rest.
         widths: of the speech encoder's frames, of the audio encoder's, and of the language model.
         frames: of a window, and from one window to the next.
         path: where the tensors come from.
@@ -97,21 +122,23 @@ def read_qformer(
         ModelError: a tensor is missing or of another shape.
     """
     prefix = f"{BERT}encoder.layer."
-    try:
-        queries, width = tensors["speech_query_tokens"].shape[1:]
-        inner = tensors[f"{prefix}0.intermediate_query.dense.weight"].shape[0]
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{path} lacks the tensor {error}; expected SALMONN's official checkpoint; download it again") from None
+    known = tensors.get("speech_query_tokens"), tensors.get(f"{prefix}0.intermediate_query.dense.weight")
+    if known[0] is None or known[0].dim() != 3 or known[1] is None:
+        raise ModelError(f"{path} has no window-level Q-Former; expected SALMONN's official checkpoint; download it again")
+    (_, queries, width), inner = known[0].shape, len(known[1])
     layers = {name.removeprefix(prefix).partition(".")[0] for name in tensors if name.startswith(prefix)}
+    heads = settings.num_attention_heads or max(1, width // 64)
+    if width % heads:
+        raise ModelError(f"{path}: a Q-Former {width} wide cannot have {heads} heads; correct its configuration")
     config = Blip2QFormerConfig(
         hidden_size=width,
         num_hidden_layers=len(layers),
-        num_attention_heads=settings.get("num_attention_heads", max(1, width // 64)),
+        num_attention_heads=heads,
         intermediate_size=inner,
-        hidden_act=settings.get("hidden_act", "gelu"),
-        layer_norm_eps=settings.get("layer_norm_eps", 1e-12),
+        hidden_act=settings.hidden_act,
+        layer_norm_eps=settings.layer_norm_eps,
         encoder_hidden_size=widths[0] + widths[1],
-        cross_attention_frequency=settings.get("cross_attention_freq", 1),
+        cross_attention_frequency=settings.cross_attention_freq,
     )
     module = WindowQFormer(config, widths, queries, *frames)
     fill(module, _renamed(tensors), path)

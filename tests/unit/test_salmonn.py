@@ -78,14 +78,12 @@ def noise(seed: int):
 
 
 def beats_checkpoint(seed: int) -> dict:
-    from amask.lalm.salmonn.beats import SHARED_BIAS, Beats, BeatsSettings
+    from amask.lalm.salmonn.beats import Beats, BeatsSettings
 
     random = noise(seed)
     tensors = {name: random(*tensor.shape) for name, tensor in Beats(BeatsSettings(**CFG)).state_dict().items()}
-    bias = tensors.pop("encoder.relative_attention_bias.weight")
-    tensors |= {SHARED_BIAS: bias, SHARED_BIAS.replace("layers.0", "layers.1"): bias.clone()}
-    weight = tensors.pop("encoder.pos_conv.0.weight")
-    tensors |= {"encoder.pos_conv.0.weight_v": 3 * weight, "encoder.pos_conv.0.weight_g": random(1, 1, CFG["conv_pos"]) + 1}
+    table = "encoder.layers.{}.self_attn.relative_attention_bias.weight"
+    tensors |= {table.format(1): tensors[table.format(0)].clone()}  # shared, and listed in each layer
     tensors |= {"predictor.weight": random(3, 16), "predictor.bias": random(3)}
     return {"cfg": CFG, "model": tensors}
 
@@ -228,8 +226,8 @@ def test_filter_banks(waves):
     silence = fbank(np.zeros(16_000, np.float32))
     assert np.allclose(silence, (np.log(np.finfo(np.float32).eps) - MEAN) / (2 * DEVIATION))
     time = np.arange(16_000) / 16_000
-    loudest = [int(fbank(np.sin(2 * np.pi * hertz * time).astype(np.float32)).mean(0).argmax()) for hertz in (300, 1000, 4000)]
-    mels = [1127 * np.log(1 + hertz / 700) for hertz in (20, 300, 1000, 4000, 8000)]
+    loudest = [int(fbank(np.sin(2 * np.pi * hertz * time).astype(np.float32)).mean(0).argmax()) for hertz in (1000, 2000, 4000)]
+    mels = [1127 * np.log(1 + hertz / 700) for hertz in (20, 1000, 2000, 4000, 8000)]
     step = (mels[-1] - mels[0]) / (BINS + 1)
     for got, mel in zip(loudest, mels[1:-1], strict=True):
         assert got == pytest.approx((mel - mels[0]) / step - 1, abs=1)
@@ -370,12 +368,19 @@ def test_qformer_configuration(folder, load, model, waves):
     assert not torch.allclose(two.encode(waves).embeds, model.encode(waves).embeds, atol=1e-4)
 
 
+@pytest.mark.parametrize("content", ['{"num_attention_heads": 3}', '{"hidden_act": "relu"}', "[]", "{"])
+def test_wrong_qformer_configuration(folder, load, content):
+    (folder / "qformer_config.json").write_text(content)
+    assert_refused(load, folder, OWN if "heads" in content else "qformer_config.json")
+
+
 def assert_refused(load, folder, *words):
     from amask.errors import ModelError
 
     with pytest.raises(ModelError) as caught:
         load(folder)
     text = str(caught.value)
+    print(text)
     assert "\n" not in text
     for word in words:
         assert word in text
