@@ -124,7 +124,8 @@ class _Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(settings.encoder_embed_dim)
         self.layers = nn.ModuleList(_Layer(settings) for _ in range(settings.encoder_layers))
         # One table for all layers; checkpoints list it in each of them.
-        self.layers[0].self_attn.relative_attention_bias = nn.Embedding(settings.num_buckets, settings.encoder_attention_heads)
+        table = nn.Embedding(settings.num_buckets, settings.encoder_attention_heads)
+        self.layers[0].get_submodule("self_attn").add_module("relative_attention_bias", table)
 
     def forward(
         self, states: Float[Tensor, "row time width"], padding: Bool[Tensor, "row time"]
@@ -133,7 +134,7 @@ class _Encoder(nn.Module):
         states = self.layer_norm(states + self.pos_conv(states.transpose(1, 2)).transpose(1, 2))
         at = torch.arange(states.shape[1], device=states.device)
         buckets = bucket(at[None] - at[:, None], self.settings.num_buckets, self.settings.max_distance)
-        bias = self.layers[0].self_attn.relative_attention_bias(buckets).permute(2, 0, 1)
+        bias = self.layers[0].get_submodule("self_attn.relative_attention_bias")(buckets).permute(2, 0, 1)
         for layer in self.layers:
             states = layer(states, bias, padding)
         return states

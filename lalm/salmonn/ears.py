@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor, nn
 from transformers import WhisperFeatureExtractor
@@ -17,7 +16,7 @@ from .qformer import WindowQFormer
 class SpeechEncoder(WhisperEncoder):
     """Whisper's encoder, which loads from a whole Whisper's folder without its decoder."""
 
-    _keys_to_ignore_on_load_unexpected = (r"decoder\.", r"proj_out")
+    _keys_to_ignore_on_load_unexpected = [r"decoder\.", r"proj_out"]
 
 
 class Ears(nn.Module):

@@ -3,7 +3,7 @@
 import json
 import pickle
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def find_files(folder: Path) -> SalmonnFiles:
             raise ModelError(f"{folder}: expected one {EXPECTED[part]}, found {seen}; add it or name it in {folder / NAMES}")
     qformer = folder / "qformer_config.json"
     parts = {part: paths[0] for part, paths in found.items()}
-    return SalmonnFiles(**parts, qformer=qformer if qformer.is_file() else None)
+    return SalmonnFiles.model_validate(parts | {"qformer": qformer if qformer.is_file() else None})
 
 
 EXPECTED = {
@@ -140,18 +140,25 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, called: Callable[[str], str] = str) -> None:
     """Give a module its tensors, by name and in its own precision; tensors that it does not have are left out.
 
+    Args:
+        module: to be filled, frozen or not.
+        tensors: of a checkpoint.
+        path: where they come from.
+        called: from a module's name of a tensor to the checkpoint's.
+
     Raises:
-        ModelError: a tensor is missing or of another shape; `path` is where they come from.
+        ModelError: a tensor is missing or of another shape.
     """
-    own = module.state_dict()
+    own = {called(name): (name, tensor) for name, tensor in module.state_dict().items()}
     missing = [name for name in own if name not in tensors]
     if missing:
-        raise ModelError(f"{path} lacks {len(missing)} tensors, such as {missing[0]}; expected the official file; download it again")
-    for name, tensor in own.items():
+        such = f"{len(missing)} tensors, such as {missing[0]}" if len(missing) > 1 else f"the tensor {missing[0]}"
+        raise ModelError(f"{path} lacks {such}; expected the official file; download it again")
+    for name, (_, tensor) in own.items():
         if tensor.shape != tensors[name].shape:
             shapes = f"{tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
             raise ModelError(f"{path}: tensor {name} is {shapes}; the files do not belong together")
-    module.load_state_dict({name: tensors[name] for name in own})
+    module.load_state_dict({name: tensors[there] for there, (name, _) in own.items()})

@@ -40,6 +40,6 @@ def merge_lora(llm: nn.Module, tensors: Mapping[str, Tensor], alpha: float, path
                 raise ModelError(f"{path} lacks the tensor {needed}; the checkpoint belongs to another language model")
         low, high = (tensors[needed].to(module.weight.device, torch.float32) for needed in names)
         if (len(high), low.shape[-1]) != module.weight.shape or high.shape[-1] != len(low):
-            shapes = f"{tuple(high.shape)} and {tuple(low.shape)}"
-            raise ModelError(f"{path}: LoRA of {shapes} does not fit {name} {tuple(module.weight.shape)}; use its own language model")
+            shapes = f"{tuple(high.shape)} × {tuple(low.shape)}, expected {tuple(module.weight.shape)}"
+            raise ModelError(f"{path}: {names[1]} × its lora_A is {shapes}; the checkpoint belongs to another language model")
         module.weight.copy_(module.weight.float() + alpha / len(low) * high @ low)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from ...data.audio import Channels
 from ...errors import AudioError, ModelError
@@ -106,17 +106,17 @@ def load_salmonn(name: str, device: torch.device, dtype: str | None = None) -> S
     """
     files = find_files(Path(name))
     tensors = read_tensors(files.checkpoint)["model"]
-    beats = read_beats(files.beats)
-    extractor = _pretrained(WhisperFeatureExtractor, files.whisper)
+    # What is small or quick to check comes before the language model.
+    tokenizer, beats = read_tokenizer(files.llm), read_beats(files.beats)
+    extractor, config = _pretrained(WhisperFeatureExtractor, files.whisper), _pretrained(LlamaConfig, files.llm)
     whisper = _weights(SpeechEncoder, files.whisper, "float32", key_mapping={r"^(model\.)?encoder\.": ""})
-    llm = _weights(LlamaForCausalLM, files.llm, dtype or ("float32" if device.type == "cpu" else "auto")).to(device)
-    merge_lora(llm, tensors, files.lora_alpha, files.checkpoint)
     per_second = whisper.config.max_source_positions / extractor.chunk_length
     frames = round(per_second * files.seconds_per_window), round(per_second * files.seconds_per_stride)
-    widths = whisper.config.d_model, beats.settings.encoder_embed_dim, llm.config.hidden_size
+    widths = whisper.config.d_model, beats.settings.encoder_embed_dim, config.hidden_size
     qformer = read_qformer(tensors, QFormerSettings.read(files.qformer), widths, frames, files.checkpoint)
-    tokenizer = read_tokenizer(files.llm)
     ears = Ears(extractor, whisper, beats, qformer).to(device)
+    llm = _weights(LlamaForCausalLM, files.llm, dtype or ("float32" if device.type == "cpu" else "auto")).to(device)
+    merge_lora(llm, tensors, files.lora_alpha, files.checkpoint)
     lora = {name: tensor for name, tensor in tensors.items() if is_lora(name)}
     return Salmonn(name, llm, tokenizer, prompt_template(files.prompt, tokenizer.bos_token), ears, lora)
 
@@ -131,9 +131,10 @@ def _pretrained(kind: type[Any], folder: Path, **how: Any) -> Any:  # noqa: ANN4
 
 
 def _weights(kind: type[PreTrainedModel], folder: Path, dtype: str, **how: Any) -> Any:  # noqa: ANN401
-    """A model, whole: transformers would fill what is missing with random numbers."""
-    model, report = _pretrained(kind, folder, dtype=dtype, output_loading_info=True, **how)
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(f"{folder} lacks {len(missing)} tensors, such as {missing[0]}; download it again")
+    """A model, whole: transformers would fill what is missing or does not fit with random numbers."""
+    how |= {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, report = _pretrained(kind, folder, **how)
+    wrong = sorted(report["missing_keys"]) + sorted(name for name, *_ in report["mismatched_keys"])
+    if wrong:
+        raise ModelError(f"{folder}: tensor {wrong[0]} is missing or of another shape; download it again")
     return model

@@ -1,5 +1,6 @@
 """SALMONN's window-level Q-Former: each third of a second of both encoders' frames becomes one audio embedding."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -52,9 +53,7 @@ class WindowQFormer(nn.Module):
         stride: frames from one window to the next.
     """
 
-    def __init__(
-        self, config: Blip2QFormerConfig, widths: tuple[int, int, int], queries: int, window: int, stride: int
-    ) -> None:
+    def __init__(self, config: Blip2QFormerConfig, widths: tuple[int, int, int], queries: int, window: int, stride: int) -> None:
         super().__init__()
         self.window, self.stride = window, stride
         self.ln_speech, self.ln_audio = nn.LayerNorm(widths[0]), nn.LayerNorm(widths[1])
@@ -95,15 +94,12 @@ class WindowQFormer(nn.Module):
         return self.speech_llama_proj(answers).unflatten(0, frames.shape[:2]).flatten(1, 2)
 
 
-def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """SALMONN's names, which are BERT's, as transformers' BLIP-2 has them."""
-    renamed = {}
-    for name, tensor in tensors.items():
-        if name.startswith(BERT):
-            name = name.removeprefix(BERT).replace("embeddings.LayerNorm", "layernorm").replace(".self.", ".attention.")
-            name = f"qformer.{name}"
-        renamed[name] = tensor
-    return renamed
+def _official(name: str) -> str:
+    """What SALMONN's checkpoint calls a tensor of ours: as BERT does, where transformers' BLIP-2 has names of its own."""
+    if not name.startswith("qformer."):
+        return name
+    name = name.removeprefix("qformer.").replace("layernorm", "embeddings.LayerNorm")
+    return BERT + re.sub(r"attention\.(query|key|value)\.", r"self.\1.", name)
 
 
 def read_qformer(
@@ -141,5 +137,5 @@ def read_qformer(
         cross_attention_frequency=settings.cross_attention_freq,
     )
     module = WindowQFormer(config, widths, queries, *frames)
-    fill(module, _renamed(tensors), path)
+    fill(module, tensors, path, _official)
     return module

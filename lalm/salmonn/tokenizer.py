@@ -34,7 +34,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         else:
             length = number() if key & 7 == 2 else _FIXED[key & 7]
             if at + length > len(data):
-                raise IndexError("the message breaks off")
+                raise IndexError
             yield key >> 3, data[at : at + length]
             at += length
 
@@ -45,7 +45,7 @@ def _pieces(data: bytes) -> list[str]:
         if field in messages and isinstance(value, bytes):
             messages[field].append(value)
     if {dict(_fields(trainer)).get(KIND) for trainer in messages[TRAINER]} != {BYTE_PAIRS}:
-        raise ValueError("it does not merge pairs of bytes")
+        raise ValueError
     return [str(dict(_fields(piece))[TEXT], "utf-8") for piece in messages[PIECES]]  # type: ignore[arg-type]
 
 
@@ -65,6 +65,6 @@ def read_tokenizer(folder: Path) -> LlamaTokenizer:
         vocabulary = {piece: at for at, piece in enumerate(_pieces(path.read_bytes()))}
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}; copy it into the folder") from None
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is no tokenizer of LLaMA or is damaged ({error}); download it again") from None
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise ModelError(f"{path} is no byte-pair tokenizer of SentencePiece or is damaged; download it again") from None
     return LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary), legacy=True)

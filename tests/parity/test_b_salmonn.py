@@ -7,6 +7,7 @@ A stage is fed with the recorded stage before it. The recorded language model ha
 
 import json
 import tomllib
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,10 +138,14 @@ def head_gates(model, weight_tensor):
     return weight_tensor.unflatten(-1, (len(model.geometry.heads), -1))[..., :-1]
 
 
-def outputs(module: nn.Module) -> tuple[list[Tensor], torch.utils.hooks.RemovableHandle]:
-    """Collects what a module gives."""
-    seen: list[Tensor] = []
-    return seen, module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+@contextmanager
+def outputs(*modules: nn.Module):
+    """Collects what modules give."""
+    seen = []
+    handles = [module.register_forward_hook(lambda _module, _inputs, output: seen.append(output)) for module in modules]
+    yield seen
+    for handle in handles:
+        handle.remove()
 
 
 # Reading
@@ -204,23 +209,17 @@ def test_patches(model, whole):
         conv = batch["beats_patch_conv"]
         torch.testing.assert_close(beats.patch_embedding(batch["beats_fbank"][:, None]), conv, **CLOSE)
         torch.testing.assert_close(beats.layer_norm(conv.flatten(2).transpose(1, 2)), batch["beats_patch_ln"], **CLOSE)
-        torch.testing.assert_close(
-            beats.post_extract_proj(batch["beats_patch_ln"]), batch["beats_post_extract_proj"], **CLOSE
-        )
+        torch.testing.assert_close(beats.post_extract_proj(batch["beats_patch_ln"]), batch["beats_post_extract_proj"], **CLOSE)
 
 
 def test_audio_encoder(model, whole):
     beats = model.ears.beats
     for batch in whole:
         padding = batch["beats_padding_mask"]
-        (convolved, first), (layers, second) = outputs(beats.encoder.pos_conv), ([], None)
-        handles = [first]
-        for layer in beats.encoder.layers:
-            handles.append(layer.register_forward_hook(lambda _module, _inputs, output: layers.append(output)))
-        out = beats.encoder(batch["beats_post_extract_proj"], padding)
-        for handle in handles:
-            handle.remove()
-        torch.testing.assert_close(convolved[0], batch["beats_pos_conv_out"], **CLOSE)
+        with outputs(*beats.encoder.pos_conv, *beats.encoder.layers) as seen:
+            out = beats.encoder(batch["beats_post_extract_proj"], padding)
+        convolved, *layers = seen
+        torch.testing.assert_close(convolved, batch["beats_pos_conv_out"], **CLOSE)
         assert f"beats_layer{len(layers)}_out" not in batch.stages
         for at, layer in enumerate(layers):
             torch.testing.assert_close(layer, batch[f"beats_layer{at}_out"], **CLOSE)
@@ -249,9 +248,8 @@ def test_windows(model, whole):
 def test_qformer(model, whole):
     qformer = model.ears.qformer
     for batch in whole:
-        answers, handle = outputs(qformer.qformer)
-        embeds = qformer(batch["whisper_encoder_out"], batch["beats_encoder_out"], None)
-        handle.remove()
+        with outputs(qformer.qformer) as answers:
+            embeds = qformer(batch["whisper_encoder_out"], batch["beats_encoder_out"], None)
         torch.testing.assert_close(answers[0].last_hidden_state, batch["qformer_out"], **CLOSE)
         torch.testing.assert_close(embeds, batch["speech_embeds"], **CLOSE)
 
@@ -439,7 +437,7 @@ def test_generation(padded, recorded, features, forward, monkeypatch):
         batch, _, place = name.partition("_")
         heard = features(batch)
         if place.startswith("row"):
-            heard = heard.rows([int(place[3])])
+            heard = heard.rows([int(place.removeprefix("row").partition("_")[0])])
         asked = [instruction_of(padded, prompt.partition("<SpeechHere>")[2]) for prompt in case["prompts"]]
         on = forward["mask_logits"].sigmoid() >= case["prob_threshold"]
         gates = None if case["mask"] == "none" else head_gates(padded, on.float())
