@@ -176,7 +176,7 @@ def test_first_channel_and_other_rates(recorded, model):
     assert len(ours) == pytest.approx(len(other), abs=1)
     length = min(len(ours), len(other))
     difference = ours[:length] - other[:length]  # the resamplers differ in how they filter
-    assert np.square(difference).mean() < 1e-3 * np.square(other).mean()
+    assert np.square(difference).mean() < 1e-2 * np.square(other).mean()
 
 
 # Encoders
