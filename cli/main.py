@@ -22,7 +22,7 @@ app.command(context_settings={"ignore_unknown_options": False})(compose)
 app.command(name="eval")(evaluate)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool | None) -> None:
     if wanted:
         from .. import __version__
 
@@ -32,6 +32,8 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = None,
 ) -> None:
     """Run a large audio language model by a mask over its attention heads instead of by a prompt."""

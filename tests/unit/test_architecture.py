@@ -66,7 +66,7 @@ def imports(sources: list[Path], root: Path) -> list[Import]:
 
 def _room(parts: tuple[str, ...]) -> int:
     """The room's place in the order; -1 for the root's modules, which all may import, but `__main__` is the cli's door."""
-    if parts == ("__main__.py",):
+    if parts and parts[0].startswith("__main__"):
         return len(ROOMS)
     return ROOMS.index(parts[0]) if parts and parts[0] in ROOMS else -1
 
