@@ -21,9 +21,9 @@ def compose(
     model: ModelOption = "pocket",
     data: DataOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
-    sparsity: Annotated[float, typer.Option(min=0.0, help="λ of the penalty on heads that are on.")] = 0.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Rows a step.")] = None,
+    sparsity: Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")] = 0.0,
+    steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
 ) -> None:

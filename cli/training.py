@@ -28,7 +28,7 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def recipe_for(paper: bool, **changes: float | None) -> Recipe:
+def recipe_for(paper: bool, **changes: int | float | None) -> Recipe:
     """The recipe with some settings changed; None changes nothing."""
     given = {key: value for key, value in changes.items() if value is not None}
     base = PAPER if paper else Recipe()

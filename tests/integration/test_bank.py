@@ -97,9 +97,9 @@ def test_a_stopped_training_goes_on(process, data, tmp_path, how):
     [
         (["lyrics"], 1, "unknown task 'lyrics'"),
         (["age"], 1, "no clip of the data has labels for age"),
-        (["gr", "--steps", "-5"], 2, "-5"),
+        (["gr", "--steps", "-5"], 1, "--steps: input should be greater than or equal to 1, got -5"),
         (["gr", "--seeds", "x"], 1, "--seeds 'x'"),
-        (["gr", "--sparsity", "-1"], 2, "-1"),
+        (["gr", "--sparsity", "-1"], 1, "--sparsity"),
         (["gr", "--data", "absent.jsonl"], 1, "absent.jsonl"),
         (["gr", "--name", "a/b"], 1, "is not a mask's name"),
         (["gr", "--name", "gr@3"], 1, "gets its version from the bank"),
