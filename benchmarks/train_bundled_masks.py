@@ -23,7 +23,7 @@ def main(corpus: Path, bank: Path, tasks: list[str]) -> int:
         chosen += [clip for clip in clips if clip.split == "train" and clip.kind == kind][:count]
     manifest = corpus / "masks.jsonl"
     write_manifest(chosen, manifest)
-    command = ["amask", "bank", "train", *tasks, "--data", str(manifest), "--bank", str(bank), "--batch", "12"]
+    command = ["amask", "bank", "train", "--batch", "12", *tasks, "--data", str(manifest), "--bank", str(bank)]
     return subprocess.run(command, check=False).returncode
 
 
