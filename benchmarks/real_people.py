@@ -1,0 +1,30 @@
+"""The pocket model on held-aside people of speechocean762: `python benchmarks/real_people.py CORPUS`.
+
+CORPUS is the folder that `python -m amask.lalm.pocket.making --speechocean …` made.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from amask.data.manifest import read_manifest, write_manifest
+
+GROUPS = {"adult": ("gr", "adult"), "child": ("gr", "child"), "everyone": ("age", ""), "digits": ("asr", "")}
+
+
+def main(corpus: Path) -> None:
+    """Measure each group; a table each on stdout."""
+    held_aside = [clip for clip in read_manifest(corpus) if clip.kind == "real" and clip.split == "test"]
+    for group, (task, age) in GROUPS.items():
+        chosen = [clip for clip in held_aside if task in clip.labels and (not age or clip.labels.get("age") == age)]
+        speakers = len({clip.speaker for clip in chosen})
+        manifest = corpus / f"people-{group}.jsonl"
+        write_manifest(chosen, manifest)
+        sys.stdout.write(f"\n{task}, {group}: {len(chosen)} clips of {speakers} speakers\n")
+        sys.stdout.flush()
+        command = ["amask", "eval", task, "--data", str(manifest), "--kind", "real", "--prompts", "3", "--seeds", "1"]
+        subprocess.run([*command, "--predictions", str(corpus / f"people-{group}-predictions.jsonl")], check=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
