@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
@@ -19,7 +20,7 @@ from .gating import Geometry, HeadSite, gated
 Gates = Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None
 
 
-class LALM:
+class LALM(ABC):
     """A frozen large audio language model whose heads can be gated.
 
     A family says how audio becomes embeddings (`encode`) and what text stands around them (`template`); the rest is
@@ -80,9 +81,9 @@ class LALM:
         """The parameters that the fingerprint is made of, by name."""
         return self.model.named_parameters()
 
+    @abstractmethod
     def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """Turn waveforms (mono, `rate` Hz) into audio embeddings; no mask or prompt has a part in it."""
-        raise NotImplementedError
 
     def _ids(self, text: str) -> Tensor:
         return torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long, device=self.device)
