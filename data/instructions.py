@@ -34,6 +34,12 @@ def wordings(task: TaskSpec, part: Part = "train") -> list[str]:
     return [template.format(*chosen) for template in templates for chosen in phrases]
 
 
+def short_requests(task: str) -> list[str]:
+    """A single task's phrases by themselves and as a plain request: for a classifier, never used to train a model."""
+    frames = ("{}", "give {}", "tell me {}", "what is {}", "i want only {}")
+    return [frame.format(phrase) for phrase in _table()[task]["phrases"] for frame in frames]
+
+
 def out_of_scope(part: Part = "train") -> list[str]:
     """Requests that no task serves."""
     return list(_table()["out_of_scope"][part])

@@ -8,8 +8,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion
 
-from ..data.instructions import out_of_scope, wordings
-from ..data.tasks import parse_task
+from ..data.instructions import out_of_scope, short_requests, wordings
+from ..data.tasks import TASKS, parse_task
 from ..errors import InstructionError
 
 SURE = 0.6  # probability below which an instruction is refused
@@ -48,7 +48,7 @@ class TaskClassifier:
         rng = np.random.default_rng(0)
         texts, classes = [], []
         for name in sorted(set(tasks)):
-            said = wordings(parse_task(name))
+            said = wordings(parse_task(name)) + (short_requests(name) if name in TASKS else [])
             chosen = said if len(said) <= EXAMPLES else [said[i] for i in rng.permutation(len(said))[:EXAMPLES]]
             texts += [normalise(variant) for text in chosen for variant in (text, f"please {text}", f"{text} please")]
             classes += [name] * 3 * len(chosen)

@@ -1,0 +1,115 @@
+"""Tasks, composites, wordings and the pocket language."""
+
+import json
+
+import numpy as np
+import pytest
+
+LABELS = {"gr": "female", "asr": "put the red box", "ser": 'so "sad"'}
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical", "target"),
+    [
+        ("asr", "asr", "put the red box"),
+        ("gr|asr", "gr-asr", "female|put the red box"),
+        ("GR-ASR", "gr-asr", "female|put the red box"),
+        ("asr-gr-json", "asr-gr-json", '{"asr": "put the red box", "gr": "female"}'),
+        ("ser-gr-asr-json", "ser-gr-asr-json", '{"ser": "so \\"sad\\"", "gr": "female", "asr": "put the red box"}'),
+    ],
+)
+def test_targets_and_back(name, canonical, target):
+    from amask.data.tasks import parse_task
+
+    task = parse_task(name)
+    assert task.name == canonical
+    assert task.target(LABELS) == target
+    assert task.split(target) == {part: LABELS[part] for part in task.parts}
+
+
+@pytest.mark.parametrize("name", ["", "lyrics", "gr-", "gr-gr", "json", "gr-json", "gr asr", "../gr"])
+def test_unknown_tasks(name):
+    from amask.data.tasks import parse_task
+    from amask.errors import DataError
+
+    with pytest.raises(DataError):
+        parse_task(name)
+
+
+@pytest.mark.parametrize("answer", ["", "female", "female|a|b", "{", "[1]", '{"gr": "female"}', "[" * 5000])
+def test_answers_out_of_form(answer):
+    from amask.data.tasks import parse_task
+
+    assert parse_task("gr-asr-json").split(answer) is None
+    if answer.count("|") != 1:
+        assert parse_task("gr-asr").split(answer) is None
+
+
+def test_withheld_wordings_are_withheld():
+    from amask.data.instructions import wordings
+    from amask.data.tasks import TASKS, parse_task
+
+    for name in [*TASKS, "gr-asr", "asr-ser-json"]:
+        train, withheld = (set(wordings(parse_task(name), part)) for part in ("train", "withheld"))
+        assert len(train) >= 12
+        assert withheld
+        assert not train & withheld
+    assert wordings(parse_task("gr-ser-asr"))[0].count("then") == 2
+
+
+def test_sentences_stay_within_their_split_and_vocabulary():
+    from amask.data.pocket.grammar import VOCABULARY, draw_sentence, text_split
+
+    assert len(VOCABULARY) >= 60
+    said = {}
+    for split in ("train", "dev", "test"):
+        rng = np.random.default_rng(0)
+        said[split] = {draw_sentence(rng, split).english for _ in range(400)}
+        assert {word for text in said[split] for word in text.split()} <= VOCABULARY
+        assert {text_split(text) for text in said[split]} <= {split, "any"}
+    assert all(text_split(text) == "any" for text in said["train"] & said["test"])
+
+
+@pytest.mark.parametrize(
+    ("noun", "colour", "german"),
+    [
+        ("box", "red", "die rote kiste"),
+        ("ball", "blue", "den blauen ball"),
+        ("book", "white", "das weiße buch"),
+        ("key", None, "den schlüssel"),
+    ],
+)
+def test_german_objects_by_hand(noun, colour, german):
+    from amask.data.pocket.grammar import _object_phrase
+
+    assert _object_phrase(noun, colour)[1] == german
+
+
+def test_german_word_order():
+    """The adverb follows the verb, the particle of "ruf an" comes last, and plurals have no article."""
+    from amask.data.pocket import grammar
+
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        command = grammar._command(rng, short=False)
+        last = command.english.split()[-1]
+        if last in grammar.ADVERBS:
+            assert command.german.split()[1] == grammar.ADVERBS[last]
+        call = grammar._appointment(rng, short=False)
+        assert call.german.endswith(" an") == call.english.startswith("call")
+        assert not {"den", "die", "das"} & set(grammar._observation(rng, short=False).german.split())
+
+
+def test_slice_is_whole():
+    from amask.data.manifest import read_manifest
+    from amask.data.pocket import SLICE
+    from amask.data.tasks import TASKS
+
+    manifest = read_manifest(SLICE)
+    assert all(manifest.path(clip).exists() for clip in manifest)
+    assert not {clip.source for clip in manifest} - {"espeak", "flite", "procedural"}
+    for task in TASKS.keys() - {"age"}:
+        assert len([c for c in manifest.select("test", [task]) if c.labels[task]]) >= 280
+    voices = {s: {n for c in manifest if c.split == s for n in c.speaker.split("+")} for s in ("train", "test")}
+    assert not {n.split("-")[1] for n in voices["train"] if n} & {n.split("-")[1] for n in voices["test"] if n}
+    assert json.loads((SLICE / "manifest.jsonl").read_text().splitlines()[0])["split"] == "train"
