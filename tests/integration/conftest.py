@@ -1,9 +1,11 @@
 """The command line on the pocket model: clips, and a runner."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,9 @@ def process() -> Callable[..., subprocess.Popen]:
 
     def start(*arguments: object) -> subprocess.Popen:
         command = [sys.executable, "-P", "-m", "amask", *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+        # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
+        listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, **pipes, text=True, env=dict(os.environ), preexec_fn=listen)
 
     return start
