@@ -52,6 +52,6 @@ def process() -> Callable[..., subprocess.Popen]:
         # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
         listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, **pipes, text=True, env=dict(os.environ), preexec_fn=listen)
+        return subprocess.Popen(command, **pipes, text=True, env=dict(os.environ), preexec_fn=listen)  # noqa: PLW1509
 
     return start
