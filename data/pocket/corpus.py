@@ -19,19 +19,11 @@ from .effects import transmit
 from .grammar import Sentence, draw_sentence
 from .real import RealSpeech, read_speechocean
 from .sounds import EVENTS, draw_event
-from .synthesis import RATE, STYLES, WINDOW, speak
+from .synthesis import RATE, STYLES, WINDOW, Sound, speak
 from .voices import Voice, check_voices, draw_voice
 
 SPLITS = ("train", "dev", "test")
 PERSON = {"female": "a woman", "male": "a man"}
-
-
-@dataclass(frozen=True)
-class Sound:
-    """A clip before it is written: its waveform at 16 kHz and its manifest row without a path."""
-
-    wave: Float32[np.ndarray, " time"]
-    clip: dict
 
 
 @dataclass(frozen=True)

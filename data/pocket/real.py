@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from ...errors import DataError
 from .grammar import DIGITS, digit_string
-from .synthesis import RATE, WINDOW, trim
+from .synthesis import RATE, WINDOW, Sound, trim
 
 CHILD, ADULT = 12, 18  # years: up to 12 a child, from 18 an adult; those between have no age label
 
@@ -32,7 +32,7 @@ class RealSpeech:
         wave = trim(wave, floor=0.02)
         return (wave * 0.1 / (np.sqrt(np.mean(wave**2)) + 1e-9)).astype(np.float32)
 
-    def draw(self, rng: np.random.Generator, split: str, number: int) -> "RealSound":
+    def draw(self, rng: np.random.Generator, split: str, number: int) -> Sound:
         """The clip with a number: in train each recording comes several times through different channels.
 
         Outside train each recording comes once, in order. In train one in eight clips is a pair for `asv`.
@@ -51,9 +51,9 @@ class RealSpeech:
         if set(words) <= DIGITS.keys():
             labels |= {"asr": row["text"], "s2tt": digit_string(words).german}
         clip = {"labels": labels, "source": "speechocean762", "speaker": row["speaker"], "text": row["text"]}
-        return RealSound(self._load(row), clip)
+        return Sound(self._load(row), clip)
 
-    def _pair(self, row: dict, rng: np.random.Generator, split: str) -> "RealSound":
+    def _pair(self, row: dict, rng: np.random.Generator, split: str) -> Sound:
         same = rng.random() < 0.5
         others = [r for r in self.rows[split] if (r["speaker"] == row["speaker"]) == same and r["path"] != row["path"]]
         other = others[int(rng.integers(len(others)))]
@@ -61,15 +61,7 @@ class RealSpeech:
         pause = np.zeros(int(rng.uniform(0.25, 0.5) * RATE), np.float32)
         wave = np.concatenate([self._load(row)[:length], pause, self._load(other)[:length]])
         clip = {"labels": {"asv": "yes" if same else "no"}, "source": "speechocean762"}
-        return RealSound(wave, clip | {"speaker": f"{row['speaker']}+{other['speaker']}"})
-
-
-@dataclass(frozen=True)
-class RealSound:
-    """A waveform at 16 kHz and its manifest row without a path."""
-
-    wave: Float32[np.ndarray, " time"]
-    clip: dict
+        return Sound(wave, clip | {"speaker": f"{row['speaker']}+{other['speaker']}"})
 
 
 def speaker_split(rank: int) -> str:

@@ -19,6 +19,14 @@ WINDOW = 8.0  # seconds that the pocket model hears; no clip is longer
 
 
 @dataclass(frozen=True)
+class Sound:
+    """A clip before it is written: its waveform at 16 kHz and its manifest row without a path."""
+
+    wave: Float32[np.ndarray, " time"]
+    clip: dict
+
+
+@dataclass(frozen=True)
 class Style:
     """A prosodic style. These are acted by rate, pitch range and voice effort, and are named so: not real emotions.
 
