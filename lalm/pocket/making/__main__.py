@@ -54,7 +54,7 @@ def make(folder: Path, speechocean: Path | None) -> None:
     stages.train_encoder(tower, mels, clips, settings["encoder"], seed, folder, _log)
     features = stages.feature_store(folder / "features.npz", tower, mels, manifest)
     torch.manual_seed(seed)
-    train_language(model, tokenizer, features, clips, settings["language"], seed, folder / "language.pt", _log)
+    train_language(model, tokenizer, features, clips, settings["language"], seed, folder, _log)
     save_pocket(model, tokenizer, folder / "weights")
 
 

@@ -139,27 +139,28 @@ def train_language(
     clips: list[Clip],
     settings: dict,
     seed: int,
-    checkpoint: Path,
+    folder: Path,
     log: Log,
 ) -> None:
-    """Train projector and language model on the training clips' features."""
+    """Train projector and language model on the training clips' features, in rounds; checkpoints lie in `folder`."""
     chosen = [i for i, clip in enumerate(clips) if clip.split == "train"]
     lengths = [store.length(i) for i in range(len(clips))]
-    lessons = Lessons(tokenizer, clips, settings["no_instruction"])
-    batches = enumerate(lessons.batches(chosen, lengths, settings["batch"], seed))
     before = tokenizer(TEMPLATE.before, add_special_tokens=False)["input_ids"]
     modules = nn.ModuleDict(
         {"projector": model.model.multi_modal_projector, "language": model.model.language_model, "head": model.lm_head}
     )
+    for number, phase in enumerate(settings["rounds"], 1):
+        lessons = Lessons(tokenizer, clips, phase["no_instruction"])
+        batches = enumerate(lessons.batches(chosen, lengths, settings["batch"], seed + number))
 
-    def losses(step: int) -> dict[str, Tensor]:
-        rows = next(rows for number, rows in batches if number == step)
-        rng = np.random.default_rng([seed, 1, step])
-        features, heard = store.batch([row.clip for row in rows])
-        features = features + 0.1 * torch.from_numpy(rng.normal(size=features.shape).astype(np.float32))
-        projected = model.model.multi_modal_projector(features)
-        audio = [row[:length] for row, length in zip(projected, heard.tolist(), strict=True)]
-        return answer_loss(model, audio, before, rows)
+        def losses(step: int, batches: Iterator = batches, number: int = number) -> dict[str, Tensor]:
+            rows = next(rows for at, rows in batches if at == step)
+            rng = np.random.default_rng([seed, number, step])
+            features, heard = store.batch([row.clip for row in rows])
+            features = features + 0.1 * torch.from_numpy(rng.normal(size=features.shape).astype(np.float32))
+            projected = model.model.multi_modal_projector(features)
+            audio = [row[:length] for row, length in zip(projected, heard.tolist(), strict=True)]
+            return answer_loss(model, audio, before, rows)
 
-    kept = {key: settings[key] for key in ("steps", "peak", "warmup")}
-    train(modules, losses, checkpoint=checkpoint, log=log, **kept)
+        kept = {key: phase[key] for key in ("steps", "peak", "warmup")}
+        train(modules, losses, checkpoint=folder / f"language{number}.pt", log=log, **kept)
