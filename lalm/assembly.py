@@ -1,5 +1,6 @@
 """From pieces to a batch: text around audio, answers behind it, padding on either side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +11,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The exact text around the audio; `after` holds `{}` where an instruction goes, empty for none."""
+    """The exact text around the audio.
+
+    Attributes:
+        before: from the start to the audio.
+        after: behind the audio; holds `{}` where an instruction goes, empty for none.
+        end: the token that ends an answer; empty for the tokenizer's end token.
+    """
 
     before: str
     after: str
+    end: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,20 @@ class AudioFeatures:
         """Some rows, in the given order; a row may come more than once."""
         lengths = self.lengths[chosen]
         return AudioFeatures(self.embeds[chosen, : int(lengths.max())], lengths)
+
+
+def answer_spans(
+    states: Float[Tensor, "row position width"], rows: Sequence[Tensor], answers: Sequence[Tensor]
+) -> Float[Tensor, "token width"]:
+    """What predicts each answer's tokens, one answer after the other.
+
+    Args:
+        states: of rows padded on the right.
+        rows: prompt and answer of each, the answer's last token left out.
+        answers: their tokens.
+    """
+    spans = zip(states, map(len, rows), map(len, answers), strict=True)
+    return torch.cat([state[end - count : end] for state, end, count in spans])
 
 
 def pad_rows(

@@ -8,13 +8,13 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.audio import Channels
 from ..errors import ModelError
-from .assembly import AudioFeatures, PromptTemplate, pad_rows
+from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
 from .gating import Geometry, HeadSite, gated
 
 Gates = Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None
@@ -67,7 +67,8 @@ class LALM(ABC):
         A hash of the family, the model's parameters (names, shapes and some evenly spaced values of each, compared in
         bfloat16, so that the precision of loading does not matter) and the text around the audio.
         """
-        hashed = hashlib.sha256(json.dumps([type(self).__name__, self.template.before, self.template.after]).encode())
+        template = [self.template.before, self.template.after, *([self.template.end] if self.template.end else [])]
+        hashed = hashlib.sha256(json.dumps([type(self).__name__, *template]).encode())
         for name, parameter in sorted(self._identity()):
             hashed.update(f"{name}{tuple(parameter.shape)}".encode())
             if not parameter.is_meta:
@@ -124,24 +125,27 @@ class LALM(ABC):
             Losses, padded with zeros, and where they are real.
         """
         self._check_rows(features, gates)
-        prompts = self._prompt_rows(features, instructions)
         end = torch.tensor([self.end_token], device=self.device)
         answers = [torch.cat([self._ids(target), end]) for target in targets]
+        with gated(self.sites, gates):
+            logits = self._answer_logits(features, answers, instructions)
+        real = torch.zeros(len(answers), max(map(len, answers)), dtype=torch.bool, device=logits.device)
+        for at, answer in enumerate(answers):
+            real[at, : len(answer)] = True
+        losses = logits.new_zeros(real.shape, dtype=torch.float32)
+        losses[real] = nn.functional.cross_entropy(logits.float(), torch.cat(answers).to(logits.device), reduction="none")
+        return losses, real
+
+    def _answer_logits(
+        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str] | None
+    ) -> Float[Tensor, "token vocabulary"]:
+        """Logits of every answer's tokens given those before it, one answer after the other."""
+        prompts = self._prompt_rows(features, instructions)
         embed = self.model.get_input_embeddings()
         rows = [torch.cat([prompt, embed(answer[:-1])]) for prompt, answer in zip(prompts, answers, strict=True)]
         embeds, _ = pad_rows(rows, "right")  # causal attention never sees padding on the right
-        with gated(self.sites, gates):
-            hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        longest = max(len(answer) for answer in answers)
-        losses = hidden.new_zeros(len(rows), longest, dtype=torch.float32)
-        real = torch.zeros(len(rows), longest, dtype=torch.bool, device=hidden.device)
-        for at, answer in enumerate(answers):
-            real[at, : len(answer)] = True
-        ends = [len(row) for row in rows]
-        spans = [hidden[at, end - len(answer) : end] for at, (end, answer) in enumerate(zip(ends, answers, strict=True))]
-        logits = self.model.get_output_embeddings()(torch.cat(spans)).float()
-        losses[real] = nn.functional.cross_entropy(logits, torch.cat(answers), reduction="none")
-        return losses, real
+        hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        return self.model.get_output_embeddings()(answer_spans(hidden, rows, answers))
 
     def loss(
         self,
@@ -177,18 +181,24 @@ class LALM(ABC):
             One answer a row, without special tokens.
         """
         self._check_rows(features, gates)
-        embeds, mask = pad_rows(self._prompt_rows(features, instructions), "left")
         settings = GenerationConfig(
             max_new_tokens=max_new_tokens,
             num_beams=num_beams,
             do_sample=False,
             repetition_penalty=1.0,  # or transformers takes the one in the model's files
-            eos_token_id=self.end_token,
-            pad_token_id=self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_token,
+            eos_token_id=self.end_tokens,
+            pad_token_id=self.pad_token,
         )
         with gated(self.sites, gates):
-            ids = self.model.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)
+            ids = self._continue(features, instructions, settings)
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def _continue(
+        self, features: AudioFeatures, instructions: Sequence[str] | None, settings: GenerationConfig
+    ) -> Int[Tensor, "row token"]:
+        """The tokens that the model generates."""
+        embeds, mask = pad_rows(self._prompt_rows(features, instructions), "left")
+        return self.model.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)
 
     def room_for(self, answers: Sequence[str]) -> int:
         """Tokens that are enough for answers like these: twice the longest, and eight more."""
@@ -204,5 +214,17 @@ class LALM(ABC):
 
     @property
     def end_token(self) -> int:
-        """The token that ends an answer."""
-        return int(self.tokenizer.eos_token_id)
+        """The token that ends an answer in training: the template's, else the tokenizer's."""
+        return int(self.tokenizer.convert_tokens_to_ids(self.template.end) if self.template.end else self.tokenizer.eos_token_id)
+
+    @property
+    def end_tokens(self) -> list[int]:
+        """All tokens that end a generated answer: also those that the model's own files name."""
+        own = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        others = own if isinstance(own, list) else [own]
+        return sorted({self.end_token, *(int(token) for token in others if token is not None)})
+
+    @property
+    def pad_token(self) -> int:
+        """What fills rows up."""
+        return int(self.end_token if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id)

@@ -15,7 +15,9 @@ from .gating import find_sites
 # Base: plain continuation, no chat. Instruct: the chat format of its model card with neither a system prompt nor
 # "Audio 1:", which the processor's own chat template would put in.
 BASE_TEMPLATE = PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}")
-INSTRUCT_TEMPLATE = PromptTemplate("<|im_start|>user\n<|audio_bos|>", "<|audio_eos|>\n{}<|im_end|>\n<|im_start|>assistant\n")
+INSTRUCT_TEMPLATE = PromptTemplate(
+    "<|im_start|>user\n<|audio_bos|>", "<|audio_eos|>\n{}<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"
+)
 
 
 class Qwen2Audio(LALM):

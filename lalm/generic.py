@@ -1,0 +1,186 @@
+"""The generic adapter: any audio-text model of transformers, by its own code.
+
+The model's forward pass does everything that is its own (position ids, attention masks, per-layer embeddings, soft
+caps); only hearing is taken apart. `encode` runs the model up to the door of its decoder and keeps what stands at the
+audio's places; later passes get a stand-in token at these places and, at the same door, what was heard. So audio is
+encoded once, whatever the family calls its encoder and however it merges what that says.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor, nn
+from transformers import BatchFeature, GenerationConfig, PreTrainedModel, ProcessorMixin
+
+from ..errors import ModelError
+from .assembly import AudioFeatures, answer_spans, pad_rows
+from .base import LALM
+from .gating import find_sites
+from .turns import Turns
+
+
+class _AtTheDoor(Exception):  # noqa: N818
+    """Ends a forward pass where the decoder begins; carries what was about to enter it."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
+class TransformersLALM(LALM):
+    """A model with a `get_decoder()` and a processor that puts a placeholder token where audio goes.
+
+    What a family needs beyond this is in a subclass in `families`.
+
+    Attributes:
+        processor: the model's own.
+        placeholder: the id of the token that stands for audio.
+    """
+
+    keeps_placeholder = False
+    """Whether the model looks at the placeholders' ids beyond merging audio (per-layer embeddings do)."""
+
+    def __init__(self, name: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        self.processor = processor
+        self.placeholder = _placeholder(model, processor)
+        extractor = getattr(processor, "feature_extractor", None)
+        self.rate = int(getattr(extractor, "sampling_rate", self.rate))
+        self.longest = float(getattr(extractor, "chunk_length", None) or self.longest)
+        self.turns = Turns(processor, processor.tokenizer, self.placeholder, self.ask)
+        super().__init__(name, model, processor.tokenizer, self.turns.template, find_sites(model.get_decoder()))
+
+    def ask(self, text: list[str], waves: Sequence[Float32[np.ndarray, " _"]]) -> BatchFeature:
+        """The processor's inputs for texts with one placeholder each and their audio."""
+        return self.processor(text=text, audio=list(waves), return_tensors="pt", padding=True)
+
+    @property
+    def door(self) -> tuple[nn.Module, str]:
+        """The module that what was heard enters together with the text, and the argument by which it does."""
+        return self.decoder, "inputs_embeds"
+
+    @torch.no_grad()
+    def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+        """The model's own audio path, up to its decoder."""
+        inputs = self.ask([self.turns.frame] * len(waves), waves).to(self.device, self.model.dtype)
+        module, argument = self.door
+        handle = module.register_forward_pre_hook(_stop(module, argument), with_kwargs=True)
+        try:
+            self.model(**inputs, use_cache=False)
+            raise ModelError(f"{self.name}: {type(self.model).__name__} never called its decoder")
+        except _AtTheDoor as reached:
+            states = reached.states
+        finally:
+            handle.remove()
+        heard = inputs["input_ids"] == self.placeholder
+        rows = []
+        for state, places in zip(states, heard, strict=True):
+            where = places.nonzero().flatten()
+            rows.append(state[int(where[0]) : int(where[-1]) + 1])  # with what some families write between (time marks)
+        embeds, mask = pad_rows(rows, "right")
+        return AudioFeatures(embeds, mask.sum(1).cpu())
+
+    @contextmanager
+    def _hearing(self, features: AudioFeatures, places: Bool[Tensor, "row position"]) -> Iterator[None]:
+        """Within this context, what was heard enters the decoder at its places; also with beams, and once with a cache."""
+        module, argument = self.door
+        heard = [row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True)]
+        length = places.shape[1]
+
+        def put(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+            states = _argument(module, argument, args, kwargs)
+            if states.shape[1] < length:  # a step with a cache: the prompt has been through
+                return None
+            beams = len(states) // len(heard)
+            mask = places.to(states.device).repeat_interleave(beams, 0).unsqueeze(-1)
+            audio = torch.cat([row for row in heard for _ in range(beams)]).to(states)
+            prompt = states[:, :length].masked_scatter(mask, audio)
+            return _with_argument(module, argument, args, kwargs, torch.cat([prompt, states[:, length:]], 1))
+
+        handle = module.register_forward_pre_hook(put, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _prompt_ids(self, features: AudioFeatures, instructions: Sequence[str] | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Each row's prompt, with a stand-in where audio goes, and where that is."""
+        said = [""] * len(features) if instructions is None else list(instructions)
+        stand_in = self.placeholder if self.keeps_placeholder else self.pad_token
+        before, after = self._ids(self.template.before), {text: self._ids(self.template.after.format(text)) for text in set(said)}
+        ids, places = [], []
+        for length, text in zip(features.lengths.tolist(), said, strict=True):
+            ids.append(torch.cat([before, before.new_full((length,), stand_in), after[text]]))
+            places.append(torch.zeros(len(ids[-1]), dtype=torch.bool, device=self.device))
+            places[-1][len(before) : len(before) + length] = True
+        return ids, places
+
+    def _answer_logits(
+        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str] | None
+    ) -> Float[Tensor, "token vocabulary"]:
+        prompts, places = self._prompt_ids(features, instructions)
+        rows = [torch.cat([prompt, answer[:-1]]) for prompt, answer in zip(prompts, answers, strict=True)]
+        ids, mask = self._pad(rows, "right")
+        first = min(map(len, prompts)) - 1  # nothing before the shortest prompt's end is asked for
+        with self._hearing(features, _stack(places, "right")):
+            kept = ids.shape[1] - first
+            logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits
+        # Not every family knows logits_to_keep.
+        return answer_spans(logits[:, -kept:], [row[first:] for row in rows], answers)
+
+    def _continue(
+        self, features: AudioFeatures, instructions: Sequence[str] | None, settings: GenerationConfig
+    ) -> Int[Tensor, "row token"]:
+        prompts, places = self._prompt_ids(features, instructions)
+        ids, mask = self._pad(prompts, "left")
+        with self._hearing(features, _stack(places, "left")):
+            found = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        return found[:, ids.shape[1] :]
+
+    def _pad(self, rows: list[Tensor], side: str) -> tuple[Int[Tensor, "row position"], Int[Tensor, "row position"]]:
+        mask = _stack([torch.ones_like(row) for row in rows], side)
+        ids = _stack(rows, side)
+        return ids.masked_fill(mask == 0, self.pad_token), mask
+
+    @property
+    def end_token(self) -> int:
+        """What the model's own chat format writes behind an answer."""
+        return self.turns.end_token
+
+
+def _stack(rows: list[Tensor], side: str) -> Tensor:
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side=side)
+
+
+def _placeholder(model: PreTrainedModel, processor: ProcessorMixin) -> int:
+    """The id of the token that stands for audio: the configuration's, else the processor's."""
+    for name in ("audio_token_id", "audio_token_index"):
+        found = getattr(model.config, name, None)
+        if found is not None:
+            return int(found)
+    raise ModelError(f"{type(model).__name__} with {type(processor).__name__}: no audio_token_id in its configuration")
+
+
+def _argument(module: nn.Module, name: str, args: tuple, kwargs: dict) -> Tensor:
+    """An argument of a module's call, however it was given."""
+    if name in kwargs:
+        return kwargs[name]
+    return args[list(inspect.signature(module.forward).parameters).index(name)]
+
+
+def _with_argument(module: nn.Module, name: str, args: tuple, kwargs: dict, value: Tensor) -> tuple[tuple, dict]:
+    """The same call with another value for an argument."""
+    if name in kwargs:
+        return args, kwargs | {name: value}
+    at = list(inspect.signature(module.forward).parameters).index(name)
+    return (*args[:at], value, *args[at + 1 :]), kwargs
+
+
+def _stop(module: nn.Module, argument: str):  # noqa: ANN202
+    def stop(_module: nn.Module, args: tuple, kwargs: dict) -> None:
+        raise _AtTheDoor(_argument(module, argument, args, kwargs))
+
+    return stop

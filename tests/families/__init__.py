@@ -1,0 +1,1 @@
+"""Tiny random models of real families, for tests of what must hold for every one of them."""
