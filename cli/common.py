@@ -113,16 +113,10 @@ def _tenths(words: str, total: int) -> Callable[..., None]:
 
 def hear(model: "LALM", manifest: "Manifest", words: str = "listening") -> "AudioFeatures":
     """Encode all clips of a manifest."""
-    from ..data.audio import read_audio
     from ..lalm.listening import listen
 
-    paths = [manifest.path(clip) for clip in manifest]
-    with progress(words, len(paths)) as tell:
-
-        def read(path: Path) -> object:
-            return read_audio(path, model.rate, longest=model.longest, channels=model.channels)
-
-        return listen(model, paths, read, tell=tell)
+    with progress(words, len(manifest)) as tell:
+        return listen(model, manifest, tell=tell)
 
 
 def report(stored: "list[StoredMask]", as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Manifests: lists of clips with every label a clip has.
 
-Two formats are read: ours (JSONL, one clip a line) and the AHAMask authors' (`{"annotation": [...]}`).
+Two formats are read here: ours (JSONL, one clip a line) and the AHAMask authors' (`{"annotation": [...]}`); `hub` makes
+a manifest of a Hugging Face dataset.
 """
 
 import json
@@ -9,18 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pydantic
+from jaxtyping import Float32
 
-from ..errors import DataError
+from ..errors import AudioError, DataError
+from .audio import Channels, read_audio
+
+PAUSE = 0.1  # seconds of silence between the files of one clip, as in SALMONN's and the AHAMask authors' reader
+DATASET_FILES = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves in a folder
 
 Split = Literal["train", "dev", "test"]
 
 
 class Clip(pydantic.BaseModel):
-    """One audio file and what is known of it.
+    """One audio file, or several heard one after the other, and what is known of it.
 
     Attributes:
         path: the audio file; relative paths are relative to the manifest.
+        more: further files of the same clip, heard after it in this order (the authors' "expand_wav").
         labels: task → target text, e.g. `{"asr": "put the red box", "gr": "female"}`; only the tasks it has.
         split: train, dev or test.
         duration: seconds.
@@ -36,6 +44,7 @@ class Clip(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     path: str
+    more: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     split: Split = "test"
     duration: float | None = None
@@ -61,8 +70,37 @@ class Manifest:
         return iter(self.clips)
 
     def path(self, clip: Clip) -> Path:
-        """Where the clip's audio lies."""
+        """Where the clip's audio lies, or the first file of it."""
         return self.folder / clip.path
+
+    def wave(
+        self, clip: Clip, rate: int = 16000, *, longest: float | None = None, trim: bool = False, channels: Channels = "mean"
+    ) -> Float32[np.ndarray, " time"]:
+        """The clip's samples: what `read_audio` makes of its file, or of its files with a pause of 0.1 s between them.
+
+        Args:
+            clip: one of this manifest's.
+            rate: Hz of the result.
+            longest: seconds that the model hears, of the whole clip; None for no limit.
+            trim: use the first `longest` seconds of a longer clip instead of refusing it.
+            channels: which channels of the files are heard.
+
+        Raises:
+            AudioError: a file is missing or no sound audio, or the clip is too long; the message names the file or files.
+        """
+        paths = [self.path(clip), *(self.folder / path for path in clip.more)]
+        waves = [read_audio(path, rate, longest=longest, trim=trim, channels=channels) for path in paths]
+        if len(waves) == 1:
+            return waves[0]
+        pause = np.zeros(round(PAUSE * rate), np.float32)
+        joined = np.concatenate([waves[0], *(part for wave in waves[1:] for part in (pause, wave))])
+        if longest is None:
+            return joined
+        if not trim and len(joined) > longest * rate + 1:
+            names, seconds = " + ".join(map(str, paths)), round(len(joined) / rate, 4)
+            advice = "cut them, or pass --trim to use their beginning"
+            raise AudioError(f"{names} are {seconds} s long together, the model hears at most {longest} s; {advice}")
+        return joined[: round(longest * rate)]
 
     def select(self, split: str | None = None, tasks: Iterable[str] = ()) -> "Manifest":
         """The clips of one split (or all) that carry a label for each of some single tasks."""
@@ -88,11 +126,12 @@ AUTHORS_TASKS = {
 def _from_authors(entry: object, where: str) -> Clip:
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "text")):
         raise DataError(f"{where}: an annotation needs 'path' and 'text', both strings")
-    if entry.get("expand_wav"):
-        raise DataError(f"{where}: 'expand_wav' (several files joined to one clip) is not supported; join the audio first")
+    more = entry.get("expand_wav") or []
+    if not isinstance(more, list) or not all(isinstance(path, str) for path in more):
+        raise DataError(f"{where}: 'expand_wav' must be a list of the files that follow 'path'")
     task = str(entry.get("task", "asr"))
     labels = {AUTHORS_TASKS.get(task, task): str(entry["text"])}
-    return Clip(path=str(entry["path"]), labels=labels, instruction=str(entry.get("Q") or ""))
+    return Clip(path=str(entry["path"]), more=tuple(more), labels=labels, instruction=str(entry.get("Q") or ""))
 
 
 def _from_line(line: str, where: str) -> Clip:
@@ -104,12 +143,23 @@ def _from_line(line: str, where: str) -> Clip:
         raise DataError(f"{where}: {field}: {first['msg']}") from None
 
 
+def is_dataset(path: Path) -> bool:
+    """Whether a Hugging Face dataset is meant: `hf:NAME…`, or a folder that `save_to_disk` has written."""
+    return str(path).startswith("hf:") or any((path / name).is_file() for name in DATASET_FILES)
+
+
 def read_manifest(path: Path) -> Manifest:
-    """Read a manifest in our format (.jsonl) or the authors' (.json); a folder means its manifest.jsonl.
+    """Read a manifest in our format (.jsonl) or the authors' (.json), or make one of a Hugging Face dataset.
+
+    A folder means its manifest.jsonl, unless it is a saved dataset; `hf:NAME` is a dataset of the Hub (see `hub`).
 
     Raises:
         DataError: the file is missing, empty or malformed; the message names the line.
     """
+    if is_dataset(path):
+        from .hub import read_dataset  # noqa: PLC0415 (a second to import, and it needs this module)
+
+        return read_dataset(str(path))
     try:
         path = path / "manifest.jsonl" if path.is_dir() else path
         text = path.read_text(encoding="utf-8-sig")

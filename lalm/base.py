@@ -132,8 +132,9 @@ class LALM(ABC):
         real = torch.zeros(len(answers), max(map(len, answers)), dtype=torch.bool, device=logits.device)
         for at, answer in enumerate(answers):
             real[at, : len(answer)] = True
-        losses = logits.new_zeros(real.shape, dtype=torch.float32)
-        losses[real] = nn.functional.cross_entropy(logits.float(), torch.cat(answers).to(logits.device), reduction="none")
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        losses = logits.new_zeros(real.shape)
+        losses[real] = nn.functional.cross_entropy(logits, torch.cat(answers).to(logits.device), reduction="none")
         return losses, real
 
     def _answer_logits(
@@ -181,7 +182,13 @@ class LALM(ABC):
             One answer a row, without special tokens.
         """
         self._check_rows(features, gates)
-        settings = GenerationConfig(
+        settings = self._settings(max_new_tokens, num_beams)
+        with gated(self.sites, gates):
+            ids = self._continue(features, instructions, settings)
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def _settings(self, max_new_tokens: int, num_beams: int = 1) -> GenerationConfig:
+        return GenerationConfig(
             max_new_tokens=max_new_tokens,
             num_beams=num_beams,
             do_sample=False,
@@ -189,9 +196,6 @@ class LALM(ABC):
             eos_token_id=self.end_tokens,
             pad_token_id=self.pad_token,
         )
-        with gated(self.sites, gates):
-            ids = self._continue(features, instructions, settings)
-        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def _continue(
         self, features: AudioFeatures, instructions: Sequence[str] | None, settings: GenerationConfig

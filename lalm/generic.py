@@ -55,7 +55,7 @@ class TransformersLALM(LALM):
 
     def ask(self, text: list[str], waves: Sequence[Float32[np.ndarray, " _"]]) -> BatchFeature:
         """The processor's inputs for texts with one placeholder each and their audio."""
-        return self.processor(text=text, audio=list(waves), return_tensors="pt", padding=True)
+        return self.processor(text=text, audio=list(waves), return_tensors="pt", text_kwargs={"padding": True})
 
     @property
     def door(self) -> tuple[nn.Module, str]:
@@ -65,7 +65,7 @@ class TransformersLALM(LALM):
     @torch.no_grad()
     def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """The model's own audio path, up to its decoder."""
-        inputs = self.ask([self.turns.frame] * len(waves), waves).to(self.device, self.model.dtype)
+        inputs = self.ask([self.turns.frame()] * len(waves), waves).to(self.device, self.model.dtype)
         module, argument = self.door
         handle = module.register_forward_pre_hook(_stop(module, argument), with_kwargs=True)
         try:

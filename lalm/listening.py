@@ -1,10 +1,10 @@
 """Many clips through the encoder: in batches, once, and kept for every mask and prompt that follows."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
+from ..data.manifest import Manifest
 from .assembly import AudioFeatures
 from .base import LALM
 
@@ -22,21 +22,24 @@ def join_features(pieces: Sequence[AudioFeatures]) -> AudioFeatures:
     return AudioFeatures(embeds, lengths)
 
 
-def listen(
-    model: LALM, paths: Sequence[Path], read: Callable[[Path], object], batch: int = 32, tell: Callable[[int], None] | None = None
-) -> AudioFeatures:
-    """Encode audio files.
+def listen(model: LALM, manifest: Manifest, batch: int = 32, tell: Callable[[int], None] | None = None) -> AudioFeatures:
+    """Encode the clips of a manifest; the only place where clips become what a model hears.
 
     Args:
-        model: whose ears.
-        paths: the files.
-        read: path → waveform at the model's rate; decides what to do with clips that are too long.
+        model: whose ears; its rate, channels and longest clip count.
+        manifest: the clips.
         batch: clips at once.
         tell: called with the number of clips done.
+
+    Raises:
+        AudioError: a clip cannot be read or is too long for the model.
     """
+    clips = list(manifest)
     pieces = []
-    for start in range(0, len(paths), batch):
-        pieces.append(model.encode([read(path) for path in paths[start : start + batch]]))
+    for start in range(0, len(clips), batch):
+        some = clips[start : start + batch]
+        waves = [manifest.wave(clip, model.rate, longest=model.longest, channels=model.channels) for clip in some]
+        pieces.append(model.encode(waves))
         if tell:
-            tell(min(start + batch, len(paths)))
+            tell(start + len(some))
     return join_features(pieces)

@@ -3,14 +3,18 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoProcessor, Qwen2AudioForConditionalGeneration
+from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin, Qwen2AudioForConditionalGeneration
 
 from ..errors import ModelError
 from .base import LALM
+from .generic import TransformersLALM
 from .pocket.architecture import TEMPLATE
 from .qwen2_audio import BASE_TEMPLATE, INSTRUCT_TEMPLATE, Qwen2Audio
 from .salmonn.files import is_salmonn
 from .salmonn.model import load_salmonn
+
+FAMILIES: dict[str, type[TransformersLALM]] = {}
+"""Classes of transformers that need more than the generic adapter."""
 
 POCKET = "pocket"
 POCKET_WEIGHTS = Path(__file__).parent / "pocket" / "weights"
@@ -63,6 +67,11 @@ def load_model(name: str = POCKET, device: str = "auto", dtype: str | None = Non
         raise ModelError(f"cannot load model {name!r}: {str(error).splitlines()[0]}") from None
     template = INSTRUCT_TEMPLATE if "instruct" in name.lower() else BASE_TEMPLATE
     return Qwen2Audio(name, model, processor, template)
+
+
+def adapt(name: str, model: PreTrainedModel, processor: ProcessorMixin) -> TransformersLALM:
+    """A loaded model in the adapter of its family, or in the generic one."""
+    return FAMILIES.get(type(model).__name__, TransformersLALM)(name, model, processor)
 
 
 def load_pocket(device: torch.device) -> Qwen2Audio:

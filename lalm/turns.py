@@ -22,24 +22,26 @@ class Turns:
     """A user's turn with audio and an instruction, and the beginning of the model's turn.
 
     Attributes:
-        frame: what the processor is given for a clip: the turn without instruction, with one placeholder.
-        template: the same as the model sees it, around the audio, with a place for the instruction.
+        template: the turn as the model sees it, around the audio, with a place for the instruction.
     """
 
     def __init__(self, processor: ProcessorMixin, tokenizer: PreTrainedTokenizerBase, placeholder: int, ask: Ask) -> None:
         self.processor, self.tokenizer, self.placeholder = processor, tokenizer, placeholder
         self.token = tokenizer.convert_ids_to_tokens(placeholder)
-        before, found, after = self._render().partition(self.token)
-        if not found or self.token in after or MARK not in after:
+        self._before, found, self._after = self._render().partition(self.token)
+        if not found or self.token in self._after or MARK not in self._after:
             raise ModelError(f"{type(processor).__name__}: its chat template does not write {self.token} once, then the words")
-        plain = after.replace(MARK, "")
-        self.frame = before + self.token + plain
         rate = getattr(getattr(processor, "feature_extractor", None), "sampling_rate", 16_000)
-        ids = ask([self.frame], [np.zeros(rate, np.float32)])["input_ids"][0].tolist()
+        ids = ask([self.frame()], [np.zeros(rate, np.float32)])["input_ids"][0].tolist()
         first, last = ids.index(placeholder), len(ids) - ids[::-1].index(placeholder)
-        start, end = self._around(ids[:first], before), self._around(ids[last:], plain)
-        behind = _braced(end.removesuffix(plain) + after).replace(MARK, "{}")
+        plain = self._after.replace(MARK, "")
+        start, end = self._around(ids[:first], self._before), self._around(ids[last:], plain)
+        behind = _braced(end.removesuffix(plain) + self._after).replace(MARK, "{}")
         self.template = PromptTemplate(start, behind, self._convert(self.end_token))
+
+    def frame(self, instruction: str = "") -> str:
+        """What the processor is given for a clip: the turn with one placeholder."""
+        return self._before + self.token + self._after.replace(MARK, instruction)
 
     def _render(self, reply: str | None = None) -> str:
         """A turn of the user's, and perhaps the model's reply; without a chat template the audio and then the words."""

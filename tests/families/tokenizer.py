@@ -42,3 +42,22 @@ def tiny_tokenizer(
     backend = Tokenizer.from_str(_trained())
     backend.add_special_tokens(tokens)
     return cls(tokenizer_object=backend, pad_token=pad, eos_token=eos, extra_special_tokens=tokens, **extra)
+
+
+def chat_template(audio: str, system: str = "") -> str:
+    """A template of `<|im_start|>` turns: in each, audio comes first and text after it.
+
+    Args:
+        audio: what stands for a clip.
+        system: said first where a chat has no system turn of its own.
+    """
+    default = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
+    return (
+        "{% if messages[0].role != 'system' %}" + default + "{% endif %}"
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+        "{% if message.content is string %}{{ message.content }}{% else %}"
+        "{% for part in message.content if part.type == 'audio' %}" + audio + "{% endfor %}"
+        "{% for part in message.content if part.type == 'text' %}{{ part.text }}{% endfor %}"
+        "{% endif %}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )

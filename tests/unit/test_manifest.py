@@ -2,7 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
+import soundfile
+
+RATE = 16_000
 
 
 @pytest.fixture
@@ -23,7 +27,13 @@ def test_clips_come_back_as_written(manifest, tmp_path):
     # U+2028 and U+0085 end a line for str.splitlines() but are legal within a JSON string.
     clips = (
         manifest.Clip(path="a.opus", labels={"asr": "stelle die grüne Schüssel", "gr": "female"}, split="train", duration=1.5),
-        manifest.Clip(path="b/ü.wav", text="one\u2028two\u0085three\nfour", speaker="x+y", effects=("reverb", "noise")),
+        manifest.Clip(
+            path="b/ü.wav",
+            more=("c.wav", "d.wav"),
+            text="one\u2028two\u0085three\nfour",
+            speaker="x+y",
+            effects=("reverb", "noise"),
+        ),
     )
     manifest.write_manifest(clips, tmp_path / "manifest.jsonl")
     read = manifest.read_manifest(tmp_path)  # a folder stands for its manifest.jsonl
@@ -69,6 +79,74 @@ def test_authors_format(manifest, tmp_path):
     assert [clip.instruction for clip in clips] == ["", "Recognise the speech.", ""]
 
 
+@pytest.fixture
+def joined(manifest, tmp_path):
+    """A manifest in the authors' format of one clip of three files: 0.5 s, 0.25 s (stereo, another rate) and 0.5 s."""
+    rng = np.random.default_rng(0)
+    waves = [rng.uniform(-0.5, 0.5, size).astype(np.float32) for size in ((8_000,), (11_025, 2), (8_000,))]
+    for name, wave, rate in zip("abc", waves, (RATE, 44_100, RATE), strict=True):
+        soundfile.write(tmp_path / f"{name}.wav", wave, rate, subtype="FLOAT")
+    entry = {"path": "a.wav", "expand_wav": ["b.wav", "c.wav"], "text": "Yes", "task": "speaker_verification"}
+    (tmp_path / "test.json").write_text(json.dumps({"annotation": [entry, {"path": "a.wav", "text": "x", "expand_wav": []}]}))
+    return manifest.read_manifest(tmp_path / "test.json"), waves
+
+
+def test_several_files_are_one_clip_with_pauses(joined):
+    # As SALMONN's reader has it: 1600 zeros between the files, at 16 kHz.
+    read, (first, second, third) = joined
+    clip, alone = read.clips
+    assert (clip.more, alone.more) == (("b.wav", "c.wav"), ())
+    wave = read.wave(clip, channels="first")
+    pause = np.zeros(1600, np.float32)
+    assert len(wave) == 8_000 + 1600 + 4_000 + 1600 + 8_000
+    assert np.array_equal(wave[:9_600], np.concatenate([first, pause]))
+    assert np.array_equal(wave[-9_600:], np.concatenate([pause, third]))
+    assert wave[9_600:13_600].std() == pytest.approx(second[:, 0].std() * np.sqrt(16 / 44.1), rel=0.1)  # white, resampled
+    assert np.array_equal(read.wave(alone), first)
+
+
+def test_joined_clips_are_held_to_the_models_length(joined):
+    from amask.errors import AudioError
+
+    read, _ = joined
+    clip = read.clips[0]
+    whole = read.wave(clip)
+    assert len(whole) == 23_200  # 1.45 s
+    assert np.array_equal(read.wave(clip, longest=1.45), whole)
+    with pytest.raises(
+        AudioError, match=r"a\.wav \+ .*b\.wav \+ .*c\.wav are 1\.45 s long together, .* at most 1\.0 s; .*--trim"
+    ):
+        read.wave(clip, longest=1.0)
+    assert np.array_equal(read.wave(clip, longest=1.0, trim=True), whole[:RATE])
+    assert np.array_equal(read.wave(clip, longest=0.25, trim=True), whole[: RATE // 4])
+    with pytest.raises(AudioError, match=r"a\.wav is 0\.5 s long, the model hears at most 0\.25 s"):
+        read.wave(clip, longest=0.25)
+
+
+def test_a_missing_second_file_is_named(joined):
+    from amask.errors import AudioError
+
+    read, _ = joined
+    read.path(read.clips[0].model_copy(update={"path": "b.wav"})).unlink()
+    with pytest.raises(AudioError, match=r"cannot read .*b\.wav: No such file"):
+        read.wave(read.clips[0])
+
+
+def test_models_hear_the_joined_clip(joined, tiny_qwen2_audio, monkeypatch):
+    from amask.lalm.listening import listen
+    from amask.lalm.qwen2_audio import BASE_TEMPLATE, Qwen2Audio
+
+    read, _ = joined
+    model = Qwen2Audio("tiny", *tiny_qwen2_audio(), BASE_TEMPLATE)
+    heard, told, encode = [], [], model.encode
+    monkeypatch.setattr(model, "encode", lambda waves: heard.extend(waves) or encode(waves))
+    features = listen(model, read, batch=1, tell=told.append)
+    assert all(np.array_equal(wave, read.wave(clip)) for wave, clip in zip(heard, read, strict=True))
+    assert len(features) == len(heard) == 2
+    assert features.lengths[0] > features.lengths[1]
+    assert told == [1, 2]
+
+
 def test_the_authors_demonstration(manifest, shared):
     read = manifest.read_manifest(shared / "ahamask_official" / "demo.json")
     assert len(read) == len(json.loads((shared / "ahamask_official" / "demo.json").read_text())["annotation"])
@@ -93,7 +171,16 @@ def test_the_authors_demonstration(manifest, shared):
         ("m.json", '{"annotation": []}', "has no clips"),
         ("m.json", '{"annotation": [{"path": "a", "text": "b"}, {"path": "a"}]}', "annotation 1: an annotation needs"),
         ("m.json", '{"annotation": [{"path": "a", "text": null}]}', "annotation 0: .* both strings"),
-        ("m.json", '{"annotation": [{"path": "a", "text": "b", "expand_wav": ["c"]}]}', "'expand_wav' .* join the audio first"),
+        (
+            "m.json",
+            '{"annotation": [{"path": "a", "text": "b", "expand_wav": "c"}]}',
+            "annotation 0: 'expand_wav' must be a list",
+        ),
+        (
+            "m.json",
+            '{"annotation": [{"path": "a", "text": "b", "expand_wav": [3]}]}',
+            "annotation 0: 'expand_wav' must be a list",
+        ),
     ],
 )
 def test_malformed_manifests_are_refused(manifest, refused, tmp_path, name, content, fragment):

@@ -1,0 +1,192 @@
+"""Every family of audio-text models, on a tiny random one: what docs/models.md says of it is what ran here."""
+
+from copy import deepcopy
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from amask.data.tasks import parse_task
+from amask.lalm.assembly import AudioFeatures
+from amask.lalm.gating import find_sites, gated
+from amask.lalm.generic import TransformersLALM
+from amask.lalm.registry import adapt
+from amask.mask_bank.recipe import Recipe
+from amask.mask_bank.training import Examples, Job, MaskTrainer
+
+from . import FAMILIES
+
+NAMES = sorted(FAMILIES)
+SAID = ["transcribe", "who is it"]
+ANSWERS = ["four", "one two three"]
+RNG = np.random.default_rng(7)
+NOISE = RNG.normal(0, 0.1, 60_000).astype(np.float32)
+
+
+@cache
+def lalm(name: str) -> TransformersLALM:
+    """The family's tiny model in its adapter; tests leave it as it was."""
+    model, processor = FAMILIES[name]()
+    return adapt(name, model, processor)
+
+
+def waves(model: TransformersLALM) -> list[np.ndarray]:
+    """Two clips of different length."""
+    return [NOISE[: int(seconds * model.rate)] for seconds in (1.0, 1.6)]
+
+
+@cache
+def heard(name: str) -> AudioFeatures:
+    """Both clips, encoded."""
+    return lalm(name).encode(waves(lalm(name)))
+
+
+def logits(model: TransformersLALM, features: AudioFeatures, gates: Tensor | None = None) -> Tensor:
+    """What the model makes of `ANSWERS` and a word of instruction."""
+    with torch.no_grad(), gated(model.sites, gates):
+        return model._answer_logits(features, [model._ids(text) for text in ANSWERS], SAID)
+
+
+def some_gates(model: TransformersLALM, seed: int) -> Tensor:
+    """Two thirds of the heads on."""
+    return (torch.rand(model.geometry.shape, generator=torch.Generator().manual_seed(seed)) < 2 / 3).float()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loads(name: str) -> None:
+    """Each layer's number of heads is what its weights say, and the model has a fingerprint."""
+    model = lalm(name)
+    for site in model.sites:
+        assert site.heads >= 3
+        assert site.heads * site.width == site.projection.in_features
+    assert len(model.fingerprint) == 16
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hears_as_the_model_itself(name: str) -> None:
+    """Hearing first and reading later is the same as the model's own pass over the processor's own inputs."""
+    model = lalm(name)
+    mine = logits(model, heard(name)).split([len(model._ids(text)) for text in ANSWERS])
+    for wave, said, answer, found in zip(waves(model), SAID, ANSWERS, mine, strict=True):
+        inputs = model.ask([model.turns.frame(said) + answer], [wave])
+        with torch.no_grad():
+            own = model.model(**inputs, use_cache=False).logits[0]
+        torch.testing.assert_close(found, own[-len(found) - 1 : -1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ones_change_nothing(name: str) -> None:
+    """Gates of one give the plain model's numbers, to the bit."""
+    model = lalm(name)
+    ones = torch.ones(model.geometry.shape)
+    assert torch.equal(logits(model, heard(name), ones), logits(model, heard(name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_head_off_is_its_columns_zeroed(name: str) -> None:
+    """A gate of zero is as good as zeros in the head's columns of `o_proj`, in any layer."""
+    model = lalm(name)
+    plain = logits(model, heard(name))
+    for layer in {0, len(model.sites) - 1}:
+        site, head = model.sites[layer], model.sites[layer].heads - 2
+        gates = torch.ones(model.geometry.shape)
+        gates[layer, head] = 0
+        found = logits(model, heard(name), gates)
+        kept = site.projection.weight.data.clone()
+        site.projection.weight.data[:, head * site.width : (head + 1) * site.width] = 0
+        expected = logits(model, heard(name))
+        site.projection.weight.data.copy_(kept)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        assert (found - plain).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_have_gates_of_their_own(name: str) -> None:
+    """A batch with gates for each row is the same as one run a row, and the rows' gates differ."""
+    model = lalm(name)
+    features = heard(name).rows([1, 1])
+    gates = torch.stack([some_gates(model, 1), some_gates(model, 2)])
+    answers = ["one two", "one two"]
+    together, _ = model.token_losses(features, answers, gates)
+    apart = [model.token_losses(features.rows([row]), answers[:1], gates[row])[0] for row in range(2)]
+    torch.testing.assert_close(together, torch.cat(apart), atol=1e-4, rtol=1e-4)
+    assert (together[0] - together[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cached_decoding_is_as_without_a_cache(name: str) -> None:
+    """Each token that cached, left-padded, masked decoding gave is the likeliest one in a single uncached pass."""
+    model = lalm(name)
+    gates = torch.stack([some_gates(model, 3), some_gates(model, 4)])
+    with gated(model.sites, gates):
+        ids = model._continue(heard(name), None, model._settings(max_new_tokens=5))
+    for row in range(2):
+        ends = [at for at, token in enumerate(ids[row].tolist()) if token in model.end_tokens]
+        answer = ids[row, : ends[0] + 1 if ends else None]
+        with torch.no_grad(), gated(model.sites, gates[row]):
+            found = model._answer_logits(heard(name).rows([row]), [answer], None)
+        chosen = found.gather(1, answer[:, None])[:, 0]
+        assert torch.all(found.max(1).values - chosen < 1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_beams_keep_each_rows_gates(name: str) -> None:
+    """Beam search over a batch gives each row what it gets alone."""
+    model = lalm(name)
+    gates = torch.stack([some_gates(model, 5), some_gates(model, 6)])
+    together = model.generate(heard(name), gates, max_new_tokens=4, num_beams=2)
+    apart = [model.generate(heard(name).rows([row]), gates[row], max_new_tokens=4, num_beams=2)[0] for row in range(2)]
+    assert together == apart
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_agrees_with_finite_differences(name: str) -> None:
+    """The loss's gradient with respect to gates, in double precision."""
+    model = lalm(name)
+    plain = model.model
+    model.model = deepcopy(plain).double()
+    sites = model.sites
+    try:
+        model.sites = find_sites(model.decoder)
+        features = AudioFeatures(heard(name).embeds.double(), heard(name).lengths)
+        gates = torch.full(model.geometry.shape, 0.8, dtype=torch.float64, requires_grad=True)
+        model.loss(features, ANSWERS, gates).backward()
+        for layer, head in {(0, 0), (len(sites) - 1, sites[-1].heads - 1)}:
+            step = torch.zeros_like(gates)
+            step[layer, head] = 1e-2
+            with torch.no_grad():
+                slope = (model.loss(features, ANSWERS, gates + step) - model.loss(features, ANSWERS, gates - step)) / 2e-2
+            # Norms and rotations compute in float32 whatever they are given: hence no more digits.
+            assert float(gates.grad[layer, head]) == pytest.approx(float(slope), rel=5e-3, abs=1e-5)
+        assert gates.grad.abs().max() > 1e-5
+    finally:
+        model.model, model.sites = plain, sites
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hooks_are_gone_after_an_exception(name: str) -> None:
+    """An error inside a pass leaves the model as it was."""
+    model = lalm(name)
+    before = logits(model, heard(name))
+    end = model.model.get_output_embeddings().register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.token_losses(heard(name), ANSWERS, torch.zeros(model.geometry.shape))
+    end.remove()
+    assert not any(module._forward_pre_hooks for module in model.model.modules())
+    assert torch.equal(logits(model, heard(name)), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains(name: str) -> None:
+    """A few steps of mask training lower the loss of what the mask is trained for."""
+    model = lalm(name)
+    labels = tuple({"asr": text} for text in ANSWERS)
+    examples = Examples(heard(name), labels)
+    recipe = Recipe(steps=12, batch=2, warmup=1, peak=0.5, mean=0.5, evaluations=1, dev_clips=1, tau_begin=1.0)
+    trainer = MaskTrainer(model, [Job(parse_task("asr"), 1)], examples, examples, recipe)
+    list(trainer.run())
+    mask = trainer.masks[0]
+    assert mask.fingerprint == model.fingerprint
+    assert 0 < mask.heads_on < mask.heads_total
