@@ -11,6 +11,7 @@ from .common import (
     BankOption,
     DataOption,
     DeviceOption,
+    DtypeOption,
     JsonOption,
     ModelOption,
     err,
@@ -40,6 +41,7 @@ def train(
     out_file: Annotated[Path | None, typer.Option("--out", help="Also write the mask to this .safetensors file.")] = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train a mask for each task and keep it in the bank.
@@ -50,7 +52,7 @@ def train(
         from .training import parse_seeds, recipe_for, train_masks
 
         recipe = recipe_for(paper, steps=steps, batch=batch, sparsity=sparsity)
-        stored = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, open_bank(bank), device)
+        stored = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, open_bank(bank), device, dtype)
         report(stored, as_json)
 
 

@@ -26,7 +26,12 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ModelOption = Annotated[str, typer.Option("--model", help="pocket, a local folder, or a Hub id.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, npu.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:1, npu; map spreads a model over all cards, with accelerate.")
+]
+DtypeOption = Annotated[
+    str, typer.Option(help="float32, bfloat16, float16; auto: float32 on the CPU, the checkpoint's own elsewhere.")
+]
 BankOption = Annotated[Path | None, typer.Option("--bank", help="Folder of your masks; AMASK_BANK by default.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Manifest (.jsonl, or .json in the AHAMask authors' format).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
@@ -34,7 +39,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print amask's own errors as one line on stderr and exit with 1; Ctrl-C exits with 130."""
+    """Print amask's own errors, and libraries that cannot be loaded, as one line and exit with 1; Ctrl-C exits with 130."""
     try:
         yield
     except AmaskError as error:
@@ -46,6 +51,22 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(0) from None
+    except (ImportError, OSError, RuntimeError) as error:
+        if not _is_unloadable(error):
+            raise
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        err.print(f"amask: a library cannot be loaded ({reason}); 'amask doctor' says what to do", style="red", markup=False)
+        raise typer.Exit(1) from None
+
+
+def _is_unloadable(error: Exception) -> bool:
+    """Whether loading a library failed, rather than anything else; torch wraps a backend's failure in a RuntimeError."""
+    if isinstance(error, ImportError):
+        return (error.name or "").partition(".")[0] != "amask"  # ours is a bug, to be seen whole
+    return any(words in str(error) for words in ("load the backend extension", "shared object file", "undefined symbol"))
 
 
 def open_bank(folder: Path | None) -> "MaskBank":
@@ -55,12 +76,15 @@ def open_bank(folder: Path | None) -> "MaskBank":
     return MaskBank(folder or default_folder(), BUNDLED)
 
 
-def open_model(name: str, device: str) -> "LALM":
-    """Load a model, quietly."""
+def open_model(name: str, device: str, dtype: str = "auto") -> "LALM":
+    """Load a model, quietly; what is wrong with the device or the dtype is said before transformers is imported."""
     import logging
     import os
     import warnings
 
+    from ..lalm.devices import choose_placement
+
+    placement = choose_placement(device, dtype)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore")
     logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -69,7 +93,7 @@ def open_model(name: str, device: str) -> "LALM":
     from ..lalm.registry import load_model
 
     transformers_logging.disable_progress_bar()
-    return load_model(name, device)
+    return load_model(name, device, placement.dtype)
 
 
 def open_data(manifest: Path | None) -> "Manifest":

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import BankOption, DataOption, DeviceOption, ModelOption, err, one_line_errors, open_bank, open_model, out, report
+from .common import (
+    BankOption,
+    DataOption,
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    err,
+    one_line_errors,
+    open_bank,
+    open_model,
+    out,
+    report,
+)
 
 if TYPE_CHECKING:
     from ..mask_bank.mask import HeadMask
@@ -26,6 +38,7 @@ def compose(
     batch: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
 ) -> None:
     """Compose masks of the bank by an expression and keep the result.
 
@@ -40,7 +53,7 @@ def compose(
         if json_form and pipe_form:
             raise MaskError("choose one of --json and --pipe")
         opened = open_bank(bank)
-        loaded = open_model(model, device)
+        loaded = open_model(model, device, dtype)
         fits = {"geometry": loaded.geometry, "fingerprint": loaded.fingerprint, "model": loaded.name}
         tasks: dict[str, str] = {}
 
@@ -64,7 +77,7 @@ def compose(
         composite = "-".join([*parts, "json"] if json_form else parts)
         err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
         recipe = recipe_for(False, steps=steps, batch=batch, sparsity=sparsity)
-        stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, composed, loaded)[0]
+        stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, dtype, composed, loaded)[0]
         report([stored], as_json=False)
 
 

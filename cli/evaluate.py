@@ -12,6 +12,7 @@ from .common import (
     BankOption,
     DataOption,
     DeviceOption,
+    DtypeOption,
     JsonOption,
     ModelOption,
     err,
@@ -37,6 +38,7 @@ def evaluate(
     predictions: Annotated[Path | None, typer.Option(help="Keep the predictions in this JSONL file.")] = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Measure tasks: masked, prompted (mean, best, worst over wordings), told nothing, and by random masks."""
@@ -49,7 +51,7 @@ def evaluate(
         from ..mask_bank.bank import default_folder
 
         manifest, opened = open_data(data), open_bank(bank)
-        loaded = open_model(model, device)
+        loaded = open_model(model, device, dtype)
         names = tasks if tasks != ["all"] else sorted({stored.mask.task for stored in opened.list() if stored.mask.task})
         made, rows = [], []
         for spec in [parse_task(name) for name in names]:

@@ -6,6 +6,7 @@ import typer
 
 from .bank import app as bank_app
 from .compose import compose
+from .doctor import doctor
 from .evaluate import evaluate
 from .run import run
 
@@ -20,6 +21,7 @@ app.add_typer(bank_app, name="bank")
 app.command()(run)
 app.command(context_settings={"ignore_unknown_options": False})(compose)
 app.command(name="eval")(evaluate)
+app.command()(doctor)
 
 
 def _show_version(wanted: bool | None) -> None:

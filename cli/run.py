@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import BankOption, DeviceOption, JsonOption, ModelOption, err, one_line_errors, open_bank, open_model
+from .common import BankOption, DeviceOption, DtypeOption, JsonOption, ModelOption, err, one_line_errors, open_bank, open_model
 
 if TYPE_CHECKING:
     from ..lalm.base import LALM
@@ -33,6 +33,7 @@ def run(
     model: ModelOption = "pocket",
     bank: BankOption = None,
     device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     beams: Annotated[int, typer.Option(min=1, help="Beams; 1 is greedy search.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 16,
     trim: Annotated[bool, typer.Option("--trim", help="Use the beginning of clips that are too long.")] = False,
@@ -54,7 +55,7 @@ def run(
         early = _classify(instruction, opened) if instruction is not None else task
         if prompt is not None and not prompt.strip():
             raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
-        loaded = open_model(model, device)
+        loaded = open_model(model, device, dtype)
         order = _order(loaded, opened, early, mask, prompt)
         failed = answer(loaded, paths, order, beams=beams, batch=batch, trim=trim, as_json=as_json)
         if failed:

@@ -77,6 +77,7 @@ def train_masks(
     out_file: Path | None,
     bank: MaskBank,
     device: str,
+    dtype: str = "auto",
     start: HeadMask | None = None,
     model: LALM | None = None,
 ) -> list[StoredMask]:
@@ -93,7 +94,7 @@ def train_masks(
         if not manifest.select(None, spec.parts):
             raise AmaskError(f"no clip of the data has labels for {spec.name}; give a manifest that has with --data")
     _check_writable(bank)
-    model = model or open_model(model_name, device)
+    model = model or open_model(model_name, device, dtype)
     train, dev = examples(model, manifest, specs)
     jobs = [Job(spec, seed, start) for spec in specs for seed in seeds]
     trainer = MaskTrainer(model, jobs, train, dev, recipe, judge, bank.folder / ".training" / f"{'+'.join(names)}.pt")

@@ -54,7 +54,7 @@ def read_dataset(source: str) -> Manifest:
     cache = Path(platformdirs.user_cache_dir("amask", appauthor=False)) / "datasets"
     clips: list[Clip] = []
     for name, part in _load(source).items():
-        split = next((ours for start, ours in SPLITS.items() if name.startswith(start)), "test")
+        split: Split = next((ours for start, ours in SPLITS.items() if name.startswith(start)), "test")
         clips += _clips(part, split, cache, f"dataset {source}, split {name or 'without a name'}")
     if not clips:
         raise DataError(f"dataset {source} has no rows")

@@ -10,7 +10,7 @@ from ..data.instructions import wordings
 from ..data.manifest import Manifest
 from ..data.tasks import TaskSpec
 from ..lalm.assembly import AudioFeatures
-from ..lalm.base import LALM, Gates
+from ..lalm.base import LALM
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
 from .metrics import Score, score
@@ -42,7 +42,7 @@ class Trial:
 
     how: How
     wording: str
-    gates: Gates
+    mask: HeadMask | None = None
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,33 @@ class Row:
 
 def trials(task: TaskSpec, mask: HeadMask | None, prompts: int, seeds: int) -> list[Trial]:
     """What is tried for a task: its mask if there is one, up to some prompts, nothing, and random masks."""
-    found = [Trial("mask", "", mask.gates)] if mask else []
+    found = [Trial("mask", "", mask)] if mask else []
     said = wordings(task)
     chosen = [said[i * len(said) // prompts] for i in range(prompts)] if len(said) > prompts else said
-    found += [Trial("prompt", wording, None) for wording in chosen]
-    found.append(Trial("none", "", None))
+    found += [Trial("prompt", wording) for wording in chosen]
+    found.append(Trial("none", ""))
     if mask:
-        found += [Trial("random", f"seed {seed}", random_like(mask, seed).gates) for seed in range(1, seeds + 1)]
+        found += [Trial("random", f"seed {seed}", random_like(mask, seed)) for seed in range(1, seeds + 1)]
     return found
 
 
 def predict(
     model: LALM, features: AudioFeatures, clips: Manifest, task: TaskSpec, trial: Trial, batch: int = 50
 ) -> list[Prediction]:
-    """The model's answers in one trial."""
+    """The model's answers in one trial.
+
+    Raises:
+        MaskError: the trial's mask is not for this model.
+    """
+    gates = None
+    if trial.mask is not None:
+        trial.mask.require(model.geometry, model.fingerprint, model.name)
+        gates = trial.mask.gates.to(model.device)
     answers: list[str] = []
     room = model.room_for([task.target(clip.labels) for clip in clips])
     for start in range(0, len(clips), batch):
         rows = features.rows(list(range(start, min(start + batch, len(clips)))))
         said = [trial.wording] * len(rows) if trial.how == "prompt" else None
-        gates = None if trial.gates is None else trial.gates.to(model.device)
         answers += model.generate(rows, gates, said, max_new_tokens=room)
     return [
         Prediction(path=c.path, task=task.name, how=trial.how, wording=trial.wording, answer=a, reference=task.target(c.labels))

@@ -9,6 +9,7 @@ encoded once, whatever the family calls its encoder and however it merges what t
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 from transformers import BatchFeature, GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from ..errors import ModelError
-from .assembly import AudioFeatures, answer_spans, pad_rows
+from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
 from .base import LALM
 from .gating import find_sites
-from .turns import Turns
+from .listening import join_features
+from .turns import Turns, render_turns
 
 
-class _AtTheDoor(Exception):  # noqa: N818
+class _AtTheDoor(Exception):
     """Ends a forward pass where the decoder begins; carries what was about to enter it."""
 
     def __init__(self, states: Tensor) -> None:
@@ -43,19 +45,38 @@ class TransformersLALM(LALM):
 
     keeps_placeholder = False
     """Whether the model looks at the placeholders' ids beyond merging audio (per-layer embeddings do)."""
+    one_by_one = False
+    """Whether what is heard of a clip would depend on the other clips of a batch."""
 
     def __init__(self, name: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         self.processor = processor
         self.placeholder = _placeholder(model, processor)
-        extractor = getattr(processor, "feature_extractor", None)
+        extractor = getattr(processor, "feature_extractor", None) or getattr(processor, "audio_processor", None)
         self.rate = int(getattr(extractor, "sampling_rate", self.rate))
-        self.longest = float(getattr(extractor, "chunk_length", None) or self.longest)
-        self.turns = Turns(processor, processor.tokenizer, self.placeholder, self.ask)
-        super().__init__(name, model, processor.tokenizer, self.turns.template, find_sites(model.get_decoder()))
+        longest = getattr(processor, "max_audio_len", None) or getattr(extractor, "chunk_length", None) or self.longest
+        self.longest = float(longest)
+        super().__init__(name, model, processor.tokenizer, PromptTemplate("", ""), find_sites(self.attending(model)))
+        self.turns = Turns(self.render, lambda text: self._ids(text).tolist(), self._asked, self.tokenizer, self.placeholder)
+        self.template = self.turns.template
+
+    def render(self, reply: str | None = None) -> str:
+        """A user's turn with audio in the model's own chat format, and the model's reply or the beginning of its turn."""
+        return render_turns(self.processor, self.tokenizer.convert_ids_to_tokens(self.placeholder), reply)
+
+    def _asked(self, text: str) -> list[int]:
+        return self.ask([text], [np.zeros(self.rate, np.float32)])["input_ids"][0].tolist()
+
+    @staticmethod
+    def attending(model: PreTrainedModel) -> nn.Module:
+        """The part of the model whose heads are gated, and no other part's."""
+        return model.get_decoder()
 
     def ask(self, text: list[str], waves: Sequence[Float32[np.ndarray, " _"]]) -> BatchFeature:
         """The processor's inputs for texts with one placeholder each and their audio."""
-        return self.processor(text=text, audio=list(waves), return_tensors="pt", text_kwargs={"padding": True})
+        # A chat template that writes the first token itself wants no second one.
+        begun = bool(self.processor.tokenizer.bos_token) and text[0].startswith(self.processor.tokenizer.bos_token)
+        settings = {"padding": True} | ({"add_special_tokens": False} if begun else {})
+        return self.processor(text=text, audio=list(waves), return_tensors="pt", text_kwargs=settings)
 
     @property
     def door(self) -> tuple[nn.Module, str]:
@@ -65,6 +86,8 @@ class TransformersLALM(LALM):
     @torch.no_grad()
     def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """The model's own audio path, up to its decoder."""
+        if self.one_by_one and len(waves) > 1:
+            return join_features([self.encode([wave]) for wave in waves])
         inputs = self.ask([self.turns.frame()] * len(waves), waves).to(self.device, self.model.dtype)
         module, argument = self.door
         handle = module.register_forward_pre_hook(_stop(module, argument), with_kwargs=True)
@@ -108,6 +131,8 @@ class TransformersLALM(LALM):
 
     def _prompt_ids(self, features: AudioFeatures, instructions: Sequence[str] | None) -> tuple[list[Tensor], list[Tensor]]:
         """Each row's prompt, with a stand-in where audio goes, and where that is."""
+        if instructions is not None and "{}" not in self.template.after:
+            raise ModelError(f"{self.name}: {type(self.model).__name__} is not told what to do in words; give it a mask")
         said = [""] * len(features) if instructions is None else list(instructions)
         stand_in = self.placeholder if self.keeps_placeholder else self.pad_token
         before, after = self._ids(self.template.before), {text: self._ids(self.template.after.format(text)) for text in set(said)}
@@ -137,18 +162,17 @@ class TransformersLALM(LALM):
         prompts, places = self._prompt_ids(features, instructions)
         ids, mask = self._pad(prompts, "left")
         with self._hearing(features, _stack(places, "left")):
-            found = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+            found = self.search(input_ids=ids, attention_mask=mask, generation_config=settings)
         return found[:, ids.shape[1] :]
+
+    def search(self, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
+        """Greedy or beam search: prompt and answer."""
+        return self.model.generate(**inputs)
 
     def _pad(self, rows: list[Tensor], side: str) -> tuple[Int[Tensor, "row position"], Int[Tensor, "row position"]]:
         mask = _stack([torch.ones_like(row) for row in rows], side)
         ids = _stack(rows, side)
         return ids.masked_fill(mask == 0, self.pad_token), mask
-
-    @property
-    def end_token(self) -> int:
-        """What the model's own chat format writes behind an answer."""
-        return self.turns.end_token
 
 
 def _stack(rows: list[Tensor], side: str) -> Tensor:
@@ -156,11 +180,12 @@ def _stack(rows: list[Tensor], side: str) -> Tensor:
 
 
 def _placeholder(model: PreTrainedModel, processor: ProcessorMixin) -> int:
-    """The id of the token that stands for audio: the configuration's, else the processor's."""
-    for name in ("audio_token_id", "audio_token_index"):
-        found = getattr(model.config, name, None)
-        if found is not None:
-            return int(found)
+    """The id of the token that stands for audio."""
+    for config in (model.config, getattr(model.config, "audio_config", None)):
+        for name in ("audio_token_id", "audio_token_index"):
+            found = getattr(config, name, None)
+            if found is not None:
+                return int(found)
     raise ModelError(f"{type(model).__name__} with {type(processor).__name__}: no audio_token_id in its configuration")
 
 

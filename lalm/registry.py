@@ -7,13 +7,23 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMi
 
 from ..errors import ModelError
 from .base import LALM
+from .gemma import Gemma3n, Gemma4
 from .generic import TransformersLALM
+from .granite_speech import GraniteSpeech
+from .phi4_multimodal import Phi4Multimodal
 from .pocket.architecture import TEMPLATE
 from .qwen2_audio import BASE_TEMPLATE, INSTRUCT_TEMPLATE, Qwen2Audio
 from .salmonn.files import is_salmonn
 from .salmonn.model import load_salmonn
+from .voxtral import Voxtral
 
-FAMILIES: dict[str, type[TransformersLALM]] = {}
+FAMILIES: dict[str, type[TransformersLALM]] = {
+    "Gemma3nForConditionalGeneration": Gemma3n,
+    "Gemma4ForConditionalGeneration": Gemma4,
+    "GraniteSpeechForConditionalGeneration": GraniteSpeech,
+    "Phi4MultimodalForCausalLM": Phi4Multimodal,
+    "VoxtralForConditionalGeneration": Voxtral,
+}
 """Classes of transformers that need more than the generic adapter."""
 
 POCKET = "pocket"

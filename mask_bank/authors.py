@@ -1,7 +1,12 @@
-"""Masks in the layout of the AHAMask and HeadsUp authors: `{"model": {"tensor": logits}}`, saved by torch.
+"""Masks in the files of the AHAMask authors and of HeadsUp, their predecessor for text models.
 
-The logits are 1-D, `layers · (heads + 1)` of them; the last of each layer's group belongs to the feed-forward, and their
-code ignores it. A logit of at least 0 is on.
+Both hold 1-D logits, `layers · (heads + 1)` of them; the last of each layer's group belongs to the feed-forward, and
+their code ignores it. A logit of at least 0 is on. Two layouts:
+
+- ahamask: `{"model": {"tensor": logits}}` saved by torch, a `.pth`;
+- headsup: a safetensors file with the one tensor `tensor`, as the Trainer of transformers writes it.
+
+Neither says which model it is for. Logits without the feed-forward's column are in neither, and not accepted.
 """
 
 import hashlib
@@ -12,29 +17,34 @@ import struct
 import zipfile
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from jaxtyping import Float32
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import MaskError
 from ..lalm.gating import Geometry
-from .files import MAX_BYTES, read_limited, write_whole
+from .files import MAX_BYTES, SUFFIX, read_limited, write_whole
 from .mask import HeadMask
 
-# (layers, heads) of models that masks of this layout were or may be trained for: the length tells which.
-KNOWN = (
-    (16, 32),  # Llama 3.2 1B
-    (24, 14),  # Qwen2.5 0.5B
-    (28, 12),  # Qwen2.5 1.5B
-    (28, 24),  # Llama 3.2 3B
-    (28, 28),  # Qwen2.5 7B
-    (32, 32),  # Qwen2-Audio 7B, Llama 3.1 8B, Vicuna 7B
-    (36, 16),  # Qwen2.5 3B
-    (40, 40),  # SALMONN 13B, Vicuna 13B
-    (48, 40),  # Qwen2.5 14B
-    (64, 40),  # Qwen2.5 32B
-    (80, 64),  # Llama 3.1 70B
-)
+# (layers, heads) → models that masks of these layouts were or may be trained for. A file's length tells the geometry.
+KNOWN = {
+    (16, 32): "Llama 3.2 1B",
+    (24, 14): "Qwen2.5 0.5B",
+    (26, 8): "Gemma 2 2B",
+    (28, 12): "Qwen2.5 1.5B",
+    (28, 24): "Llama 3.2 3B",
+    (28, 28): "Qwen2.5 7B",
+    (32, 32): "Qwen2-Audio 7B, Llama 3.1 8B, Mistral 7B, Phi-3.5 mini, Vicuna 7B",
+    (36, 16): "Qwen2.5 3B",
+    (40, 40): "SALMONN 13B, Vicuna 13B",
+    (42, 16): "Gemma 2 9B",
+    (48, 40): "Qwen2.5 14B",
+    (64, 40): "Qwen2.5 32B",
+    (80, 64): "Llama 3.1 70B",
+}
+SALMONN = Geometry((40,) * 40)  # the one model that the AHAMask authors released masks of
 # The folders of the ten released masks, which are all called checkpoint.pth → task.
 RELEASED = {
     "aac_audiocaps": "aac",
@@ -48,6 +58,7 @@ RELEASED = {
     "osr_libri2mix": "osr",
     "s2tt_covost2": "s2tt",
 }
+NAME = "tensor"  # what the logits are called in both layouts
 START = 4.0  # where the authors' logits start: stands for "on" where there is no logit, and -START for "off"
 # What torch.load raises on files that are not its own, or not only tensors.
 _UNREADABLE = (
@@ -56,9 +67,25 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def _load(data: bytes, path: Path) -> Float32[Tensor, " number"]:
-    """The tensor of an authors' file; code in it is never run (`weights_only`)."""
-    advice = "expected torch.save({'model': {'tensor': logits}})"
+def is_theirs(path: Path) -> bool:
+    """Whether a file is for `import_authors`: any, other than a safetensors file without their tensor (such as ours)."""
+    if path.suffix != SUFFIX:
+        return True
+    try:
+        with safe_open(path, "pt") as file:
+            return NAME in file.keys()  # noqa: SIM118 (it is no mapping)
+    except (SafetensorError, OSError):
+        return False
+
+
+def name_of(path: Path) -> str:
+    """What a file without a better name may be called: the folder it lies in, which for both authors names the task."""
+    folder = path.absolute().parent
+    return (folder.parent if folder.name.startswith("checkpoint-") else folder).name.lower()
+
+
+def _unpickled(data: bytes, path: Path) -> object:
+    """What stands at ['model']['tensor'] of a torch file; code in it is never run (`weights_only`)."""
     try:
         if zipfile.is_zipfile(io.BytesIO(data)):
             unpacked = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(data)).infolist())
@@ -68,11 +95,27 @@ def _load(data: bytes, path: Path) -> Float32[Tensor, " number"]:
     except MaskError:
         raise
     except _UNREADABLE:
+        advice = "expected torch.save({'model': {'tensor': logits}})"
         raise MaskError(f"cannot import {path}: torch cannot load it as tensors alone; {advice}") from None
     inner = content.get("model") if isinstance(content, dict) else None
-    tensor = inner.get("tensor") if isinstance(inner, dict) else None
+    return inner.get(NAME) if isinstance(inner, dict) else None
+
+
+def _load(data: bytes, path: Path) -> tuple[Float32[Tensor, " number"], str]:
+    """The logits of a file, and its layout."""
+    tensor: object
+    if path.suffix == SUFFIX:
+        layout, place = "headsup", "called 'tensor'"
+        try:
+            tensor = safetensors.torch.load(data).get(NAME)
+        except (SafetensorError, ValueError, LookupError, TypeError):
+            raise MaskError(f"cannot import {path}: it is not a whole safetensors file; copy it again") from None
+    else:
+        layout, place = "ahamask", "at ['model']['tensor']"
+        tensor = _unpickled(data, path)
     if not isinstance(tensor, Tensor):
-        raise MaskError(f"cannot import {path}: it has no tensor at ['model']['tensor']; {advice}")
+        expected = "expected torch.save({'model': {'tensor': logits}}), or HeadsUp's .safetensors with the tensor 'tensor'"
+        raise MaskError(f"cannot import {path}: it has no tensor {place}; {expected}")
     exact = tensor.dtype in (torch.float32, torch.float16, torch.bfloat16)
     if not exact or tensor.dim() != 1 or tensor.layout != torch.strided or tensor.device.type != "cpu":
         raise MaskError(f"cannot import {path}: its tensor is {tensor.dtype} of {tensor.dim()} axes; expected float32 of one")
@@ -81,52 +124,70 @@ def _load(data: bytes, path: Path) -> Float32[Tensor, " number"]:
     tensor = tensor.detach().float().contiguous()
     if not bool(torch.isfinite(tensor).all()):
         raise MaskError(f"cannot import {path}: not all of its logits are finite")
-    return tensor
+    return tensor, layout
 
 
 def infer_geometry(length: int) -> Geometry | None:
-    """The geometry whose masks have this length in the authors' layout; None unless one known model has it."""
+    """The geometry whose masks have this length in the authors' layouts; None unless one known model has it."""
     fitting = [(layers, heads) for layers, heads in KNOWN if layers * (heads + 1) == length]
     return Geometry((fitting[0][1],) * fitting[0][0]) if len(fitting) == 1 else None
 
 
+def _geometry(length: int, wanted: Geometry | None, model: str, path: Path) -> Geometry:
+    """The geometry of a file of this length: that of the model, where it is told, else that of a known one."""
+    told = infer_geometry(length)
+    if wanted is None:
+        if told is None:
+            raise MaskError(f"cannot import {path}: no known model has masks of {length} numbers; give its layers and heads")
+        return told
+    layers, heads = wanted.shape
+    if len(set(wanted.heads)) > 1 or length != layers * (heads + 1):
+        theirs = f"; masks of {told} heads have that length ({KNOWN[told.shape]})" if told else ""
+        raise MaskError(
+            f"cannot import {path}: it has {length} numbers, which is not layers × (heads + 1) of a model of {wanted}"
+            f"{f' ({model})' if model else ''}{theirs}"
+        )
+    return wanted
+
+
 def import_authors(
-    path: Path, geometry: Geometry | None = None, task: str = "", model: str = "salmonn", fingerprint: str | None = None
+    path: Path, geometry: Geometry | None = None, task: str = "", model: str = "", fingerprint: str | None = None
 ) -> tuple[HeadMask, str]:
     """Read a mask of the authors; logits are kept, and the feed-forward's column moves to the lineage.
 
     Such a file does not say which weights it was trained on, and a mask works for those only. With the model at hand,
     give its fingerprint: whoever imports vouches that it is the right one, and the mask can be run. Without it the
-    fingerprint is `imported:MODEL`: masks imported so can be listed, compared, composed and exported together, but no
+    fingerprint is `imported:MODEL`: masks imported so can be listed, compared, combined and exported together, but no
     loaded model has that fingerprint, so they are never run on a wrong one; import again when the model is at hand.
+    A text model's masks stay like that, as amask loads models that hear.
 
     Args:
-        path: the `.pth` file.
+        path: the file: HeadsUp's if it ends in .safetensors, else the AHAMask authors'.
         geometry: of the model; by default that of the known model whose masks have this length.
         task: what the mask triggers; by default told by the released masks' folders.
-        model: the model's name.
+        model: the model's name, such as `Llama-3.1-8B-Instruct`; masks of different names never mix. By default
+            `salmonn` for an AHAMask file of 40×40 heads, as released; any other must be named.
         fingerprint: the loaded model's.
 
     Returns:
         The mask, and a note on what was dropped.
 
     Raises:
-        MaskError: the file is missing, not in this layout, holds code or numbers that are not finite, or does not fit.
+        MaskError: the file is missing, in neither layout, holds code or numbers that are not finite, does not fit, or it
+            was not said which model it is for.
     """
     data = read_limited(path)
-    flat = _load(data, path)
-    geometry = geometry or infer_geometry(len(flat))
-    if geometry is None:
-        raise MaskError(f"cannot import {path}: no known model has masks of {len(flat)} numbers; give its layers and heads")
+    flat, layout = _load(data, path)
+    geometry = _geometry(len(flat), geometry, model, path)
     layers, heads = geometry.shape
-    if len(set(geometry.heads)) > 1 or len(flat) != layers * (heads + 1):
-        raise MaskError(
-            f"cannot import {path}: it has {len(flat)} numbers, which is not layers × (heads + 1) of a model of {geometry}"
-        )
+    if not model and (layout, geometry) != ("ahamask", SALMONN):
+        some = f" (as {KNOWN[layers, heads]} have)" if (layers, heads) in KNOWN else ""
+        raise MaskError(f"cannot import {path}: it does not say which model of {geometry} heads{some} it is for; name the model")
+    model = model or "salmonn"
     table = flat.view(layers, heads + 1)
     ffn = table[:, -1].tolist()
-    task = task or RELEASED.get(path.parent.name, "")
-    lineage = {"operation": "import", "layout": "ahamask", "task": task, "sha256": hashlib.sha256(data).hexdigest(), "ffn": ffn}
+    task = task or (RELEASED.get(path.parent.name, "") if layout == "ahamask" else "")
+    lineage = {"operation": "import", "layout": layout, "task": task, "sha256": hashlib.sha256(data).hexdigest(), "ffn": ffn}
     mask = HeadMask.from_logits(
         table[:, :-1].contiguous(),
         geometry,
@@ -143,10 +204,10 @@ def import_authors(
 
 
 def export_authors(mask: HeadMask, path: Path) -> None:
-    """Write a mask in the authors' layout; an imported one gets the same tensor back, bit for bit.
+    """Write a mask for the authors' code; an imported one gets the same tensor back, bit for bit.
 
-    A mask without logits gets 4 where a head is on and -4 where it is off; feed-forward numbers that were never there
-    are 4 (their code ignores them).
+    The layout is HeadsUp's if the file ends in .safetensors, else the AHAMask authors'. A mask without logits gets 4
+    where a head is on and -4 where it is off; feed-forward numbers that were never there are 4 (their code ignores them).
 
     Raises:
         MaskError: layers differ in their number of heads, which the layout cannot say.
@@ -160,6 +221,9 @@ def export_authors(mask: HeadMask, path: Path) -> None:
     known = isinstance(kept, list) and len(kept) == layers and all(isinstance(x, float) and math.isfinite(x) for x in kept)
     ffn = torch.tensor(kept if known else [START] * layers)
     flat = torch.cat([heads.detach().float().cpu(), ffn[:, None]], dim=1).flatten()
+    if path.suffix == SUFFIX:
+        write_whole(safetensors.torch.save({NAME: flat}, metadata={"format": "pt"}), path)
+        return
     buffer = io.BytesIO()
-    torch.save({"model": {"tensor": flat}}, buffer)
+    torch.save({"model": {NAME: flat}}, buffer)
     write_whole(buffer.getvalue(), path)

@@ -109,6 +109,7 @@ class MaskTrainer:
 
     Raises:
         DataError: no clip has the labels of a job's task.
+        MaskError: a job starts from a mask of another model.
     """
 
     def __init__(
@@ -121,6 +122,9 @@ class MaskTrainer:
         judge: Judge = default_judge,
         checkpoint: Path | None = None,
     ) -> None:
+        for job in jobs:
+            if job.start is not None:
+                job.start.require(model.geometry, model.fingerprint, model.name)
         self.model, self.jobs, self.recipe, self.judge, self.checkpoint = model, tuple(jobs), recipe, judge, checkpoint
         self.train_set, self.dev_set = train, dev
         self.train_clips = [train.serving(job.task) for job in jobs]
@@ -159,7 +163,6 @@ class MaskTrainer:
         noise = self.recipe.deviation * torch.randn(shape, generator=self._generator(job))
         if job.start is None:
             return self.recipe.mean + noise
-        job.start.require(self.model.geometry, self.model.fingerprint, self.model.name)
         # A start keeps its choice but can still change its mind: ±3 is sampled against its sign in one draw of 20.
         return torch.where(job.start.bits, 3.0, -3.0) + noise
 

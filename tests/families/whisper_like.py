@@ -1,8 +1,10 @@
 """Tiny random stand-ins for the families with a Whisper-like encoder over whole windows of log-mels.
 
-All are called as `processor(text=..., audio=..., return_tensors="pt", padding=True)`, with `<placeholder>` once in each
-text, except Voxtral. In all of them the decoder is `model.model.language_model`, is called with `inputs_embeds=`,
-without `position_ids`, and so counts positions from 0; there is neither softcapping nor anything else a layer needs.
+All are called as `processor(text=..., audio=..., return_tensors="pt", text_kwargs={"padding": True})`, with the audio
+token once in each text. A plain `padding=True` would reach the audio as well, which but for Qwen2-Audio is then shorter
+than a window, and the encoder refuses it. In all of them the decoder is `model.model.language_model`, is called with
+`inputs_embeds=`, without `position_ids`, and so counts positions from 0; there is neither softcapping nor anything else
+a layer needs.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The authors' layout: their ten masks to the head, files that are not theirs, and the way back bit for bit."""
+"""The authors' layouts: their ten masks to the head, HeadsUp's files, files of neither, and the way back bit for bit."""
 
 import hashlib
 import os
@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 HEADS_ON = {
@@ -55,12 +56,12 @@ def bits_of(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.view(torch.int32)  # so that 0.0 and -0.0 differ
 
 
-def refused(path: Path, *arguments) -> str:
+def refused(path: Path, *arguments, **named) -> str:
     from amask.errors import MaskError
     from amask.mask_bank.authors import import_authors
 
     with pytest.raises(MaskError) as caught:
-        import_authors(path, *arguments)
+        import_authors(path, *arguments, **named)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -116,7 +117,7 @@ def test_export_gives_the_same_tensor_back(path: Path, flat: torch.Tensor, tmp_p
     from amask.mask_bank.authors import export_authors, import_authors
     from amask.mask_bank.files import load_mask, save_mask
 
-    save_mask(import_authors(path, geometry())[0], "gr", 1, tmp_path / "1.safetensors")
+    save_mask(import_authors(path, geometry(), model="tiny")[0], "gr", 1, tmp_path / "1.safetensors")
     export_authors(load_mask(tmp_path / "1.safetensors").mask, tmp_path / "out.pth")
     back = torch.load(tmp_path / "out.pth", weights_only=True)
     assert list(back) == ["model"]
@@ -127,9 +128,9 @@ def test_export_gives_the_same_tensor_back(path: Path, flat: torch.Tensor, tmp_p
 def test_export_without_logits(path: Path, tmp_path: Path) -> None:
     from amask.mask_bank.authors import export_authors, import_authors
 
-    mask = ~import_authors(path, geometry())[0]
+    mask = ~import_authors(path, geometry(), model="tiny")[0]
     export_authors(mask, tmp_path / "out.pth")
-    again = import_authors(tmp_path / "out.pth", geometry())[0]
+    again = import_authors(tmp_path / "out.pth", geometry(), model="tiny")[0]
     assert torch.equal(again.bits, mask.bits)
     assert again.lineage["ffn"] == [4.0] * 3
 
@@ -144,7 +145,7 @@ def test_export_needs_even_layers_and_a_place(path: Path, tmp_path: Path) -> Non
     with pytest.raises(MaskError, match="equally many heads"):
         export_authors(ragged, tmp_path / "out.pth")
     with pytest.raises(BankError, match="cannot write"):
-        export_authors(import_authors(path, geometry())[0], path / "out.pth")
+        export_authors(import_authors(path, geometry(), model="tiny")[0], path / "out.pth")
 
 
 def test_old_formats_and_parameters_are_read(tmp_path: Path, flat: torch.Tensor) -> None:
@@ -153,10 +154,13 @@ def test_old_formats_and_parameters_are_read(tmp_path: Path, flat: torch.Tensor)
     path = tmp_path / "old.pth"
     content = {"model": {"tensor": torch.nn.Parameter(flat)}, "optimizer": {"state": {}}, "epoch": 3}
     torch.save(content, path, _use_new_zipfile_serialization=False)
-    assert torch.equal(import_authors(path, geometry())[0].logits, flat.view(3, 5)[:, :4])
+    assert torch.equal(import_authors(path, geometry(), model="tiny")[0].logits, flat.view(3, 5)[:, :4])
 
 
-@pytest.mark.parametrize(("length", "expected"), [(1640, "40×40"), (1056, "32×32"), (812, "28×28"), (364, "28×12")])
+KNOWN_LENGTHS = [(1640, "40×40"), (1056, "32×32"), (812, "28×28"), (364, "28×12"), (234, "26×8")]
+
+
+@pytest.mark.parametrize(("length", "expected"), KNOWN_LENGTHS)
 def test_known_lengths(length: int, expected: str) -> None:
     from amask.mask_bank.authors import infer_geometry
 
@@ -170,12 +174,96 @@ def test_no_length_fits_two_known_models() -> None:
     assert infer_geometry(15) is None
 
 
-def test_wrong_geometries(path: Path) -> None:
+def test_wrong_geometries(path: Path, tmp_path: Path) -> None:
     from amask.lalm.gating import Geometry
 
     assert "no known model has masks of 15 numbers; give its layers and heads" in refused(path)
     assert "15 numbers, which is not layers × (heads + 1) of a model of 4×3" in refused(path, geometry(4, 3))
     assert "not layers × (heads + 1)" in refused(path, Geometry((4, 3, 5)))
+    torch.save({"model": {"tensor": torch.zeros(1640)}}, tmp_path / "salmonn.pth")
+    message = refused(tmp_path / "salmonn.pth", geometry(8, 64), model="pocket")
+    assert "of a model of 8×64 (pocket)" in message
+    assert "masks of 40×40 heads have that length (SALMONN 13B" in message
+
+
+def test_a_table_without_the_feed_forward_is_refused(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"tensor": torch.zeros(12)}, tmp_path / "model.safetensors")
+    assert "12 numbers, which is not layers × (heads + 1)" in refused(tmp_path / "model.safetensors", geometry(), model="tiny")
+
+
+@pytest.fixture
+def headsup(tmp_path: Path) -> Path:
+    """A mask of a text model with 32×32 heads, where HeadsUp's training leaves it: feed-forward numbers are -5."""
+    logits = torch.randn(32, 33, generator=torch.Generator().manual_seed(1))
+    logits[:, -1] = -5.0
+    folder = tmp_path / "output" / "llama" / "xnli" / "zh_en" / "checkpoint-6190"
+    folder.mkdir(parents=True)
+    safetensors.torch.save_file({"tensor": logits.flatten()}, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder / "model.safetensors"
+
+
+def test_headsup_files(headsup: Path) -> None:
+    from amask.mask_bank.authors import import_authors, name_of
+
+    mask, note = import_authors(headsup, model="Llama-3.1-8B-Instruct")
+    table = safetensors.torch.load_file(headsup)["tensor"].view(32, 33)
+    assert torch.equal(mask.logits, table[:, :-1])
+    assert torch.equal(mask.bits, torch.sigmoid(table[:, :-1]) >= 0.5)  # their rule
+    assert (str(mask.geometry), mask.model, mask.task) == ("32×32", "Llama-3.1-8B-Instruct", "")
+    assert mask.fingerprint == "imported:Llama-3.1-8B-Instruct"
+    assert mask.lineage["layout"] == "headsup"
+    assert note.startswith("dropped the 32 feed-forward numbers (-5.0 to -5.0)")
+    assert name_of(headsup) == "zh_en"
+    assert name_of(headsup.parent / "checkpoint.pth") == "zh_en"
+    assert name_of(headsup.parents[1] / "checkpoint.pth") == "zh_en"
+
+
+def test_headsup_files_come_back_bit_for_bit(headsup: Path, tmp_path: Path) -> None:
+    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.bank import MaskBank
+
+    bank = MaskBank(tmp_path / "bank")
+    stored = bank.add(import_authors(headsup, model="Llama-3.1-8B-Instruct")[0], "zh_en")
+    export_authors(bank.get(stored.spec).mask, tmp_path / "back.safetensors")
+    theirs, ours = (safetensors.torch.load_file(file) for file in (headsup, tmp_path / "back.safetensors"))
+    assert list(ours) == ["tensor"]
+    assert torch.equal(bits_of(theirs["tensor"]), bits_of(ours["tensor"]))
+
+
+def test_files_do_not_say_whose_they_are(headsup: Path, path: Path, tmp_path: Path) -> None:
+    message = refused(headsup)
+    assert "does not say which model of 32×32 heads (as Qwen2-Audio 7B, Llama 3.1 8B, " in message
+    assert message.endswith("it is for; name the model")
+    assert "which model of 3×4 heads it is for" in refused(path, geometry())
+    # 40×40 in the AHAMask layout is SALMONN, as released; in HeadsUp's it is some text model.
+    safetensors.torch.save_file({"tensor": torch.zeros(1640)}, tmp_path / "model.safetensors")
+    assert "which model of 40×40 heads (as SALMONN 13B" in refused(tmp_path / "model.safetensors")
+
+
+def test_masks_of_different_models_never_mix(headsup: Path) -> None:
+    from amask.errors import MaskError
+    from amask.mask_bank.authors import import_authors
+
+    llama, mistral = (import_authors(headsup, model=name)[0] for name in ("Llama-3.1-8B", "Mistral-7B-v0.3"))
+    with pytest.raises(MaskError, match=r"is for Mistral-7B-v0\.3 \(32×32 heads.*this model is Llama-3\.1-8B \(32×32 heads"):
+        llama & mistral
+    with pytest.raises(MaskError, match="this model is qwen2-audio"):
+        llama.require(llama.geometry, "0123456789abcdef", "qwen2-audio")
+    assert (llama & import_authors(headsup, model="Llama-3.1-8B")[0]).heads_on == llama.heads_on
+
+
+def test_whose_file_it_is(headsup: Path, path: Path, tmp_path: Path) -> None:
+    from amask.mask_bank.authors import import_authors, is_theirs
+    from amask.mask_bank.files import save_mask
+
+    save_mask(import_authors(path, geometry(), model="tiny")[0], "gr", 1, tmp_path / "ours.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    files = (headsup, path, tmp_path / "ours.safetensors", tmp_path / "text.safetensors", tmp_path / "none.safetensors")
+    assert [is_theirs(file) for file in files] == [True, True, False, False, False]
+    assert "no tensor called 'tensor'" in refused(tmp_path / "ours.safetensors")
+    assert "not a whole safetensors file" in refused(tmp_path / "text.safetensors")
+    headsup.write_bytes(headsup.read_bytes()[:-4])
+    assert "not a whole safetensors file" in refused(headsup)
 
 
 class Trap:
@@ -214,6 +302,7 @@ def test_code_is_never_run(tmp_path: Path) -> None:
         ({"model": {"tensor": torch.zeros(1).expand(10**12)}}, "1000000000000 numbers"),
         ({"model": {"tensor": torch.tensor([torch.nan] * 1640)}}, "finite"),
         ({"model": {"tensor": torch.tensor([0.0] * 40 + [-torch.inf] + [0.0] * 1599)}}, "finite"),
+        ({"model": {"logits": torch.zeros(1640)}}, "no tensor at"),
     ],
 )
 def test_odd_content(tmp_path: Path, content: object, why: str) -> None:

@@ -1,0 +1,74 @@
+"""`amask doctor`: what is installed, and what is wrong with it."""
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .common import BankOption, JsonOption, one_line_errors, out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..lalm.doctor import Fact
+
+
+def doctor(bank: BankOption = None, as_json: JsonOption = False) -> None:
+    """Say what is installed, which devices, models and masks there are, and what is wrong; exits with 1 if anything is."""
+    with one_line_errors():
+        from ..lalm.doctor import examine
+
+        with redirect_stdout(sys.stderr):  # some libraries talk while they are loaded
+            facts = [*examine(), *_masks(bank)]
+        problems = [" ".join(fact.problem.split()) for fact in facts if fact.problem]
+        if as_json:
+            typer.echo(json.dumps(_tree(facts) | {"problems": problems, "ok": not problems}, ensure_ascii=False))
+        else:
+            _show(facts, problems)
+        if problems:
+            raise typer.Exit(1)
+
+
+def _masks(folder: Path | None) -> "Iterator[Fact]":
+    """The bundled bank and the user's; none where what they need is broken, which others say."""
+    from ..errors import BankError
+    from ..lalm.doctor import Fact, load
+
+    module, _ = load("amask.mask_bank.bank")
+    if module is None:
+        return
+    for name, root in (("bundled", module.BUNDLED), ("your bank", folder or module.default_folder())):
+        try:
+            opened = module.MaskBank(root)
+            count, damaged = len(opened.list()), [problem for _, problem in opened.verify()]
+        except BankError as error:
+            yield Fact("masks", name, "unreadable", None, str(error))
+            continue
+        if name == "bundled" and not count:
+            damaged.append("the bundled masks are missing; pip install --force-reinstall amask")
+        data = {"masks": count, "damaged": len(damaged), "path": str(root)}
+        yield Fact("masks", name, f"{count} masks in {root}", data, "; ".join(damaged))
+
+
+def _tree(facts: "Sequence[Fact]") -> dict[str, dict]:
+    tree: dict[str, dict] = {}
+    for fact in facts:
+        tree.setdefault(fact.section, {})[fact.name] = fact.data
+    return tree
+
+
+def _show(facts: "Sequence[Fact]", problems: list[str]) -> None:
+    """Columns of our own: rich would fold long paths where stdout is no terminal."""
+    wide = max(len(fact.name) for fact in facts)
+    before = ""
+    for fact in facts:
+        section = fact.section if fact.section != before else ""
+        out.print(f"{section:<9} {fact.name:<{wide}}  {fact.text}", style="red" if fact.problem else None, markup=False)
+        before = fact.section
+    for problem in problems:
+        out.print(f"problem: {problem}", style="red", markup=False)
+    if not problems:
+        out.print("all is well")

@@ -1,0 +1,26 @@
+"""Granite Speech: an encoder that knows no padding, and a LoRA adapter that belongs to hearing."""
+
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+from transformers import GenerationMixin, PreTrainedModel, ProcessorMixin
+from transformers.utils import is_peft_available
+
+from ..errors import ModelError
+from .generic import TransformersLALM
+
+
+class GraniteSpeech(TransformersLALM):
+    """`GraniteSpeechForConditionalGeneration`."""
+
+    one_by_one = True
+
+    def __init__(self, name: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+        if model.config.has_lora_adapter and not is_peft_available():
+            raise ModelError(f"{name} hears by a LoRA adapter; pip install peft")
+        super().__init__(name, model, processor)
+
+    def search(self, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
+        """As any model: its own `generate` would switch the adapter off, since it is given no audio."""
+        return GenerationMixin.generate(self.model, **inputs)

@@ -1,0 +1,46 @@
+"""Voxtral: its processor takes audio only from files, and its tokenizer never reads special tokens from text."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+from transformers import BatchFeature
+
+from .generic import TransformersLALM
+from .turns import MARK
+
+SPECIAL = re.compile(r"(</?s>|\[/?INST\]|\[BEGIN_AUDIO\]|\[AUDIO\])")
+
+
+class Voxtral(TransformersLALM):
+    """`VoxtralForConditionalGeneration`. Audio is filled up with silence to whole windows (of 30 s), which is heard."""
+
+    def render(self, reply: str | None = None) -> str:
+        """The format of mistral-common for a turn with audio."""
+        return f"<s>[INST][BEGIN_AUDIO][AUDIO]{MARK}[/INST]" + ("" if reply is None else f"{reply}</s>")
+
+    def _ids(self, text: str) -> Tensor:
+        pieces = [piece for piece in SPECIAL.split(text) if piece]
+        ids = [
+            [self.tokenizer.convert_tokens_to_ids(piece)]
+            if SPECIAL.fullmatch(piece)
+            else self.tokenizer(piece, add_special_tokens=False)["input_ids"]
+            for piece in pieces
+        ]
+        return torch.tensor(sum(ids, []), dtype=torch.long, device=self.device)
+
+    def ask(self, text: list[str], waves: Sequence[Float32[np.ndarray, " _"]]) -> BatchFeature:
+        """Log-mels by windows, and as many placeholders as the model makes embeddings of them."""
+        settings = dict(self.processor.audio_kwargs)
+        frames = settings.pop("max_source_positions")
+        windows = [self.processor._retrieve_input_features([wave], frames, **settings) for wave in waves]
+        a_window = frames // 2 * self.model.config.audio_config.hidden_size // self.model.config.audio_config.intermediate_size
+        rows = []
+        for words, mels in zip(text, windows, strict=True):
+            before, after = map(self._ids, words.split("[AUDIO]"))
+            rows.append(torch.cat([before, before.new_full((len(mels) * a_window,), self.placeholder), after]))
+        ids, mask = self._pad(rows, "left")
+        return BatchFeature({"input_ids": ids, "attention_mask": mask, "input_features": torch.cat(windows)})
