@@ -58,11 +58,11 @@ HOOKED = 200  # bare sites by which the hook alone is timed
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of tensors that are made within it: those alive now, and the most since the last lap."""
+    """Counts the bytes of tensors that are made within it: those alive now, the most since the last lap, all ever."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.live = self.peak = 0
+        self.live = self.peak = self.made = 0
         self._seen: set[int] = set()
 
     def know(self, *tensors: Tensor) -> None:
@@ -83,6 +83,7 @@ class LiveBytes(TorchDispatchMode):
         if storage._cdata not in self._seen:
             self._seen.add(storage._cdata)
             self.live += storage.nbytes()
+            self.made += storage.nbytes()
             self.peak = max(self.peak, self.live)
             weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
 
@@ -101,7 +102,10 @@ def build(shape: dict, dtype: torch.dtype) -> Qwen2AudioForConditionalGeneration
 
 @torch.no_grad()
 def count(model: Qwen2AudioForConditionalGeneration, gates: Tensor | None) -> dict[str, int]:
-    """Peak bytes beside the weights: while the audio is encoded, in a forward pass over it and a text, in a step."""
+    """Peak bytes beside the weights: while the audio is encoded, in a forward pass over it and a text, in a step.
+
+    Under "all ever made", the sum of all tensors that were made, which shows also what is gone at the peak.
+    """
     audio, text = model.config.audio_config, model.config.text_config
     mels = torch.empty(1, audio.num_mel_bins, 2 * audio.max_source_positions, dtype=model.dtype, device="meta")
     decoder, laps = model.get_decoder(), {}
@@ -116,7 +120,7 @@ def count(model: Qwen2AudioForConditionalGeneration, gates: Tensor | None) -> di
             hidden = decoder(inputs_embeds=embeds, past_key_values=cache, use_cache=True).last_hidden_state
             model.lm_head(hidden[:, -1:])
             laps[stage] = bytes_of.lap()
-    return laps
+    return laps | {"all ever made": bytes_of.made}
 
 
 def weight_bytes(model: nn.Module) -> int:
@@ -134,9 +138,13 @@ def report_count(dtype: torch.dtype) -> None:
     peaks = {way: count(model, given) for way, given in ways.items()}
     print(f"(a) {sum(p.numel() for p in model.parameters()):,} parameters, {weights / 1e9:.3f} GB in {dtype}, on meta")
     for way, laps in peaks.items():
-        stages = ", ".join(f"{stage} {peak / 1e6:.3f}" for stage, peak in laps.items())
-        whole = (weights + max(laps.values())) / (weights + max(peaks["plain"].values()))
-        print(f"    {way}: peak MB beside the weights: {stages}; with the weights {whole:.6f} of plain")
+        print(f"    {way}, peak MB beside the weights: " + ", ".join(f"{stage} {peak / 1e6:.3f}" for stage, peak in laps.items()))
+        print(f"        with the weights {(weights + highest(laps)) / (weights + highest(peaks['plain'])):.6f} of plain")
+
+
+def highest(laps: dict[str, int]) -> int:
+    """The peak over all stages."""
+    return max(peak for stage, peak in laps.items() if stage != "all ever made")
 
 
 @torch.no_grad()
@@ -147,7 +155,7 @@ def random_decoder(layers: int, device: torch.device, dtype: torch.dtype) -> Qwe
     with torch.device("meta"):
         decoder = Qwen2Model(config).to(dtype)
     decoder = decoder.to_empty(device=device).eval().requires_grad_(False)
-    decoder.rotary_emb = Qwen2RotaryEmbedding(config, device=device)
+    decoder.rotary_emb = Qwen2RotaryEmbedding(config).to(device)
     for parameter in decoder.parameters():
         parameter.uniform_(-0.02, 0.02) if parameter.dim() > 1 else parameter.fill_(1.0)
     return decoder
@@ -189,19 +197,19 @@ class Steps:
     def time(self, gates: Tensor | None) -> float:
         """Seconds of one step."""
         with gated(self.sites, gates):
-            settle()
-            start = time.perf_counter()
+            start = clock()
             self.decoder(inputs_embeds=self.embeds[:, :1], past_key_values=self.cache, use_cache=True)
-            settle()
-            took = time.perf_counter() - start
-        self.cache.crop(CONTEXT)
+            took = clock() - start
+        self.cache.crop(-1)
         return took
 
 
-def settle() -> None:
-    """Wait for the device."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def clock() -> float:
+    """Seconds: of the wall where CUDA has work to finish first, else of the processor, which others cannot prolong."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class Bare(nn.Module):
@@ -225,12 +233,10 @@ def hook_seconds(width: int, heads: int, gates: Tensor, like: Tensor) -> float:
 
     def run(given: Tensor | None) -> float:
         with gated(sites, given):
-            settle()
-            start = time.perf_counter()
+            start = clock()
             for site in sites:
                 site.projection(states)
-            settle()
-            return time.perf_counter() - start
+            return clock() - start
 
     return (min(run(several) for _ in range(20)) - min(run(None) for _ in range(20))) / HOOKED
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amask.data.manifest import read_manifest, write_manifest
 
-SIZES = {"speech": 1000, "scene": 400, "pair": 300, "overlap": 300, "real": 900}
+SIZES = {"speech": 3000, "scene": 800, "pair": 500, "overlap": 600, "real": 1500}
 
 
 def main(corpus: Path, bank: Path, tasks: list[str]) -> int:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..mask_bank.files import StoredMask
 
 STOPPED = 130  # exit status after Ctrl-C, as shells have it
+# What torch, torch-npu and the linker say, where they raise another error than ImportError.
+UNLOADABLE = ("load the backend extension", "Two accelerators cannot", "shared object file", "undefined symbol")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -54,11 +56,10 @@ def one_line_errors() -> Iterator[None]:
     except (ImportError, OSError, RuntimeError) as error:
         if not _is_unloadable(error):
             raise
-        cause: BaseException = error
-        while cause.__cause__:
-            cause = cause.__cause__
-        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        err.print(f"amask: a library cannot be loaded ({reason}); 'amask doctor' says what to do", style="red", markup=False)
+        from ..lalm.doctor import root_cause
+
+        reason = f"a library cannot be loaded ({root_cause(error)})"
+        err.print(f"amask: {reason}; 'amask doctor' says what to do", style="red", markup=False)
         raise typer.Exit(1) from None
 
 
@@ -66,7 +67,7 @@ def _is_unloadable(error: Exception) -> bool:
     """Whether loading a library failed, rather than anything else; torch wraps a backend's failure in a RuntimeError."""
     if isinstance(error, ImportError):
         return (error.name or "").partition(".")[0] != "amask"  # ours is a bug, to be seen whole
-    return any(words in str(error) for words in ("load the backend extension", "shared object file", "undefined symbol"))
+    return any(words in str(error) for words in UNLOADABLE)
 
 
 def open_bank(folder: Path | None) -> "MaskBank":

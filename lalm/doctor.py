@@ -63,14 +63,18 @@ def examine() -> tuple[Fact, ...]:
 
 
 def attempt(work: Callable[[], Any]) -> tuple[Any, str]:
-    """What some work gives and "", or None and why it failed: the first line of the root cause."""
+    """What some work gives and "", or None and why it failed."""
     try:
         return work(), ""
     except BROKEN as error:
-        cause: BaseException = error
-        while cause.__cause__:
-            cause = cause.__cause__
-        return None, (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        return None, root_cause(error)
+
+
+def root_cause(error: BaseException) -> str:
+    """The first line of what an error came from in the first place; its type where it says nothing."""
+    while error.__cause__:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def load(module: str) -> tuple[ModuleType | None, str]:
@@ -86,7 +90,7 @@ def installed(package: str) -> str | None:
         return None
 
 
-def size(count: float) -> str:
+def size(count: int) -> str:
     """Bytes for people: `21.3 MB`."""
     power = next((power for power in (1, 2) if count < 1000 ** (power + 1)), 3)
     return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"

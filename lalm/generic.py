@@ -7,7 +7,7 @@ encoded once, whatever the family calls its encoder and however it merges what t
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +45,8 @@ class TransformersLALM(LALM):
 
     keeps_placeholder = False
     """Whether the model looks at the placeholders' ids beyond merging audio (per-layer embeddings do)."""
+    calmly: Mapping[str, Any] = {}
+    """What the model must be given besides, to hear without chance."""
     one_by_one = False
     """Whether what is heard of a clip would depend on the other clips of a batch."""
 
@@ -63,8 +65,8 @@ class TransformersLALM(LALM):
         """A user's turn with audio in the model's own chat format, and the model's reply or the beginning of its turn."""
         return render_turns(self.processor, self.tokenizer.convert_ids_to_tokens(self.placeholder), reply)
 
-    def _asked(self, text: str) -> list[int]:
-        return self.ask([text], [np.zeros(self.rate, np.float32)])["input_ids"][0].tolist()
+    def _asked(self, text: str, seconds: float) -> list[int]:
+        return self.ask([text], [np.zeros(round(seconds * self.rate), np.float32)])["input_ids"][0].tolist()
 
     @staticmethod
     def attending(model: PreTrainedModel) -> nn.Module:
@@ -92,17 +94,18 @@ class TransformersLALM(LALM):
         module, argument = self.door
         handle = module.register_forward_pre_hook(_stop(module, argument), with_kwargs=True)
         try:
-            self.model(**inputs, use_cache=False)
+            self.model(**inputs, **self.calmly, use_cache=False)
             raise ModelError(f"{self.name}: {type(self.model).__name__} never called its decoder")
         except _AtTheDoor as reached:
             states = reached.states
         finally:
             handle.remove()
-        heard = inputs["input_ids"] == self.placeholder
         rows = []
-        for state, places in zip(states, heard, strict=True):
-            where = places.nonzero().flatten()
-            rows.append(state[int(where[0]) : int(where[-1]) + 1])  # with what some families write between (time marks)
+        for ids, real, state in zip(inputs["input_ids"], inputs["attention_mask"].bool(), states, strict=True):
+            start, end = len(self.turns.before), int(real.sum()) - len(self.turns.after)
+            if ids[real].tolist()[:start] != self.turns.before or ids[real].tolist()[end:] != self.turns.after:
+                raise ModelError(f"{self.name}: the text around a clip is not {self.template}")
+            rows.append(state[real][start:end])  # with what some families write beside it, such as its length
         embeds, mask = pad_rows(rows, "right")
         return AudioFeatures(embeds, mask.sum(1).cpu())
 

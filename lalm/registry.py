@@ -15,6 +15,7 @@ from .pocket.architecture import TEMPLATE
 from .qwen2_audio import BASE_TEMPLATE, INSTRUCT_TEMPLATE, Qwen2Audio
 from .salmonn.files import is_salmonn
 from .salmonn.model import load_salmonn
+from .vibevoice_asr import VibeVoiceAsr
 from .voxtral import Voxtral
 
 FAMILIES: dict[str, type[TransformersLALM]] = {
@@ -22,6 +23,7 @@ FAMILIES: dict[str, type[TransformersLALM]] = {
     "Gemma4ForConditionalGeneration": Gemma4,
     "GraniteSpeechForConditionalGeneration": GraniteSpeech,
     "Phi4MultimodalForCausalLM": Phi4Multimodal,
+    "VibeVoiceAsrForConditionalGeneration": VibeVoiceAsr,
     "VoxtralForConditionalGeneration": Voxtral,
 }
 """Classes of transformers that need more than the generic adapter."""

@@ -1,10 +1,12 @@
 """The text around the audio, read from a model's own chat format.
 
-What a chat template writes is not all that reaches a model: processors put marks around the audio, tokenizers put a
-token in front of everything. So the format is rendered once with a silent clip, and template and tokens must agree.
+What a chat template writes is not all that reaches a model: processors put marks around the audio, some write its length
+behind it, tokenizers put a token in front of everything. So the format is rendered with two silent clips of different
+length: what is the same in both is the text around the audio, what differs belongs to the clip.
 """
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
@@ -14,6 +16,7 @@ from .assembly import PromptTemplate
 
 MARK = "INSTRUCTION"
 REPLY = "REPLY"
+SECONDS = (1.23, 1.87)  # two lengths that share no digit in any place
 
 
 def render_turns(processor: ProcessorMixin, audio: str, reply: str | None = None) -> str:
@@ -46,11 +49,12 @@ class Turns:
     Args:
         render: reply or None → a turn as text, as `render_turns` makes it.
         tokens: text → token ids.
-        ask: a text with one placeholder → the ids that the processor makes of it and some audio.
+        ask: a text with one placeholder, seconds → the ids that the processor makes of it and so much audio.
         tokenizer: names special tokens.
         placeholder: id of the token that stands for audio.
 
     Attributes:
+        before, after: the ids that are the same for all clips without instruction.
         template: the turn as the model sees it, around the audio, with a place for the instruction if there is one.
         end_token: what the format writes behind an answer; else the tokenizer's end token.
 
@@ -62,7 +66,7 @@ class Turns:
         self,
         render: Callable[[str | None], str],
         tokens: Callable[[str], list[int]],
-        ask: Callable[[str], list[int]],
+        ask: Callable[[str, float], list[int]],
         tokenizer: PreTrainedTokenizerBase,
         placeholder: int,
     ) -> None:
@@ -71,18 +75,30 @@ class Turns:
         self._before, found, self._after = render(None).partition(self._audio)
         if not found or self._audio in self._after or MARK in self._before:
             raise ModelError(f"the chat format does not write {self._audio} once and then the words: {render(None)!r}")
-        ids = ask(self.frame())
-        first, last = ids.index(placeholder), len(ids) - ids[::-1].index(placeholder)
-        plain = self._after.replace(MARK, "")
-        behind = self._text(ids[last:]).removesuffix(plain) + self._after
-        behind = behind.replace("{", "{{").replace("}", "}}").replace(MARK, "{}")
+        one, other = (ask(self.frame(), seconds) for seconds in SECONDS)
+        self.before = one[: one.index(placeholder)]
+        behind = takewhile(lambda pair: pair[0] == pair[1] != placeholder, zip(one[::-1], other[::-1], strict=False))
+        self.after = [token for token, _ in behind][::-1]
         closing = tokens(render(REPLY).rpartition(REPLY)[2].lstrip())
         self.end_token = int(closing[0] if closing and closing[0] in tokenizer.all_special_ids else tokenizer.eos_token_id)
-        self.template = PromptTemplate(self._text(ids[:first]), behind, tokenizer.convert_ids_to_tokens(self.end_token))
+        self.template = PromptTemplate(
+            self._text(self.before), self._behind(self._text(self.after)), tokenizer.convert_ids_to_tokens(self.end_token)
+        )
 
     def frame(self, instruction: str = "") -> str:
         """What the processor is given for a clip: the turn with one placeholder."""
         return self._before + self._audio + self._after.replace(MARK, instruction)
+
+    def _behind(self, text: str) -> str:
+        """What follows the audio, and what its processor put there, with a place for the instruction."""
+        plain = self._after.replace(MARK, "")
+        if text.endswith(plain):
+            behind = text.removesuffix(plain) + self._after
+        else:  # the clip's own part reaches into the text
+            behind = self._after[len(plain) - len(text) :]
+            if behind.replace(MARK, "") != text:
+                raise ModelError(f"the chat format's {self._after!r} reaches the model as {text!r}")
+        return behind.replace("{", "{{").replace("}", "}}").replace(MARK, "{}")
 
     def _text(self, ids: list[int]) -> str:
         """The text that becomes these tokens, special ones too."""

@@ -127,11 +127,12 @@ def build_phi4_multimodal() -> tuple[PreTrainedModel, ProcessorMixin]:
 
     Audio is merged *inside* what `get_decoder()` gives, `model.model`, which is called with `input_ids=` and
     `inputs_embeds=None`: `model.model.embed_tokens_extend` does it. So what was heard is seen first where
-    `model.model.layers[0]` is called, as its first positional argument. The audio encoder is inside it, too, and its
-    layers have an `o_proj` as well: only those under `model.model.layers` are the decoder's. `forward` takes
+    `model.model.layers[0]` is called, as its first positional argument. The audio encoder is inside it, too, and its layers
+    have an `o_proj` as well: only those under `model.model.layers` are the decoder's. `forward` takes
     `audio_input_features`, `audio_embed_sizes` (tokens a clip) and, for several clips only, `audio_attention_mask`, which
-    is added to attention's scores as ones, and so hardly hides padding: what is heard depends on the batch. Heads are width over heads wide; q, k and v are one `qkv_proj`. The feature extractor is `processor.audio_processor`. Released
-    models hear with a LoRA adapter that peft loads (`load_adapter(..., "speech")`); here is none.
+    is added to attention's scores as ones, and so hardly hides padding: what is heard depends on the batch. Heads are width
+    over heads wide; q, k and v are one `qkv_proj`. The feature extractor is `processor.audio_processor`. Released models
+    hear with a LoRA adapter that peft loads (`load_adapter(..., "speech")`); here is none.
     """
     torch.manual_seed(12)
     tokens = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|audio|>", "<|image|>"]

@@ -64,14 +64,14 @@ def _without_eyes(config: Any, **extra: Any) -> nn.Module:
 def build_gemma3n() -> tuple[PreTrainedModel, ProcessorMixin]:
     """Gemma 3n: `<audio_soft_token>`, id in `config.audio_token_id`, marks and two newlines on either side of it.
 
-    Every clip takes `processor.audio_seq_length` tokens, what is heard and then filling, and no more can be heard at all. A
-    token's id matters twice: ids from `audio_config.vocab_offset` on (the placeholder's and the end mark's) have
-    embeddings of their own in `model.model.embed_audio`, and each layer gets a `per_layer_input` looked up by id (0 for
-    ids outside `vocab_size_per_layer_input`, as the placeholder's). So a stand-in for audio must be the placeholder
-    itself, and `inputs_embeds` alone lose the lookup. The last layers reuse keys and values of the last layer of their
-    kind before them and have no `k_proj`. AltUp keeps four streams, of which attention reads and writes one. `forward`
-    takes `input_features` and `input_features_mask`; `token_type_ids` are ignored. Frames at a clip's end count as heard
-    where they reach into padding, so what is heard depends on the batch.
+    Every clip takes `processor.audio_seq_length` tokens, what is heard and then filling; a longer clip fails. A token's id
+    matters twice: ids from `audio_config.vocab_offset` on (the placeholder's and the end mark's) have embeddings of their
+    own in `model.model.embed_audio`, and each layer gets a `per_layer_input` looked up by id (0 for ids outside
+    `vocab_size_per_layer_input`, as the placeholder's). So a stand-in for audio must be the placeholder itself, and
+    `inputs_embeds` alone lose the lookup. The last layers reuse keys and values of the last layer of their kind before them
+    and have no `k_proj`. AltUp keeps four streams, of which attention reads and writes one. `forward` takes
+    `input_features` and `input_features_mask`; `token_type_ids` are ignored. Frames at a clip's end count as heard where
+    they reach into padding, so what is heard last depends on the batch.
     """
     torch.manual_seed(14)
     text = ["<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<start_of_audio>"]
@@ -97,7 +97,7 @@ def build_gemma3n() -> tuple[PreTrainedModel, ProcessorMixin]:
             names=MODEL_OR_ROLE,
             before="<bos>",
         ),
-        audio_seq_length=24,
+        audio_seq_length=32,  # 2.5 s; 188 in released models, for 30 s
     )
     seen, heard = tokenizer.eoi_token_id, tokenizer.eoa_token_id
     config = Gemma3nConfig(

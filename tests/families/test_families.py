@@ -77,7 +77,7 @@ def test_hears_as_the_model_itself(name: str) -> None:
     for wave, words, answer, found in zip(waves(model), said(model) or ["", ""], ANSWERS, mine, strict=True):
         inputs = model.ask([model.turns.frame(words) + answer], [wave])
         with torch.no_grad():
-            own = model.model(**inputs, use_cache=False).logits[0]
+            own = model.model(**inputs, **model.calmly, use_cache=False).logits[0]
         torch.testing.assert_close(found, own[-len(found) - 1 : -1], atol=1e-4, rtol=1e-4)
 
 

@@ -1,0 +1,9 @@
+"""VibeVoice-ASR: hears with random noise unless it is told not to."""
+
+from .generic import TransformersLALM
+
+
+class VibeVoiceAsr(TransformersLALM):
+    """`VibeVoiceAsrForConditionalGeneration`."""
+
+    calmly = {"sample": False}
