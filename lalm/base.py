@@ -58,7 +58,7 @@ class LALM(ABC):
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
-        return self.model.get_input_embeddings().weight.device
+        return next(self.model.get_input_embeddings().parameters()).device
 
     @cached_property
     def fingerprint(self) -> str:

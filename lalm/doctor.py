@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 BROKEN = (ImportError, OSError, RuntimeError, AttributeError, NameError, TypeError, ValueError, LookupError, SystemExit)
 """What libraries raise when they are loaded; old versions of torch-npu end the program."""
 
-# Found by transformers where they are installed, and loaded then, wanted or not.
+# Transformers loads them where they are installed, wanted or not; only some models need them.
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 NODES = {"cuda": ("nvidia[0-9]*", "CUDA_VISIBLE_DEVICES"), "npu": ("davinci[0-9]*", "ASCEND_RT_VISIBLE_DEVICES")}
 TOOLS = {
@@ -116,7 +117,8 @@ def load_torch() -> tuple[ModuleType | None, list[Fact]]:
 
 def _backends(autoload: bool) -> Iterator[Fact]:
     for entry in importlib.metadata.entry_points(group="torch.backends"):
-        if not autoload and entry.name != "torch_npu":  # transformers loads this one by itself
+        wanted = autoload or entry.name == "torch_npu"  # transformers loads this one by itself
+        if not wanted or entry.module in sys.modules:
             continue
         _, why = attempt(partial(_start, entry))
         if not why:
@@ -181,7 +183,7 @@ def _companions() -> Iterator[Fact]:
             continue
         _, why = load(name)
         broken = broken or bool(why)
-        cure = f"amask does not need it, but transformers loads it where it is installed: pip uninstall {name}"
+        cure = f"install the one for torch {installed('torch')}, or, as only some models need it: pip uninstall {name}"
         problem = f"{name} {version} cannot be loaded ({why}){_misfit(name)}; {cure}" if why else ""
         yield Fact("versions", name, version, version, problem)
     _, why = load("transformers.modeling_utils")
@@ -210,8 +212,10 @@ def _devices(torch: ModuleType) -> Iterator[Fact]:
 
 def _cards(torch: ModuleType, kind: str) -> list[Fact]:
     module = getattr(torch, kind, None)
+    if module is None or not module.is_available():
+        return []
     facts = []
-    for at in range(module.device_count() if module and module.is_available() else 0):
+    for at in range(module.device_count()):
         name, memory = module.get_device_name(at), module.get_device_properties(at).total_memory
         facts.append(Fact("devices", f"{kind}:{at}", f"{name}, {size(memory)}", {"name": name, "bytes": memory}))
     return facts

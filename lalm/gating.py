@@ -76,6 +76,7 @@ def find_sites(decoder: nn.Module) -> tuple[HeadSite, ...]:
         if name != "o_proj":
             continue
         attention = modules[parent_path]
+        module = getattr(module, "linear", module)  # some families wrap it
         heads = getattr(attention, "num_heads", None) or getattr(attention, "num_attention_heads", None)
         heads = heads or getattr(getattr(attention, "config", None), "num_attention_heads", None)
         if not heads or module.in_features % heads:

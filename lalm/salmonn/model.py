@@ -1,22 +1,21 @@
 """SALMONN as a `LALM`: its ears, and a Vicuna with LoRA merged in."""
 
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, WhisperFeatureExtractor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from ...data.audio import Channels
-from ...errors import AudioError, ModelError
+from ...errors import AudioError
 from ..assembly import AudioFeatures, PromptTemplate
 from ..base import LALM
+from ..devices import Placement
 from ..gating import find_sites
+from ..loading import read_model, read_pretrained
 from .beats import read_beats
 from .ears import Ears, SpeechEncoder
 from .files import find_files, read_tensors
@@ -92,14 +91,13 @@ def prompt_template(prompt: str, start: str) -> PromptTemplate:
     return PromptTemplate(f"{start}{before}<Speech>", "</Speech> {}" + after)
 
 
-def load_salmonn(name: str, device: torch.device, dtype: str | None = None) -> Salmonn:
+def load_salmonn(name: str, placement: Placement) -> Salmonn:
     """SALMONN from a folder of its official files.
 
     Args:
         name: the folder; see `files.find_files`.
-        device: where the model goes.
-        dtype: of the language model; by default float32 on the CPU and its files' own elsewhere. The encoders and the
-            Q-Former always compute in float32.
+        placement: where the model goes, and the language model's precision. The encoders and the Q-Former always compute
+            in float32.
 
     Raises:
         ModelError: a file is missing, damaged, or does not belong to the others.
@@ -108,33 +106,16 @@ def load_salmonn(name: str, device: torch.device, dtype: str | None = None) -> S
     tensors = read_tensors(files.checkpoint)["model"]
     # What is small or quick to check comes before the language model.
     tokenizer, beats = read_tokenizer(files.llm), read_beats(files.beats)
-    extractor, config = _pretrained(WhisperFeatureExtractor, files.whisper), _pretrained(LlamaConfig, files.llm)
-    whisper = _weights(SpeechEncoder, files.whisper, "float32", key_mapping={r"^(model\.)?encoder\.": ""})
+    extractor = read_pretrained(WhisperFeatureExtractor, files.whisper, local_files_only=True)
+    config = read_pretrained(LlamaConfig, files.llm, local_files_only=True)
+    how = {"dtype": "float32", "local_files_only": True}
+    whisper = read_model(SpeechEncoder, files.whisper, key_mapping={r"^(model\.)?encoder\.": ""}, **how)
     per_second = whisper.config.max_source_positions / extractor.chunk_length
     frames = round(per_second * files.seconds_per_window), round(per_second * files.seconds_per_stride)
     widths = whisper.config.d_model, beats.settings.encoder_embed_dim, config.hidden_size
     qformer = read_qformer(tensors, QFormerSettings.read(files.qformer), widths, frames, files.checkpoint)
-    ears = Ears(extractor, whisper, beats, qformer).to(device)
-    llm = _weights(LlamaForCausalLM, files.llm, dtype or ("float32" if device.type == "cpu" else "auto")).to(device)
+    ears = Ears(extractor, whisper, beats, qformer).to(placement.device)
+    llm = placement.settle(read_model(LlamaForCausalLM, files.llm, local_files_only=True, **placement.arguments()))
     merge_lora(llm, tensors, files.lora_alpha, files.checkpoint)
     lora = {name: tensor for name, tensor in tensors.items() if is_lora(name)}
     return Salmonn(name, llm, tokenizer, prompt_template(files.prompt, tokenizer.bos_token), ears, lora)
-
-
-def _pretrained(kind: type[Any], folder: Path, **how: Any) -> Any:  # noqa: ANN401
-    """What transformers makes of a folder; its weights are never unpickled."""
-    try:
-        return kind.from_pretrained(folder, local_files_only=True, **how)
-    except (OSError, EOFError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"cannot load {folder}: {reason[0]}; download it again") from None
-
-
-def _weights(kind: type[PreTrainedModel], folder: Path, dtype: str, **how: Any) -> Any:  # noqa: ANN401
-    """A model, whole: transformers would fill what is missing or does not fit with random numbers."""
-    how |= {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    model, report = _pretrained(kind, folder, **how)
-    wrong = sorted(report["missing_keys"]) + sorted(name for name, *_ in report["mismatched_keys"])
-    if wrong:
-        raise ModelError(f"{folder}: tensor {wrong[0]} is missing or of another shape; download it again")
-    return model

@@ -233,7 +233,7 @@ def test_commands_say_it_in_one_line(root, arguments, option, words):
     assert re.fullmatch(f"amask: {words}.*\n", done.stderr)
 
 
-@pytest.mark.parametrize(("asked", "given"), [((), None), (("--dtype", "auto"), None), (("--dtype", "float16"), "float16")])
+@pytest.mark.parametrize(("asked", "given"), [((), "auto"), (("--dtype", "float16"), "float16")], ids=["default", "float16"])
 def test_the_dtype_reaches_the_loading(root, monkeypatch, asked, given):
     from typer.testing import CliRunner
 

@@ -1,0 +1,91 @@
+"""The table of docs/models.md, from what the tests of the families really ran: `python benchmarks/family_table.py`.
+
+Runs tests/families with pytest and puts a table between the marks in docs/models.md. A cell says yes where every test
+behind it passed, NO where one failed, and a dash where none was run.
+"""
+
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MARKS = ("<!-- families: begin -->\n", "<!-- families: end -->")
+COLUMNS = {
+    "loads": ("test_loads", "test_loads_from_a_folder"),
+    "hears as the model itself": ("test_hears_as_the_model_itself", "test_generates_what_the_model_itself_does"),
+    "gates": (
+        "test_ones_change_nothing",
+        "test_a_head_off_is_its_columns_zeroed",
+        "test_rows_have_gates_of_their_own",
+        "test_hooks_are_gone_after_an_exception",
+        "test_gates",
+    ),
+    "trains": ("test_gradient_agrees_with_finite_differences", "test_trains"),
+    "generates with cache": ("test_cached_decoding_is_as_without_a_cache", "test_generates_what_the_model_itself_does"),
+    "beams": ("test_beams_keep_each_rows_gates",),
+}
+FAMILIES = {
+    "qwen2_audio": ("Qwen2-Audio", ""),
+    "qwen2_5_omni": ("Qwen2.5-Omni", "its thinker; needs torchvision"),
+    "qwen3_omni": ("Qwen3-Omni", "its thinker; needs torchvision"),
+    "voxtral": ("Voxtral", "silence that fills up its windows of 30 s is heard"),
+    "audioflamingo3": ("Audio Flamingo 3", ""),
+    "musicflamingo": ("Music Flamingo", ""),
+    "granite_speech": ("Granite Speech", "clips are heard one by one; needs torchaudio, and peft for its LoRA adapter"),
+    "phi4_multimodal": (
+        "Phi-4 Multimodal",
+        "clips are heard one by one; its LoRA adapter for speech is not loaded; needs torchvision",
+    ),
+    "gemma3n": ("Gemma 3n", "clips are heard one by one; needs torchvision and timm"),
+    "gemma4": ("Gemma 4", "needs torchvision"),
+    "glmasr": ("GLM-ASR", ""),
+    "qwen3_asr": ("Qwen3-ASR", "takes no instruction behind the audio, so no prompt to compare with"),
+    "vibevoice_asr": ("VibeVoice-ASR", "24 kHz; without the noise that it adds to what it hears"),
+    "moss_transcribe_diarize": ("MOSS-Transcribe-Diarize", ""),
+    "nemotron_h_omni": ("Nemotron-H Omni", "hybrid: layers without attention have no heads; needs torchvision"),
+    "kyutai": (
+        "Kyutai STT",
+        "text runs beside the audio: no prompt, no beams, and no training, for which targets would need times",
+    ),
+}
+
+
+def outcomes() -> dict[tuple[str, str], bool]:
+    """(family, test) → whether it passed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "families"), f"--junitxml={report}"]
+        subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr)
+        cases = ET.parse(report).getroot().iter("testcase")
+        found: dict[tuple[str, str], bool] = {}
+        for case in cases:
+            test, _, family = case.attrib["name"].removesuffix("]").partition("[")
+            if case.find("skipped") is None:
+                found[family or "kyutai", test] = case.find("failure") is None and case.find("error") is None
+    return found
+
+
+def cell(family: str, tests: tuple[str, ...], found: dict[tuple[str, str], bool]) -> str:
+    """What some tests said of a family."""
+    ran = [found[family, test] for test in tests if (family, test) in found]
+    return "–" if not ran else "yes" if all(ran) else "NO"
+
+
+def main() -> None:
+    """Write the table into docs/models.md."""
+    found = outcomes()
+    if family := {family for family, _ in found} - FAMILIES.keys() - {"gemma4_large"}:
+        raise SystemExit(f"no words for {', '.join(family)} in {__file__}")
+    lines = [f"| model | {' | '.join(COLUMNS)} | note |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for family, (name, note) in FAMILIES.items():
+        lines.append(f"| {name} | {' | '.join(cell(family, tests, found) for tests in COLUMNS.values())} | {note} |")
+    page = ROOT / "docs" / "models.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    page.write_text(before + MARKS[0] + "\n".join(lines) + "\n" + MARKS[1] + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
