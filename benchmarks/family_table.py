@@ -36,7 +36,7 @@ FAMILIES = {
     "granite_speech": ("Granite Speech", "clips are heard one by one; needs torchaudio, and peft for its LoRA adapter"),
     "phi4_multimodal": (
         "Phi-4 Multimodal",
-        "clips are heard one by one; its LoRA adapter for speech is not loaded; needs torchvision",
+        "clips are heard one by one; its LoRA for speech is not loaded; needs torchvision",
     ),
     "gemma3n": ("Gemma 3n", "clips are heard one by one; needs torchvision and timm"),
     "gemma4": ("Gemma 4", "needs torchvision"),
@@ -47,7 +47,7 @@ FAMILIES = {
     "nemotron_h_omni": ("Nemotron-H Omni", "hybrid: layers without attention have no heads; needs torchvision"),
     "kyutai": (
         "Kyutai STT",
-        "text runs beside the audio: no prompt, no beams, and no training, for which targets would need times",
+        "text runs beside the audio: no prompt, beams or training, whose targets would need times",
     ),
 }
 

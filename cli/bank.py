@@ -131,14 +131,14 @@ def compare(first: NameArgument, second: NameArgument, bank: BankOption = None, 
 
 @app.command(name="import")
 def import_mask(
-    path: Annotated[Path, typer.Argument(help="A mask file: the AHAMask authors' .pth, or .safetensors.")],
+    path: Annotated[Path, typer.Argument(help="A mask file: ours, the AHAMask authors' .pth, or HeadsUp's.")],
     name: Annotated[str | None, typer.Option(help="Name in the bank; the task's or the file's by default.")] = None,
     task: Annotated[str, typer.Option(help="What the mask triggers.")] = "",
     layers: Annotated[int | None, typer.Option(min=1, help="Layers of the model, where the file's size does not tell.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Heads a layer.")] = None,
     model: Annotated[
-        str, typer.Option(help="The model that the mask belongs to: a name or, with --vouch, what to load.")
-    ] = "salmonn",
+        str, typer.Option(help="The model that the mask belongs to: a name or, with --vouch, what to load; salmonn if 40×40.")
+    ] = "",
     vouch: Annotated[bool, typer.Option("--vouch", help="Load the model and vouch that the mask was made for it.")] = False,
     device: DeviceOption = "auto",
     bank: BankOption = None,
@@ -146,18 +146,21 @@ def import_mask(
 ) -> None:
     """Import a mask file into the bank.
 
-    The authors' files do not say which weights they were trained on. Without --vouch such a mask can be listed, shown,
-    compared, composed and exported, but is never run.
+    Files of the authors of AHAMask and of HeadsUp (for text models) do not say which weights they were trained on. Without
+    --vouch such a mask can be listed, shown, compared and exported, but is never run.
     """
     with one_line_errors():
         from ..data.tasks import parse_task
+        from ..errors import MaskError
         from ..lalm.gating import Geometry
-        from ..mask_bank.authors import import_authors
+        from ..mask_bank.authors import import_authors, is_theirs, name_of
         from ..mask_bank.files import load_mask
 
         opened = open_bank(bank)
         task = parse_task(task).name if task else ""
-        if path.suffix == ".safetensors":
+        if vouch and not model:
+            raise MaskError("--vouch loads the model that the mask was made for; say which with --model")
+        if not is_theirs(path):
             found = load_mask(path)
             mask, fallback = found.mask, found.name
         else:
@@ -165,7 +168,7 @@ def import_mask(
             loaded = open_model(model, device) if vouch else None
             fingerprint = loaded.fingerprint if loaded else None
             mask, note = import_authors(path, loaded.geometry if loaded else geometry, task, model, fingerprint)
-            fallback = path.parent.name.lower()
+            fallback = name_of(path)
             err.print(f"amask: {note}", style="yellow", markup=False)
         report([opened.add(mask, name or mask.task or fallback)], as_json)
 

@@ -92,10 +92,14 @@ class LALM(ABC):
     def _embed(self, text: str) -> Float[Tensor, "position width"]:
         return self.model.get_input_embeddings()(self._ids(text))
 
-    @staticmethod
-    def _check_rows(features: AudioFeatures, gates: Gates) -> None:
-        """Refuse per-row gates for another number of rows, which beams would hide from the hooks."""
-        if gates is not None and gates.dim() == 3 and len(gates) != len(features):
+    def _check_gates(self, features: AudioFeatures, gates: Gates) -> None:
+        """Refuse gates of another model's shape, and per-row gates for other rows, which beams would hide from the hooks."""
+        if gates is None:
+            return
+        if tuple(gates.shape[-2:]) != self.geometry.shape:
+            shape = " × ".join(map(str, gates.shape[-2:]))
+            raise ModelError(f"gates for {shape} heads do not fit {self.name}, a model of {self.geometry} (layers × heads)")
+        if gates.dim() == 3 and len(gates) != len(features):
             raise ModelError(f"got gates for {len(gates)} rows and audio for {len(features)}; give each row its own gates")
 
     def _prompt_rows(self, features: AudioFeatures, instructions: Sequence[str] | None) -> list[Tensor]:
@@ -124,7 +128,7 @@ class LALM(ABC):
         Returns:
             Losses, padded with zeros, and where they are real.
         """
-        self._check_rows(features, gates)
+        self._check_gates(features, gates)
         end = torch.tensor([self.end_token], device=self.device)
         answers = [torch.cat([self._ids(target), end]) for target in targets]
         with gated(self.sites, gates):
@@ -181,7 +185,7 @@ class LALM(ABC):
         Returns:
             One answer a row, without special tokens.
         """
-        self._check_rows(features, gates)
+        self._check_gates(features, gates)
         settings = self._settings(max_new_tokens, num_beams)
         with gated(self.sites, gates):
             ids = self._continue(features, instructions, settings)

@@ -7,7 +7,6 @@ scaling that input head by head is the same thing, and a pre-hook on `o_proj` is
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -87,16 +86,31 @@ def find_sites(decoder: nn.Module) -> tuple[HeadSite, ...]:
     return tuple(sites)
 
 
-def _scale(gate: Tensor, heads: int, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Scale the heads in the input of `o_proj`, (row, time, heads · width), by a gate (head) or (row, head)."""
-    states = inputs[0]
-    gate = gate.to(states)
-    if gate.dim() == 2:
+class _Scaling:
+    """A pre-hook that scales the heads in the input of `o_proj`, (row, time, heads · width).
+
+    Decoding calls it for each token, so a gate is fitted to the states once and kept; not where gradients are wanted.
+    """
+
+    def __init__(self, gate: Float[Tensor, " head"] | Float[Tensor, "row head"], width: int) -> None:
+        self.gate, self.width = gate, width
+        self.fitting: tuple[object, ...] | None = None
+
+    def __call__(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        states = inputs[0]
+        fitting = (states.dtype, states.device, states.shape[0])
+        if fitting != self.fitting or self.gate.requires_grad:
+            self.ready, self.fitting = self._fit(states), fitting
+        return (states * self.ready, *inputs[1:])
+
+    def _fit(self, states: Tensor) -> Tensor:
+        gate = self.gate.to(states).repeat_interleave(self.width, -1)
+        if gate.dim() == 1:
+            return gate
         rows = states.shape[0]
         if states.dim() != 3 or rows % len(gate):
             raise ModelError(f"gates for {len(gate)} rows do not fit attention over {tuple(states.shape)}")
-        gate = gate.repeat_interleave(rows // len(gate), dim=0)[:, None]  # beams of a row lie side by side
-    return (states.unflatten(-1, (heads, -1)).mul(gate.unsqueeze(-1)).flatten(-2), *inputs[1:])
+        return gate.repeat_interleave(rows // len(gate), dim=0)[:, None]  # beams of a row lie side by side
 
 
 @contextmanager
@@ -125,8 +139,8 @@ def gated(
     hooks = []
     try:
         for layer, site in enumerate(sites):
-            hook = partial(_scale, gates[..., layer, : site.heads], site.heads)
-            hooks.append(site.projection.register_forward_pre_hook(hook))
+            scaling = _Scaling(gates[..., layer, : site.heads], site.width)
+            hooks.append(site.projection.register_forward_pre_hook(scaling))
         yield
     finally:
         for handle in hooks:

@@ -219,7 +219,7 @@ def test_gates_for_other_rows_are_refused(lalm, features, gates):
         lalm.generate(four, gates[:2])
     with pytest.raises(ModelError, match="gates for 2 rows and audio for 4"):
         lalm.loss(four, ["a"] * 4, gates[:2])
-    with pytest.raises(ModelError, match=r"do not fit a model of 2×4"):
+    with pytest.raises(ModelError, match=r"do not fit tiny, a model of 2×4"):
         lalm.generate(four, torch.ones(2, 3))
 
 
