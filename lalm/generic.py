@@ -36,7 +36,7 @@ class _AtTheDoor(Exception):
 class TransformersLALM(LALM):
     """A model with a `get_decoder()` and a processor that puts a placeholder token where audio goes.
 
-    What a family needs beyond this is in a subclass in `families`.
+    What a family needs beyond this is in a subclass, in a file of its own.
 
     Attributes:
         processor: the model's own.

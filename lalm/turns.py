@@ -5,6 +5,7 @@ behind it, tokenizers put a token in front of everything. So the format is rende
 length: what is the same in both is the text around the audio, what differs belongs to the clip.
 """
 
+import re
 from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
@@ -16,6 +17,7 @@ from .assembly import PromptTemplate
 
 MARK = "INSTRUCTION"
 REPLY = "REPLY"
+TODAY, SOME_DAY = re.compile(r"strftime_now\([^)]*\)"), "January 1, 2025"  # a mask is to fit tomorrow, too
 SECONDS = (1.23, 1.87)  # two lengths that share no digit in any place
 
 
@@ -40,7 +42,10 @@ def render_turns(processor: ProcessorMixin, audio: str, reply: str | None = None
     turns = [{"role": "user", "content": said}]
     if reply is not None:
         turns.append({"role": "assistant", "content": answer})
-    return source.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply is None)
+    template = source.chat_template
+    if isinstance(template, str):
+        template = TODAY.sub(repr(SOME_DAY), template)
+    return source.apply_chat_template(turns, template, tokenize=False, add_generation_prompt=reply is None)
 
 
 class Turns:

@@ -233,13 +233,14 @@ def test_commands_say_it_in_one_line(root, arguments, option, words):
     assert re.fullmatch(f"amask: {words}.*\n", done.stderr)
 
 
-@pytest.mark.parametrize(("asked", "given"), [((), "auto"), (("--dtype", "float16"), "float16")], ids=["default", "float16"])
+@pytest.mark.parametrize(("asked", "given"), [((), None), (("--dtype", "float16"), "float16")], ids=["default", "float16"])
 def test_the_dtype_reaches_the_loading(root, monkeypatch, asked, given):
     from typer.testing import CliRunner
 
     from amask.cli.main import app
     from amask.errors import ModelError
     from amask.lalm import registry
+    from amask.lalm.devices import Placement, choose_placement
 
     seen = []
 
@@ -250,4 +251,6 @@ def test_the_dtype_reaches_the_loading(root, monkeypatch, asked, given):
     monkeypatch.setattr(registry, "load_model", load)
     clip = str(root / "docs" / "clips" / "woman.opus")
     CliRunner().invoke(app, ["run", "--task", "gr", clip, "--device", "cpu", *asked], catch_exceptions=False)
-    assert seen == [("pocket", "cpu", given)]
+    ((name, *where),) = seen
+    assert name == "pocket"
+    assert choose_placement(*where) == Placement(torch.device("cpu"), given)
