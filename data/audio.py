@@ -169,7 +169,7 @@ def _check_length(file: soundfile.SoundFile, path: Path, got: int, longest: floa
         raise AudioError(f"{_shown(path)} is {_number(seconds)} s long; at least {SHORTEST} s is needed")
     if longest is not None and seconds > longest + tolerance:
         length = f"more than {longest} s" if guessed else f"{_number(seconds)} s"
-        advice = "cut it, or pass --trim to use its beginning"
+        advice = "cut it; 'amask run --trim' uses its beginning"
         raise AudioError(f"{_shown(path)} is {length} long, the model hears at most {longest} s; {advice}")
 
 

@@ -98,7 +98,7 @@ class Manifest:
             return joined
         if not trim and len(joined) > longest * rate + 1:
             names, seconds = " + ".join(map(str, paths)), round(len(joined) / rate, 4)
-            advice = "cut them, or pass --trim to use their beginning"
+            advice = "cut them; 'amask run --trim' uses their beginning"
             raise AudioError(f"{names} are {seconds} s long together, the model hears at most {longest} s; {advice}")
         return joined[: round(longest * rate)]
 
