@@ -4,6 +4,7 @@ Runs tests/families with pytest and puts a table between the marks in docs/model
 behind it passed, NO where one failed, and a dash where none was run.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ FAMILIES = {
     "granite_speech": ("Granite Speech", "clips are heard one by one; needs torchaudio, and peft for its LoRA adapter"),
     "phi4_multimodal": (
         "Phi-4 Multimodal",
-        "clips are heard one by one; its LoRA for speech is not loaded; needs torchvision",
+        "clips are heard one by one; its LoRA adapter for speech is not loaded; needs torchvision",
     ),
     "gemma3n": ("Gemma 3n", "clips are heard one by one; needs torchvision and timm"),
     "gemma4": ("Gemma 4", "needs torchvision"),
@@ -47,7 +48,7 @@ FAMILIES = {
     "nemotron_h_omni": ("Nemotron-H Omni", "hybrid: layers without attention have no heads; needs torchvision"),
     "kyutai": (
         "Kyutai STT",
-        "text runs beside the audio: no prompt, beams or training, whose targets would need times",
+        "text runs beside the audio: no prompt, no beams, and no training, for which targets would need times",
     ),
 }
 
@@ -56,7 +57,7 @@ def outcomes() -> dict[tuple[str, str], bool]:
     """(family, test) → whether it passed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "families"), f"--junitxml={report}"]
+        command = [sys.executable, "-P", "-m", "pytest", "-q", str(ROOT / "tests" / "families"), f"--junitxml={report}"]
         subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr)
         cases = ET.parse(report).getroot().iter("testcase")
         found: dict[tuple[str, str], bool] = {}
@@ -75,6 +76,7 @@ def cell(family: str, tests: tuple[str, ...], found: dict[tuple[str, str], bool]
 
 def main() -> None:
     """Write the table into docs/models.md."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     found = outcomes()
     if family := {family for family, _ in found} - FAMILIES.keys() - {"gemma4_large"}:
         raise SystemExit(f"no words for {', '.join(family)} in {__file__}")

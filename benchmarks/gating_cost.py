@@ -16,6 +16,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -212,30 +213,18 @@ def clock() -> float:
     return time.perf_counter()
 
 
-class Bare(nn.Module):
-    """A projection that projects nothing."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.in_features = width
-
-    def forward(self, states: Tensor) -> Tensor:
-        """The same states."""
-        return states
-
-
 @torch.no_grad()
-def hook_seconds(width: int, heads: int, gates: Tensor, like: Tensor) -> float:
+def hook_seconds(site: HeadSite, gates: Tensor, like: Tensor) -> float:
     """Seconds of one hook on a decoding step's states: bare sites with hooks less those without, the least of several."""
-    sites = [HeadSite(Bare(width), heads) for _ in range(HOOKED)]
-    states = torch.ones(1, 1, width).to(like)
+    sites = [replace(site, projection=nn.Identity()) for _ in range(HOOKED)]
+    states = torch.ones(1, 1, site.heads * site.width).to(like)
     several = gates[:1].expand(HOOKED, -1).contiguous()
 
     def run(given: Tensor | None) -> float:
         with gated(sites, given):
             start = clock()
-            for site in sites:
-                site.projection(states)
+            for each in sites:
+                each.projection(states)
             return clock() - start
 
     return (min(run(several) for _ in range(20)) - min(run(None) for _ in range(20))) / HOOKED
@@ -267,16 +256,16 @@ def peaks(steps: Steps, gates: Tensor, device: torch.device) -> Iterator[int]:
 def report_run(device: torch.device, dtype: torch.dtype, layers: int, pairs: int) -> None:
     """Part (b)."""
     steps = Steps(random_decoder(layers, device, dtype))
-    heads, width = steps.sites[0].heads, steps.sites[0].projection.in_features
+    site = steps.sites[0]
     generator = torch.Generator().manual_seed(0)
-    gates = (torch.rand(layers, heads, generator=generator) < 0.8).float().to(device)
+    gates = (torch.rand(layers, site.heads, generator=generator) < 0.8).float().to(device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
     size = weight_bytes(steps.decoder) / 1e9
     print(f"(b) {layers} decoder layers in {dtype}, {size:.2f} GB, on {where}; torch {torch.__version__}")
     plain, masked = turns(steps, gates, pairs)
     neighbours = list(zip(plain[:-1], plain[1:], strict=True))
     ratios = [took / statistics.mean(around) for took, around in zip(masked, neighbours, strict=True)]
-    step, hook = statistics.median(plain), hook_seconds(width, heads, gates, steps.embeds)
+    step, hook = statistics.median(plain), hook_seconds(site, gates, steps.embeds)
     print(f"    a decoding step after {CONTEXT} positions: {1e3 * step:.3f} ms (median of {len(plain)})")
     print(f"    gated / plain, {pairs} pairs by turns: {quartiles(ratios)}")
     print(f"    plain / plain, for the noise: {quartiles([after / before for before, after in neighbours])}")

@@ -1,8 +1,9 @@
 """The pocket model on held-aside people of speechocean762: `python benchmarks/real_people.py CORPUS`.
 
-CORPUS is the folder that `python -m amask.lalm.pocket.making --speechocean …` made.
+CORPUS is the folder `FOLDER/corpus` that `python -m amask.lalm.pocket.making FOLDER --speechocean …` made.
 """
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -22,9 +23,11 @@ def main(corpus: Path) -> None:
         write_manifest(chosen, manifest)
         sys.stdout.write(f"\n{task}, {group}: {len(chosen)} clips of {speakers} speakers\n")
         sys.stdout.flush()
-        command = ["amask", "eval", task, "--data", str(manifest), "--kind", "real", "--prompts", "3", "--seeds", "1"]
+        command = [sys.executable, "-P", "-m", "amask", "eval", task, "--data", str(manifest), "--kind", "real", "--prompts", "3", "--seeds", "1"]
         subprocess.run([*command, "--predictions", str(corpus / f"people-{group}-predictions.jsonl")], check=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", metavar="CORPUS", type=Path)
+    main(parser.parse_args().corpus)

@@ -1,5 +1,6 @@
 """The README's table from `amask eval … --json`: `python benchmarks/results_table.py FILE…`."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -33,4 +34,6 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", metavar="FILE", nargs="+")
+    main(parser.parse_args().files)

@@ -2,10 +2,11 @@
 
 `python benchmarks/train_bundled_masks.py CORPUS BANK TASK… [--steps N]`
 
-CORPUS is the folder that `python -m amask.lalm.pocket.making` made; a part of it that a laptop can hold becomes the
-manifest `masks.jsonl` there, and the rest is `amask bank train`.
+CORPUS is the folder `FOLDER/corpus` that `python -m amask.lalm.pocket.making FOLDER` made; a part of it that a laptop
+can hold becomes the manifest `masks.jsonl` there. The rest is `amask bank train`, which gets other options as they are.
 """
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from amask.data.manifest import read_manifest, write_manifest
 SIZES = {"speech": 3000, "scene": 800, "pair": 500, "overlap": 600, "real": 1500}
 
 
-def main(corpus: Path, bank: Path, tasks: list[str]) -> int:
+def main(corpus: Path, bank: Path, arguments: list[str]) -> int:
     """Write the manifest and train."""
     clips = list(read_manifest(corpus))
     chosen = [clip for clip in clips if clip.split == "dev"]
@@ -23,9 +24,14 @@ def main(corpus: Path, bank: Path, tasks: list[str]) -> int:
         chosen += [clip for clip in clips if clip.split == "train" and clip.kind == kind][:count]
     manifest = corpus / "masks.jsonl"
     write_manifest(chosen, manifest)
-    command = ["amask", "bank", "train", "--batch", "12", *tasks, "--data", str(manifest), "--bank", str(bank)]
-    return subprocess.run(command, check=False).returncode
+    command = [sys.executable, "-P", "-m", "amask", "bank", "train", "--batch", "12", *arguments]
+    return subprocess.run([*command, "--data", str(manifest), "--bank", str(bank)], check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", metavar="CORPUS", type=Path)
+    parser.add_argument("bank", metavar="BANK", type=Path)
+    parser.add_argument("tasks", metavar="TASK", nargs="+")
+    given, options = parser.parse_known_args()
+    sys.exit(main(given.corpus, given.bank, [*given.tasks, *options]))

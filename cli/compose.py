@@ -54,11 +54,10 @@ def compose(
             raise MaskError("choose one of --json and --pipe")
         opened = open_bank(bank)
         loaded = open_model(model, device, dtype)
-        fits = {"geometry": loaded.geometry, "fingerprint": loaded.fingerprint, "model": loaded.name}
         tasks: dict[str, str] = {}
 
         def lookup(spec: str) -> "HeadMask":
-            stored = opened.get(spec, **fits)
+            stored = opened.get(spec, geometry=loaded.geometry, fingerprint=loaded.fingerprint, model=loaded.name)
             tasks[spec] = stored.mask.task
             origin = {"mask": stored.spec, "task": stored.mask.task}
             return stored.mask.with_(lineage=origin)

@@ -78,8 +78,8 @@ def _order(model: "LALM", bank: "MaskBank", task: str | None, mask: str | None, 
 
     if prompt is not None:
         return Order("", None, prompt.strip())
-    fits = {"geometry": model.geometry, "fingerprint": model.fingerprint, "model": model.name}
-    stored = open_mask(mask, bank, **fits) if mask else bank.get(parse_task(task or "").name, **fits)
+    spec = mask or parse_task(task or "").name
+    stored = open_mask(spec, bank, geometry=model.geometry, fingerprint=model.fingerprint, model=model.name)
     return Order(stored.mask.task, stored, None)
 
 
@@ -109,8 +109,8 @@ def answer(model: "LALM", paths: list[Path], order: Order, *, beams: int, batch:
 
 def _print(path: Path, text: str, order: Order, as_json: bool, alone: bool) -> None:
     if as_json:
-        row = {"path": str(path), "task": order.task, "text": text}
-        row |= {"mask": order.mask.spec, "heads_on": order.mask.mask.heads_on} if order.mask else {"mask": None, "heads_on": None}
+        spec, heads_on = (order.mask.spec, order.mask.mask.heads_on) if order.mask else (None, None)
+        row = {"path": str(path), "task": order.task, "text": text, "mask": spec, "heads_on": heads_on}
         typer.echo(json.dumps(row | ({"prompt": order.prompt} if order.prompt else {}), ensure_ascii=False))
     else:
         typer.echo(text if alone else f"{path}\t{text}")

@@ -97,10 +97,11 @@ def train_masks(
     model = model or open_model(model_name, device, dtype)
     train, dev = examples(model, manifest, specs)
     jobs = [Job(spec, seed, start) for spec in specs for seed in seeds]
-    trainer = MaskTrainer(model, jobs, train, dev, recipe, judge, bank.folder / ".training" / f"{'+'.join(names)}.pt")
+    checkpoint = bank.folder / ".training" / f"{'+'.join(names)}.pt"
+    trainer = MaskTrainer(model, jobs, train, dev, recipe, judge, checkpoint)
     _run(trainer)
     stored = [bank.add(mask, names[specs.index(job.task)]) for job, mask in zip(jobs, trainer.masks, strict=True)]
-    trainer.checkpoint.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     if out_file:
         save_mask(stored[0].mask, stored[0].name, stored[0].version, out_file)
     return stored

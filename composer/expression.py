@@ -1,8 +1,9 @@
 """Boolean expressions over masks: `gr AND asr`, `gr | asr`, `asr MINUS gr`, `NOT gr`, `2 OF (gr, asr, ser)`."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, reduce
 from itertools import combinations
+from operator import and_, or_
 from typing import Any
 
 from lark import Lark, Token, Transformer
@@ -71,12 +72,7 @@ def at_least(count: int, masks: list[HeadMask]) -> HeadMask:
     """
     if not 1 <= count <= len(masks):
         raise MaskError(f"'{count} OF' {len(masks)} masks: the count must be from 1 to {len(masks)}")
-    several = None
-    for chosen in combinations(masks, count):
-        common = chosen[0]
-        for mask in chosen[1:]:
-            common = common & mask
-        several = common if several is None else several | common
+    several = reduce(or_, (reduce(and_, chosen) for chosen in combinations(masks, count)))
     lineage = {"operation": f"{count} of", "parents": [dict(mask.lineage) or {"task": mask.task} for mask in masks]}
     return several.with_(lineage=lineage)
 

@@ -5,6 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -223,7 +224,9 @@ class LALM(ABC):
     @property
     def end_token(self) -> int:
         """The token that ends an answer in training: the template's, else the tokenizer's."""
-        return int(self.tokenizer.convert_tokens_to_ids(self.template.end) if self.template.end else self.tokenizer.eos_token_id)
+        own = self.template.end
+        token: Any = self.tokenizer.convert_tokens_to_ids(own) if own else self.tokenizer.eos_token_id
+        return int(token)
 
     @property
     def end_tokens(self) -> list[int]:

@@ -7,6 +7,7 @@ scaling that input head by head is the same thing, and a pre-hook on `o_proj` is
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,15 +49,17 @@ class Geometry:
 
 @dataclass(frozen=True)
 class HeadSite:
-    """Where one layer's heads come together: its output projection and how many heads enter it."""
+    """Where one layer's heads come together.
+
+    Attributes:
+        projection: the layer's output projection.
+        heads: how many heads enter it.
+        width: numbers that each of them puts into it.
+    """
 
     projection: nn.Module
     heads: int
-
-    @property
-    def width(self) -> int:
-        """Numbers a head puts into the projection."""
-        return self.projection.in_features // self.heads
+    width: int
 
 
 def find_sites(decoder: nn.Module) -> tuple[HeadSite, ...]:
@@ -68,7 +71,7 @@ def find_sites(decoder: nn.Module) -> tuple[HeadSite, ...]:
     Raises:
         ModelError: there is none, or a layer's number of heads cannot be found.
     """
-    modules = dict(decoder.named_modules())
+    modules: dict[str, Any] = dict(decoder.named_modules())
     sites = []
     for path, module in modules.items():
         parent_path, _, name = path.rpartition(".")
@@ -80,7 +83,7 @@ def find_sites(decoder: nn.Module) -> tuple[HeadSite, ...]:
         heads = heads or getattr(getattr(attention, "config", None), "num_attention_heads", None)
         if not heads or module.in_features % heads:
             raise ModelError(f"cannot tell how many heads enter {path} ({module.in_features} wide; found {heads})")
-        sites.append(HeadSite(module, heads))
+        sites.append(HeadSite(module, heads, module.in_features // heads))
     if not sites:
         raise ModelError(f"{type(decoder).__name__} has no attention output projection called o_proj; heads cannot be masked")
     return tuple(sites)

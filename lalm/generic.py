@@ -7,7 +7,7 @@ encoded once, whatever the family calls its encoder and however it merges what t
 """
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,7 +63,7 @@ class TransformersLALM(LALM):
 
     def render(self, reply: str | None = None) -> str:
         """A user's turn with audio in the model's own chat format, and the model's reply or the beginning of its turn."""
-        return render_turns(self.processor, self.tokenizer.convert_ids_to_tokens(self.placeholder), reply)
+        return render_turns(self.processor, str(self.tokenizer.convert_ids_to_tokens(self.placeholder)), reply)
 
     def _asked(self, text: str, seconds: float) -> list[int]:
         return self.ask([text], [np.zeros(round(seconds * self.rate), np.float32)])["input_ids"][0].tolist()
@@ -207,7 +207,7 @@ def _with_argument(module: nn.Module, name: str, args: tuple, kwargs: dict, valu
     return (*args[:at], value, *args[at + 1 :]), kwargs
 
 
-def _stop(module: nn.Module, argument: str):  # noqa: ANN202
+def _stop(module: nn.Module, argument: str) -> Callable[[nn.Module, tuple, dict], None]:
     def stop(_module: nn.Module, args: tuple, kwargs: dict) -> None:
         raise _AtTheDoor(_argument(module, argument, args, kwargs))
 

@@ -1,6 +1,6 @@
 """Granite Speech: an encoder that knows no padding, and a LoRA adapter that belongs to hearing."""
 
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import Int
 from torch import Tensor
@@ -23,4 +23,4 @@ class GraniteSpeech(TransformersLALM):
 
     def search(self, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
         """As any model: its own `generate` would switch the adapter off, since it is given no audio."""
-        return GenerationMixin.generate(self.model, **inputs)
+        return cast(Tensor, GenerationMixin.generate(self.model, **inputs))

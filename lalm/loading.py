@@ -22,7 +22,8 @@ def read_pretrained(kind: type[Any], source: str | Path, **how: Any) -> Any:  # 
         return kind.from_pretrained(source, **how)
     except _BROKEN as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"cannot load {source}: {reason[0]}; download it again") from None
+        advice = "; download it again" if Path(source).is_dir() else ""
+        raise ModelError(f"cannot load model {str(source)!r}: {reason[0]}{advice}") from None
 
 
 def read_model(kind: type[PreTrainedModel], source: str | Path, **how: Any) -> Any:  # noqa: ANN401

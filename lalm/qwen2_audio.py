@@ -47,4 +47,4 @@ class Qwen2Audio(LALM):
         )
         states = tower(mels, attention_mask=padding).last_hidden_state
         embeds = self.model.model.multi_modal_projector(states)
-        return AudioFeatures(embeds[:, : int(pooled.max())], pooled)
+        return AudioFeatures(embeds[:, : int(pooled.max())].to(self.device), pooled)

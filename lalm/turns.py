@@ -76,7 +76,7 @@ class Turns:
         placeholder: int,
     ) -> None:
         self._tokens, self._tokenizer = tokens, tokenizer
-        self._audio = tokenizer.convert_ids_to_tokens(placeholder)
+        self._audio = str(tokenizer.convert_ids_to_tokens(placeholder))
         self._before, found, self._after = render(None).partition(self._audio)
         if not found or self._audio in self._after or MARK in self._before:
             raise ModelError(f"the chat format does not write {self._audio} once and then the words: {render(None)!r}")
@@ -86,9 +86,8 @@ class Turns:
         self.after = [token for token, _ in behind][::-1]
         closing = tokens(render(REPLY).rpartition(REPLY)[2].lstrip())
         self.end_token = int(closing[0] if closing and closing[0] in tokenizer.all_special_ids else tokenizer.eos_token_id)
-        self.template = PromptTemplate(
-            self._text(self.before), self._behind(self._text(self.after)), tokenizer.convert_ids_to_tokens(self.end_token)
-        )
+        end = str(tokenizer.convert_ids_to_tokens(self.end_token))
+        self.template = PromptTemplate(self._text(self.before), self._behind(self._text(self.after)), end)
 
     def frame(self, instruction: str = "") -> str:
         """What the processor is given for a clip: the turn with one placeholder."""
@@ -107,7 +106,7 @@ class Turns:
 
     def _text(self, ids: list[int]) -> str:
         """The text that becomes these tokens, special ones too."""
-        text = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
         if self._tokens(text) != ids:
             raise ModelError(f"the chat format's {text!r} becomes other tokens beside audio than alone")
         return text

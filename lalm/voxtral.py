@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ SPECIAL = re.compile(r"(</?s>|\[/?INST\]|\[BEGIN_AUDIO\]|\[AUDIO\])")
 
 class Voxtral(TransformersLALM):
     """`VoxtralForConditionalGeneration`. Audio is filled up with silence to whole windows (of 30 s), which is heard."""
+
+    processor: Any  # what makes windows of audio is its own
 
     def render(self, reply: str | None = None) -> str:
         """The format of mistral-common for a turn with audio."""

@@ -2,6 +2,8 @@
 
 import pydantic
 
+from .sampling import NoiseKind
+
 
 class Recipe(pydantic.BaseModel):
     """The settings of a training; stored in the mask's lineage.
@@ -33,7 +35,7 @@ class Recipe(pydantic.BaseModel):
     tau_begin: float = pydantic.Field(4.0, gt=0)
     tau_end: float = pydantic.Field(0.5, gt=0)
     tau_fraction: float = pydantic.Field(0.9999, ge=0)
-    noise: str = pydantic.Field("logistic", pattern="^(logistic|gumbel)$")
+    noise: NoiseKind = "logistic"
     mean: float = 4.0
     deviation: float = pydantic.Field(0.02, ge=0)
     sparsity: float = pydantic.Field(0.0, ge=0)

@@ -75,7 +75,7 @@ class TaskClassifier:
         order = sorted((task for task in chances if task), key=lambda task: -chances[task])
         likeness = float((self._examples @ vector.T).max()) / 2  # two unit vectors side by side
         best = order[0]
-        if max(chances, key=chances.get) == "" or chances[best] < SURE or likeness < KNOWN:
+        if max(chances, key=chances.__getitem__) == "" or chances[best] < SURE or likeness < KNOWN:
             near = ", ".join(order[:3])
             raise InstructionError(
                 f"no mask serves the instruction {instruction.strip()!r}; the nearest tasks are {near}; "

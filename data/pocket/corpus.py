@@ -14,7 +14,7 @@ import soundfile
 from jaxtyping import Float32
 
 from ...errors import DataError
-from ..manifest import Clip, write_manifest
+from ..manifest import Clip, Split, write_manifest
 from .effects import transmit
 from .grammar import Sentence, draw_sentence
 from .real import RealSpeech, read_speechocean
@@ -147,7 +147,7 @@ class Job:
     folder: Path
     seed: int
     kind: str
-    split: str
+    split: Split
     number: int
     real: RealSpeech | None = None
 
@@ -175,7 +175,7 @@ def make_clip(job: Job) -> Clip:
 
 
 def make_corpus(
-    folder: Path, sizes: dict[str, dict[str, int]], seed: int = 0, speechocean: Path | None = None, processes: int = 2
+    folder: Path, sizes: dict[Split, dict[str, int]], seed: int = 0, speechocean: Path | None = None, processes: int = 2
 ) -> Iterator[Clip]:
     """Make the corpus and its manifest.jsonl; yields each clip as it is made.
 

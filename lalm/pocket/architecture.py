@@ -84,7 +84,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
             "eos_token_id": tokenizer.eos_token_id,
             "bos_token_id": None,
         },
-        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+        audio_token_index=tokenizer.get_vocab()["<|AUDIO|>"],
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from ...data.audio import Channels
-from ...errors import AudioError
+from ...errors import AudioError, ModelError
 from ..assembly import AudioFeatures, PromptTemplate
 from ..base import LALM
 from ..devices import Placement
@@ -102,6 +102,8 @@ def load_salmonn(name: str, placement: Placement) -> Salmonn:
     Raises:
         ModelError: a file is missing, damaged, or does not belong to the others.
     """
+    if placement.spread:
+        raise ModelError(f"{name}: SALMONN cannot be spread over cards; give one, such as --device cuda, or --dtype bfloat16")
     files = find_files(Path(name))
     tensors = read_tensors(files.checkpoint)["model"]
     # What is small or quick to check comes before the language model.

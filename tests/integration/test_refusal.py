@@ -259,7 +259,8 @@ def test_gates_of_another_geometry_are_refused(gr, other, features):
         for call in (other.generate, lambda heard, gates: other.loss(heard, ["x", "y"], gates)):
             with pytest.raises(ModelError) as caught:
                 call(features, gates)
-            assert f"gates of shape {shape} do not fit a model of 2×4" in str(caught.value)
+            expected = f"gates for {shape[-2]} × {shape[-1]} heads do not fit {other.name}, a model of 2×4"
+            assert expected in str(caught.value)
     with pytest.raises(ModelError, match="gates for 3 rows and audio for 2"):
         other.generate(features, torch.ones(3, 2, 4), max_new_tokens=4)
     assert other.generate(features, max_new_tokens=4) == before

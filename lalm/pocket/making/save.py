@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration
 
 from ..architecture import TEMPLATE, build_processor
@@ -13,6 +12,6 @@ def save_pocket(model: Qwen2AudioForConditionalGeneration, tokenizer: PreTrained
     folder.mkdir(parents=True, exist_ok=True)
     processor = build_processor(tokenizer)
     processor.chat_template = TEMPLATE.before + "<|AUDIO|>" + TEMPLATE.after.format("{{ messages[-1]['content'][-1]['text'] }}")
-    model.to(torch.float16).save_pretrained(folder)
+    model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # safetensors keeps its files to the owner
