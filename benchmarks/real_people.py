@@ -23,8 +23,9 @@ def main(corpus: Path) -> None:
         write_manifest(chosen, manifest)
         sys.stdout.write(f"\n{task}, {group}: {len(chosen)} clips of {speakers} speakers\n")
         sys.stdout.flush()
-        command = [sys.executable, "-P", "-m", "amask", "eval", task, "--data", str(manifest), "--kind", "real", "--prompts", "3", "--seeds", "1"]
-        subprocess.run([*command, "--predictions", str(corpus / f"people-{group}-predictions.jsonl")], check=True)
+        command = [sys.executable, "-P", "-m", "amask", "eval", task, "--data", str(manifest), "--kind", "real"]
+        kept = corpus / f"people-{group}-predictions.jsonl"
+        subprocess.run([*command, "--prompts", "3", "--seeds", "1", "--predictions", str(kept)], check=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""Models from folders that are not as they should be: one line, and never a model with random numbers in it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from amask.errors import ModelError
+from amask.lalm.registry import load_model
+
+from . import FAMILIES
+from .tokenizer import tiny_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved Audio Flamingo 3."""
+    model, processor = FAMILIES["audioflamingo3"]()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def change(path: Path, **values: object) -> None:
+    """Change some settings in a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
+
+
+def without_a_tensor(folder: Path) -> None:
+    """One tensor of the decoder is missing."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors[next(name for name in tensors if name.endswith("o_proj.weight"))]
+    save_file(tensors, path, {"format": "pt"})
+
+
+def cut_short(folder: Path) -> None:
+    """Half of the weights' file is there."""
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def of_another_shape(folder: Path) -> None:
+    """The weights are of a model with more heads than the settings say."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    change(folder / "config.json", text_config=config["text_config"] | {"num_attention_heads": 2})
+
+
+def of_no_known_class(folder: Path) -> None:
+    """A class that transformers does not have; its code may lie in the folder, and is not run."""
+    (folder / "modeling_evil.py").write_text("raise SystemExit('run')", encoding="utf-8")
+    change(folder / "config.json", architectures=["EvilForCausalLM"], auto_map={"AutoModel": "modeling_evil.EvilForCausalLM"})
+
+
+def that_only_reads(folder: Path) -> None:
+    """A language model without ears."""
+    for path in folder.iterdir():
+        path.unlink()
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    Qwen2ForCausalLM(Qwen2Config(vocab_size=400, **small)).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (without_a_tensor, "missing or of another shape; download it again"),
+        (cut_short, "cannot load model"),
+        (of_another_shape, "missing or of another shape; download it again"),
+        (of_no_known_class, "EvilForCausalLM"),
+        (that_only_reads, "takes no audio"),
+    ],
+)
+def test_damaged_folders(folder: Path, damage: Callable[[Path], None], says: str) -> None:
+    """Each is refused with the reason."""
+    damage(folder)
+    with pytest.raises(ModelError, match=says) as caught:
+        load_model(str(folder), "cpu")
+    assert "\n" not in str(caught.value)
