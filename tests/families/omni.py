@@ -26,6 +26,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from .parts import small_decoder
 from .tokenizer import chat_template, tiny_tokenizer
 from .weights import ready
 
@@ -58,23 +59,6 @@ def _omni_tokenizer(audio: str, start: str, end: str, image: str, video: str) ->
     return tiny_tokenizer("<|im_start|>", "<|im_end|>", *named.values(), pad="<|endoftext|>", eos="<|im_end|>", **named)
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, **extra: Any) -> dict[str, Any]:
-    """A small decoder's settings; its heads are 12 wide, where width over heads is 8."""
-    return {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 12,
-        "max_position_embeddings": 4096,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        **extra,
-    }
-
-
 def _audio(**extra: Any) -> dict[str, Any]:
     """A small encoder's settings."""
     return {
@@ -103,7 +87,7 @@ def build_qwen2_5_omni() -> tuple[PreTrainedModel, ProcessorMixin]:
     processor = without_sight(Qwen2_5OmniProcessor)(None, None, features, tokenizer, chat_template=template)
     mrope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2]}
     config = Qwen2_5OmniThinkerConfig(
-        text_config=_text(tokenizer, rope_parameters=mrope, tie_word_embeddings=False),
+        text_config=small_decoder(tokenizer, rope_parameters=mrope, tie_word_embeddings=False),
         audio_config=_audio(n_window=50, max_source_positions=200),
         vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32},
         audio_token_index=tokenizer.audio_token_id,
@@ -131,7 +115,7 @@ def build_qwen3_omni() -> tuple[PreTrainedModel, ProcessorMixin]:
     mrope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 2, 2], "mrope_interleaved": True}
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
     config = Qwen3OmniMoeThinkerConfig(
-        text_config=_text(tokenizer, rope_parameters=mrope, **experts),
+        text_config=small_decoder(tokenizer, rope_parameters=mrope, **experts),
         audio_config=_audio(n_window=50, n_window_infer=200, max_source_positions=200, downsample_hidden_size=8),
         vision_config={
             "depth": 1,
@@ -185,7 +169,7 @@ def build_qwen3_asr() -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer = tiny_tokenizer(*tokens, pad="<|endoftext|>", eos="<|im_end|>", **named)
     processor = Qwen3ASRProcessor(Qwen3ASRFeatureExtractor(feature_size=MELS), tokenizer, chat_template=ASR_TEMPLATE)
     config = Qwen3ASRConfig(
-        text_config=_text(tokenizer, model_type="qwen3", tie_word_embeddings=True),
+        text_config=small_decoder(tokenizer, model_type="qwen3", tie_word_embeddings=True),
         audio_config=_audio(model_type="qwen3_asr_encoder", n_window_infer=200, downsample_hidden_size=8),
         audio_token_id=tokenizer.audio_token_id,
         timestamp_token_id=tokenizer.convert_tokens_to_ids("<timestamp>"),

@@ -20,6 +20,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from .parts import small_decoder
 from .tokenizer import tiny_tokenizer
 from .weights import ready
 
@@ -81,19 +82,7 @@ def build_voxtral(mistral_common: bool = False) -> tuple[PreTrainedModel, Proces
     window = {"pad_to_multiple_of": SECONDS * 16_000, "max_source_positions": SECONDS * 100}
     processor.audio_kwargs = VoxtralProcessor.audio_kwargs | window
     config = VoxtralConfig(
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=12,  # width over heads is 8
-            max_position_embeddings=4096,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ),
+        text_config=LlamaConfig(**small_decoder(tokenizer, bos_token_id=tokenizer.bos_token_id)),
         audio_config=VoxtralEncoderConfig(
             num_mel_bins=MELS,
             hidden_size=32,

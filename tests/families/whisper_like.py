@@ -8,7 +8,6 @@ a layer needs.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from transformers import (
@@ -25,7 +24,6 @@ from transformers import (
     MusicFlamingoForConditionalGeneration,
     MusicFlamingoProcessor,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     ProcessorMixin,
     Qwen2AudioConfig,
     Qwen2AudioEncoderConfig,
@@ -35,6 +33,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from .parts import small_decoder
 from .tokenizer import chat_template, tiny_tokenizer
 from .weights import ready
 
@@ -45,24 +44,6 @@ POSITIONS = SECONDS * 50  # of the encoder, after the strided convolution
 
 def _features() -> WhisperFeatureExtractor:
     return WhisperFeatureExtractor(feature_size=MELS, chunk_length=SECONDS)
-
-
-def _text(tokenizer: PreTrainedTokenizerBase, **extra: Any) -> dict[str, Any]:
-    """A small decoder's settings; its heads are 12 wide, where width over heads is 8."""
-    return {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 12,
-        "max_position_embeddings": 4096,
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        **extra,
-    }
 
 
 def build_qwen2_audio() -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -77,7 +58,7 @@ def build_qwen2_audio() -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer = tiny_tokenizer(*tokens, pad="<|endoftext|>", eos="<|im_end|>", padding_side="left")
     processor = Qwen2AudioProcessor(_features(), tokenizer)  # brings its chat template along
     config = Qwen2AudioConfig(
-        text_config=Qwen2Config(**_text(tokenizer)),
+        text_config=Qwen2Config(**small_decoder(tokenizer)),
         audio_config=Qwen2AudioEncoderConfig(
             num_mel_bins=MELS,
             encoder_layers=2,
@@ -114,7 +95,7 @@ def build_audioflamingo3() -> tuple[PreTrainedModel, ProcessorMixin]:
     template = chat_template("<sound>", "You are a helpful assistant.")
     processor = AudioFlamingo3Processor(_features(), tokenizer, chat_template=template)
     config = AudioFlamingo3Config(
-        text_config=Qwen2Config(**_text(tokenizer)),
+        text_config=Qwen2Config(**small_decoder(tokenizer)),
         audio_config=_flamingo_encoder(),
         audio_token_id=processor.audio_token_id,
     )
@@ -133,7 +114,7 @@ def build_musicflamingo() -> tuple[PreTrainedModel, ProcessorMixin]:
     template = chat_template("<sound>", "You are a helpful assistant for music.")
     processor = MusicFlamingoProcessor(_features(), tokenizer, chat_template=template)
     config = MusicFlamingoConfig(
-        text_config=Qwen2Config(**_text(tokenizer)),
+        text_config=Qwen2Config(**small_decoder(tokenizer)),
         audio_config=_flamingo_encoder(),
         audio_token_id=processor.audio_token_id,
         audio_bos_token_id=processor.audio_bos_token_id,
@@ -169,7 +150,7 @@ def build_glmasr() -> tuple[PreTrainedModel, ProcessorMixin]:
     tokenizer = tiny_tokenizer(*tokens, pad="<|endoftext|>", eos="<|user|>")
     processor = GlmAsrProcessor(_features(), tokenizer, chat_template=GLM_TEMPLATE)
     config = GlmAsrConfig(
-        text_config=LlamaConfig(**_text(tokenizer)),
+        text_config=LlamaConfig(**small_decoder(tokenizer)),
         audio_config=GlmAsrEncoderConfig(
             hidden_size=32,
             intermediate_size=128,  # four positions' numbers: it is also the projector's input
