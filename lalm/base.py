@@ -209,6 +209,11 @@ class LALM(ABC):
         embeds, mask = pad_rows(self._prompt_rows(features, instructions), "left")
         return self.model.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)
 
+    def branches(self, answer: str) -> list[int]:
+        """Where an answer may stop or go on: the tokens of its bars (between parts), and the end token."""
+        bars = [at for at, letter in enumerate(answer) if letter == "|"]
+        return [len(self._ids(answer[:end])) for end in (*bars, len(answer))]
+
     def room_for(self, answers: Sequence[str]) -> int:
         """Tokens that are enough for answers like these: twice the longest, and eight more."""
         return 8 + 2 * max(len(self._ids(answer)) for answer in answers)

@@ -234,11 +234,14 @@ class MaskTrainer:
         """The same for rows that go together: the tokens that decide count more."""
         features = self.train_set.features.rows(rows)
         losses, real = self.model.token_losses(features, targets, gates.to(self.model.device))
-        weights = real * (1 - torch.exp(-losses.detach())) ** self.recipe.focal
-        weights[:, 0] *= self.recipe.first
+        deciding = real.to(losses.dtype)
+        deciding[:, 0] *= self.recipe.first
+        for row, target in enumerate(targets):
+            for token in self.model.branches(target):
+                deciding[row, token] *= self.recipe.branch
+        weights = deciding * (1 - torch.exp(-losses.detach())) ** self.recipe.focal
         # Not divided by the sum of focal weights: a row that is all but right should count little.
-        scale = real.sum(1) + (self.recipe.first - 1)
-        return ((weights * losses).sum(1) / scale).cpu()
+        return ((weights * losses).sum(1) / deciding.sum(1)).cpu()
 
     def _try(self, state: _State) -> None:
         """Try the thresholded masks on dev clips and keep those that are at least as good as before."""

@@ -54,7 +54,7 @@ def train(lalm, sets):
 def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train):
     from amask.mask_bank.sampling import draw_noise, relaxed
 
-    trainer, told = train([("gr", 3)], steps=1, first=1.0, focal=0.0, noise="gumbel", tau_end=4.0)
+    trainer, told = train([("gr", 3)], steps=1, first=1.0, branch=1.0, focal=0.0, noise="gumbel", tau_end=4.0)
     # By hand: the same draws, hard gates, mean of each row's token losses, mean over rows.
     job = trainer.jobs[0]
     logits = 4.0 + 0.02 * torch.randn(lalm.geometry.shape, generator=trainer._generator(job))
@@ -146,7 +146,7 @@ def test_start_from_a_mask(lalm, train):
 
 
 def test_focal_weight_by_hand(train):
-    trainer, _ = train([("gr", 1)], steps=1, first=3.0, focal=2.0)
+    trainer, _ = train([("gr", 1)], steps=1, first=3.0, branch=5.0, focal=2.0)
     losses, real = torch.tensor([[0.5, 1.0, 0.0]]), torch.tensor([[True, True, False]])
 
     class Fake:
@@ -156,8 +156,12 @@ def test_focal_weight_by_hand(train):
         def token_losses(*_):
             return losses, real
 
+        @staticmethod
+        def branches(_answer):
+            return [1]  # the end token
+
     trainer.model = Fake()
-    by_hand = (3 * (1 - math.exp(-0.5)) ** 2 * 0.5 + (1 - math.exp(-1.0)) ** 2 * 1.0) / (2 + 2)
+    by_hand = (3 * (1 - math.exp(-0.5)) ** 2 * 0.5 + 5 * (1 - math.exp(-1.0)) ** 2 * 1.0) / (3 + 5)
     assert float(trainer._row_losses([0], ["x"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
 
 
