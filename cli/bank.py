@@ -36,6 +36,10 @@ def train(
     sparsity: Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")] = 0.0,
     steps: Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")] = None,
     batch: Annotated[int | None, typer.Option(help="Rows a step for each mask.")] = None,
+    branch: Annotated[
+        float | None, typer.Option(help="Weight of the tokens where an answer stops or goes on; raise it where answers break off.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="A mask to start from, instead of all heads on.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="The AHAMask authors' recipe (90 000 steps, for large models).")] = False,
     name: Annotated[str | None, typer.Option(help="Name in the bank; the task's by default.")] = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="Also write the mask to this .safetensors file.")] = None,
@@ -49,10 +53,13 @@ def train(
     A training that was stopped goes on where it was when the same command is given again.
     """
     with one_line_errors():
+        from ..mask_bank.bank import open_mask
         from .training import parse_seeds, recipe_for, train_masks
 
-        recipe = recipe_for(paper, steps=steps, batch=batch, sparsity=sparsity)
-        stored = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, open_bank(bank), device, dtype)
+        recipe = recipe_for(paper, steps=steps, batch=batch, sparsity=sparsity, branch=branch)
+        opened = open_bank(bank)
+        first = open_mask(start, opened).mask if start else None
+        stored = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, opened, device, dtype, first)
         report(stored, as_json)
 
 

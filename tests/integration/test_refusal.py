@@ -23,7 +23,7 @@ COMMANDS = {
     "eval": True,
     "bank compare": True,
     "bank import": True,
-    "bank train": False,  # starts from no mask; `compose --json` does
+    "bank train": True,
     "bank list": False,
     "bank show": False,
     "bank export": False,
@@ -52,6 +52,9 @@ CALLS = {
     "compose --pipe": "compose gr AND asr --pipe --model {other}",
     "eval": "eval gr --model {other}",
     "eval --json": "eval gr --model {other} --json --predictions predictions.jsonl",
+    "bank train --start": "bank train gr --start {tiny} --steps 1",
+    "bank train --start, same geometry": "bank train gr --start {twin} --steps 1",
+    "bank train --start, bundled": "bank train gr --start gr --steps 1 --model {other}",
     "bank compare": "bank compare gr {tiny}",
     "bank compare, the first": "bank compare {tiny} gr --json",
     "bank compare FILE": "bank compare {file} gr",
