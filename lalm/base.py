@@ -210,9 +210,9 @@ class LALM(ABC):
         return self.model.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)
 
     def branches(self, answer: str) -> list[int]:
-        """Where an answer may stop or go on: the tokens of its bars (between parts), and the end token."""
+        """Where an answer of several parts may stop or go on: the tokens of its bars, and the end token; else none."""
         bars = [at for at, letter in enumerate(answer) if letter == "|"]
-        return [len(self._ids(answer[:end])) for end in (*bars, len(answer))]
+        return [len(self._ids(answer[:end])) for end in (*bars, len(answer))] if bars else []
 
     def room_for(self, answers: Sequence[str]) -> int:
         """Tokens that are enough for answers like these: twice the longest, and eight more."""
