@@ -1,5 +1,6 @@
 """What `bank train` and `compose` share: from options to a training with a progress bar. Imported by commands only."""
 
+import tempfile
 from pathlib import Path
 
 import pydantic
@@ -114,8 +115,8 @@ def _check_writable(bank: MaskBank) -> None:
     probe = bank.folder / ".training"
     try:
         probe.mkdir(parents=True, exist_ok=True)
-        (probe / ".probe").touch()
-        (probe / ".probe").unlink()
+        with tempfile.TemporaryFile(dir=probe):
+            pass
     except OSError as error:
         raise BankError(
             f"cannot write to bank {bank.folder}: {error.strerror}; choose another with --bank or AMASK_BANK"
