@@ -94,10 +94,10 @@ def train_masks(
     for spec in specs:
         if not manifest.select(None, spec.parts):
             raise AmaskError(f"no clip of the data has labels for {spec.name}; give a manifest that has with --data")
-    _check_writable(bank)
     model = model or open_model(model_name, device, dtype)
     if start is not None:
-        start.require(model.geometry, model.fingerprint, model.name)  # before the listening, which takes long
+        start.require(model.geometry, model.fingerprint, model.name)
+    _check_writable(bank)
     train, dev = examples(model, manifest, specs)
     jobs = [Job(spec, seed, start) for spec in specs for seed in seeds]
     checkpoint = bank.folder / ".training" / f"{'+'.join(names)}.pt"
