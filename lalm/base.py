@@ -209,14 +209,13 @@ class LALM(ABC):
         embeds, mask = pad_rows(self._prompt_rows(features, instructions), "left")
         return self.model.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)
 
-    def branches(self, answer: str) -> list[int]:
-        """Where an answer of several parts may stop or go on: the tokens of its bars, and the end token; else none."""
-        bars = [at for at, letter in enumerate(answer) if letter == "|"]
-        return [len(self._ids(answer[:end])) for end in (*bars, len(answer))] if bars else []
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text is."""
+        return len(self._ids(text))
 
     def room_for(self, answers: Sequence[str]) -> int:
         """Tokens that are enough for answers like these: twice the longest, and eight more."""
-        return 8 + 2 * max(len(self._ids(answer)) for answer in answers)
+        return 8 + 2 * max(map(self.count_tokens, answers))
 
     @property
     def decoder(self) -> nn.Module:

@@ -6,7 +6,6 @@ audio's places; later passes get a stand-in token at these places and, at the sa
 encoded once, whatever the family calls its encoder and however it merges what that says.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -92,7 +91,7 @@ class TransformersLALM(LALM):
             return join_features([self.encode([wave]) for wave in waves])
         inputs = self.ask([self.turns.frame()] * len(waves), waves).to(self.device, self.model.dtype)
         module, argument = self.door
-        handle = module.register_forward_pre_hook(_stop(module, argument), with_kwargs=True)
+        handle = module.register_forward_pre_hook(_stop(argument), with_kwargs=True)
         try:
             self.model(**inputs, **self.calmly, use_cache=False)
             raise ModelError(f"{self.name}: {type(self.model).__name__} never called its decoder")
@@ -117,14 +116,14 @@ class TransformersLALM(LALM):
         length = places.shape[1]
 
         def put(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-            states = _argument(module, argument, args, kwargs)
+            states = _argument(argument, args, kwargs)
             if states.shape[1] < length:  # a step with a cache: the prompt has been through
                 return None
             beams = len(states) // len(heard)
             mask = places.to(states.device).repeat_interleave(beams, 0).unsqueeze(-1)
             audio = torch.cat([row for row in heard for _ in range(beams)]).to(states)
             prompt = states[:, :length].masked_scatter(mask, audio)
-            return _with_argument(module, argument, args, kwargs, torch.cat([prompt, states[:, length:]], 1))
+            return _with_argument(argument, args, kwargs, torch.cat([prompt, states[:, length:]], 1))
 
         handle = module.register_forward_pre_hook(put, with_kwargs=True)
         try:
@@ -192,23 +191,18 @@ def _placeholder(model: PreTrainedModel, processor: ProcessorMixin) -> int:
     raise ModelError(f"{type(model).__name__} with {type(processor).__name__}: no audio_token_id in its configuration")
 
 
-def _argument(module: nn.Module, name: str, args: tuple, kwargs: dict) -> Tensor:
-    """An argument of a module's call, however it was given."""
-    if name in kwargs:
-        return kwargs[name]
-    return args[list(inspect.signature(module.forward).parameters).index(name)]
+def _argument(name: str, args: tuple, kwargs: dict) -> Tensor:
+    """What enters at the door: given by name, or as a module's first argument."""
+    return kwargs[name] if name in kwargs else args[0]
 
 
-def _with_argument(module: nn.Module, name: str, args: tuple, kwargs: dict, value: Tensor) -> tuple[tuple, dict]:
-    """The same call with another value for an argument."""
-    if name in kwargs:
-        return args, kwargs | {name: value}
-    at = list(inspect.signature(module.forward).parameters).index(name)
-    return (*args[:at], value, *args[at + 1 :]), kwargs
+def _with_argument(name: str, args: tuple, kwargs: dict, value: Tensor) -> tuple[tuple, dict]:
+    """The same call with another value there."""
+    return (args, kwargs | {name: value}) if name in kwargs else ((value, *args[1:]), kwargs)
 
 
-def _stop(module: nn.Module, argument: str) -> Callable[[nn.Module, tuple, dict], None]:
+def _stop(argument: str) -> Callable[[nn.Module, tuple, dict], None]:
     def stop(_module: nn.Module, args: tuple, kwargs: dict) -> None:
-        raise _AtTheDoor(_argument(module, argument, args, kwargs))
+        raise _AtTheDoor(_argument(argument, args, kwargs))
 
     return stop

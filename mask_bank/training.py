@@ -95,6 +95,12 @@ def default_judge(_task: TaskSpec, answers: list[str], references: list[str]) ->
     return 100 * sum(a == r for a, r in zip(answers, references, strict=True)) / len(answers)
 
 
+def branches(answer: str, count_tokens: Callable[[str], int]) -> list[int]:
+    """Where an answer of several parts may stop or go on: the tokens of its bars, and the end token; else none."""
+    bars = [at for at, letter in enumerate(answer) if letter == "|"]
+    return [count_tokens(answer[:end]) for end in (*bars, len(answer))] if bars else []
+
+
 class MaskTrainer:
     """Trains masks for some jobs at once on one model.
 
@@ -237,7 +243,7 @@ class MaskTrainer:
         deciding = real.to(losses.dtype)
         deciding[:, 0] *= self.recipe.first
         for row, target in enumerate(targets):
-            for token in self.model.branches(target):
+            for token in branches(target, self.model.count_tokens):
                 deciding[row, token] *= self.recipe.branch
         weights = deciding * (1 - torch.exp(-losses.detach())) ** self.recipe.focal
         # Not divided by the sum of focal weights: a row that is all but right should count little.

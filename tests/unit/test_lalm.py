@@ -268,14 +268,3 @@ def test_fingerprint_of_half_precision_weights_survives_any_precision(lalm, temp
         for dtype in (torch.float32, torch.bfloat16, torch.float16)
     }
     assert len(prints) == 1
-
-
-def test_branches_are_the_bars_and_the_end(lalm):
-    def tokens(text):
-        return lalm.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    answer = "female|one two"
-    bar, end = lalm.branches(answer)
-    assert lalm.tokenizer.decode(tokens(answer)[bar]) == "|"
-    assert end == len(tokens(answer))
-    assert lalm.branches("female") == lalm.branches("") == []

@@ -147,7 +147,7 @@ def test_start_from_a_mask(lalm, train):
 
 def test_focal_weight_by_hand(train):
     trainer, _ = train([("gr", 1)], steps=1, first=3.0, branch=5.0, focal=2.0)
-    losses, real = torch.tensor([[0.5, 1.0, 0.0]]), torch.tensor([[True, True, False]])
+    losses, real = torch.tensor([[0.5, 1.0, 2.0, 0.0]]), torch.tensor([[True, True, True, False]])
 
     class Fake:
         device = torch.device("cpu")
@@ -156,13 +156,25 @@ def test_focal_weight_by_hand(train):
         def token_losses(*_):
             return losses, real
 
-        @staticmethod
-        def branches(_answer):
-            return [1]  # the end token
+        count_tokens = len
 
     trainer.model = Fake()
-    by_hand = (3 * (1 - math.exp(-0.5)) ** 2 * 0.5 + 5 * (1 - math.exp(-1.0)) ** 2 * 1.0) / (3 + 5)
-    assert float(trainer._row_losses([0], ["x"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
+    tokens = [(3, 0.5), (5, 1.0), (5, 2.0)]  # the first, the bar and the end: weight and loss
+    by_hand = sum(weight * (1 - math.exp(-loss)) ** 2 * loss for weight, loss in tokens) / (3 + 5 + 5)
+    assert float(trainer._row_losses([0], ["a|"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
+
+
+def test_branches_are_the_bars_and_the_end(lalm):
+    from amask.mask_bank.training import branches
+
+    def tokens(text):
+        return lalm.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    answer = "female|one two"
+    bar, end = branches(answer, lalm.count_tokens)
+    assert lalm.tokenizer.decode(tokens(answer)[bar]) == "|"
+    assert end == len(tokens(answer))
+    assert branches("female", lalm.count_tokens) == branches("", lalm.count_tokens) == []
 
 
 def test_unknown_labels_are_refused(train):

@@ -1,0 +1,1 @@
+"""SALMONN, over a tiny random one in the layout of the official files."""
