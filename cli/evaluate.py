@@ -53,6 +53,7 @@ def evaluate(
         manifest, opened = open_data(data), open_bank(bank)
         loaded = open_model(model, device, dtype)
         names = tasks if tasks != ["all"] else sorted({stored.mask.task for stored in opened.list() if stored.mask.task})
+        path = predictions or default_folder().parent / "predictions.jsonl"
         made, rows = [], []
         for spec in [parse_task(name) for name in names]:
             found = harness.clips_for(spec, manifest, split, kind)
@@ -70,9 +71,8 @@ def evaluate(
                 for done, trial in enumerate(trials):
                     tell(done, f"{trial.how} {trial.wording}")
                     made += harness.predict(loaded, features, chosen, spec, trial)
+            write(made, path)
             rows += harness.table(spec, made)
-        path = predictions or default_folder().parent / "predictions.jsonl"
-        write(made, path)
         err.print(f"amask: predictions are in {path}", style="dim", markup=False)
         if as_json:
             typer.echo(json.dumps({"model": loaded.name, "rows": [asdict(row) for row in rows]}, ensure_ascii=False))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 from jaxtyping import Float32
 
 from ...errors import DataError
@@ -16,6 +17,13 @@ from .grammar import DIGITS, digit_string
 from .synthesis import RATE, WINDOW, Sound, trim
 
 CHILD, ADULT = 12, 18  # years: up to 12 a child, from 18 an adult; those between have no age label
+SLOWED = (0.7, 0.95)  # how fast some digit strings are played
+
+
+def _words(row: dict) -> dict[str, str]:
+    """The labels that a recording's words give: none, unless it is a digit string."""
+    words = row["text"].split()
+    return {"asr": row["text"], "s2tt": digit_string(words).german} if set(words) <= DIGITS.keys() else {}
 
 
 @dataclass(frozen=True)
@@ -41,18 +49,23 @@ class RealSpeech:
         row = rows[number % len(rows)]
         if split == "train" and rng.random() < 0.125:
             return self._pair(row, rng, split)
-        digits = [row for row in rows if set(row["text"].split()) <= DIGITS.keys()]
-        if split == "train" and rng.random() < 0.25:  # digit strings are few and the only ones with a transcript
+        if split == "train" and rng.random() < 0.4:  # digit strings are few and the only ones with a transcript
+            digits = [row for row in rows if set(row["text"].split()) <= DIGITS.keys()]
             row = digits[int(rng.integers(len(digits)))]
-        words = row["text"].split()
+            if rng.random() < 0.6:
+                return self._slowed(row, rng)
         # A young child's gender is hardly heard: learning it means to learn the speakers by heart.
         labels = {"gr": row["gender"]} if row["age"] > CHILD or split == "test" else {}
         if row["age"] <= CHILD or row["age"] >= ADULT:
             labels["age"] = "child" if row["age"] <= CHILD else "adult"
-        if set(words) <= DIGITS.keys():
-            labels |= {"asr": row["text"], "s2tt": digit_string(words).german}
-        clip = {"labels": labels, "source": "speechocean762", "speaker": row["speaker"], "text": row["text"]}
+        clip = {"labels": labels | _words(row), "source": "speechocean762", "speaker": row["speaker"], "text": row["text"]}
         return Sound(self._load(row), clip)
+
+    def _slowed(self, row: dict, rng: np.random.Generator) -> Sound:
+        """A digit string played slower: nearly all are children's, and so some sound like larger people."""
+        wave = soxr.resample(self._load(row), RATE * rng.uniform(*SLOWED), RATE).astype(np.float32)
+        clip = {"labels": _words(row), "source": "speechocean762", "speaker": f"{row['speaker']}-slowed", "text": row["text"]}
+        return Sound(wave, clip)
 
     def _pair(self, row: dict, rng: np.random.Generator, split: str) -> Sound:
         same = rng.random() < 0.5

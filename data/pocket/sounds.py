@@ -53,13 +53,13 @@ def _siren(rng: np.random.Generator, seconds: float) -> np.ndarray:
 def _rain(rng: np.random.Generator, seconds: float) -> np.ndarray:
     noise = rng.normal(size=int(seconds * RATE))
     drops = (rng.random(len(noise)) < 0.004) * rng.exponential(8, len(noise))
-    return _band(noise + drops, rng.uniform(800, 1500), 7000)
+    return _band(noise + drops, rng.uniform(800, 1500), 7000.0)
 
 
 def _wind(rng: np.random.Generator, seconds: float) -> np.ndarray:
     t = _time(seconds)
     swell = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.3, 0.8) * t + rng.uniform(0, 6))
-    return _band(rng.normal(size=len(t)), 80, rng.uniform(300, 600)) * (0.2 + swell)
+    return _band(rng.normal(size=len(t)), 80.0, rng.uniform(300, 600)) * (0.2 + swell)
 
 
 def _engine(rng: np.random.Generator, seconds: float) -> np.ndarray:
@@ -130,7 +130,7 @@ def _alarm(rng: np.random.Generator, seconds: float) -> np.ndarray:
 def _thunder(rng: np.random.Generator, seconds: float) -> np.ndarray:
     t = _time(seconds)
     roll = np.exp(-1.2 * t) * (1 + 0.6 * np.sin(2 * np.pi * rng.uniform(3, 6) * t))
-    return _band(rng.normal(size=len(t)), 30, rng.uniform(150, 260)) * roll
+    return _band(rng.normal(size=len(t)), 30.0, rng.uniform(150, 260)) * roll
 
 
 # event -> (synthesis, clause of a caption)

@@ -72,7 +72,7 @@ def _flite(text: str, voice: Voice, rate: int) -> tuple[np.ndarray, int]:
         return soundfile.read(out, dtype="float32")
 
 
-def trim(wave: Float32[np.ndarray, " time"], floor: float = 0.01) -> Float32[np.ndarray, " time"]:
+def trim(wave: Float32[np.ndarray, " time"], floor: float = 0.01) -> Float32[np.ndarray, " kept"]:
     """Cut silence below `floor` of the peak from both ends, leaving 40 ms."""
     loud = np.flatnonzero(np.abs(wave) > floor * max(float(np.abs(wave).max()), 1e-9))
     if not loud.size:

@@ -39,9 +39,8 @@ def _corpus(folder: Path, settings: dict, speechocean: Path | None) -> Manifest:
     return read_manifest(folder)
 
 
-def make(folder: Path, speechocean: Path | None) -> None:
+def make(folder: Path, speechocean: Path | None, settings: dict) -> None:
     """All stages, each from where an earlier run stopped; the result lies in `folder/weights`."""
-    settings = tomllib.loads(files(__package__).joinpath("config.toml").read_text(encoding="utf-8"))
     seed = settings["seed"]
     torch.set_num_threads(settings["threads"])
     manifest = _corpus(folder / "corpus", settings, speechocean)
@@ -65,7 +64,8 @@ def main() -> None:
     parser.add_argument("--speechocean", type=Path, help="folder of speechocean762 with its manifest.jsonl")
     parser.add_argument("--ship", action="store_true", help="put weights and slice into the package")
     given = parser.parse_args()
-    make(given.folder, given.speechocean)
+    settings = tomllib.loads(files(__package__).joinpath("config.toml").read_text(encoding="utf-8"))
+    make(given.folder, given.speechocean, settings)
     if given.ship:
         POCKET_WEIGHTS.mkdir(exist_ok=True)
         for path in (given.folder / "weights").iterdir():

@@ -1,0 +1,1 @@
+"""The pocket corpus and the making of the pocket model."""

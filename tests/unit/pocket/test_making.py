@@ -1,0 +1,214 @@
+"""The making of the pocket model: each part against another that says the same, and killed and gone on with."""
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def pocket():
+    from amask.lalm.registry import load_model
+
+    return load_model("pocket", "cpu")
+
+
+@pytest.fixture(scope="module")
+def spoken(pocket):
+    """Some clips of the slice that ships: the manifest's rows and their waveforms."""
+    from amask.data.manifest import read_manifest
+    from amask.data.pocket import SLICE
+
+    manifest = read_manifest(SLICE)
+    clips = [clip for clip in manifest if clip.kind == "speech" and "ser" in clip.labels][:40]
+    return clips, [manifest.wave(clip) for clip in clips[:6]]
+
+
+def test_learning_rate_by_hand():
+    from amask.lalm.pocket.making.loop import learning_rate
+
+    assert learning_rate(0, 110, 1.0, 10) == pytest.approx(0.1)
+    assert learning_rate(9, 110, 1.0, 10) == pytest.approx(1.0)
+    assert learning_rate(60, 110, 1.0, 10) == pytest.approx(0.05 + 0.95 / 2)  # half-way down the cosine
+    assert learning_rate(110, 110, 1.0, 10) == pytest.approx(0.05)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
+    from amask.lalm.pocket.making.loop import train
+
+    def run(checkpoint, stop=None):
+        torch.manual_seed(0)
+        modules = torch.nn.ModuleDict({"line": torch.nn.Linear(3, 1)})
+
+        def losses(step):
+            if step == stop:
+                raise Stopped
+            inputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+            return {"square": ((modules["line"](inputs).squeeze(1) - inputs.sum(1)) ** 2).mean()}
+
+        told = []
+        settings = {"steps": 120, "peak": 0.1, "warmup": 4, "save_every": 5}
+        train(modules, losses, checkpoint=checkpoint, log=told.append, **settings)
+        assert told[-1].startswith("step 120/120")
+        return modules["line"].weight.detach()
+
+    whole = run(tmp_path / "whole.pt")
+    assert torch.allclose(whole, torch.ones(1, 3), atol=0.05)  # it has learnt to add
+    with pytest.raises(Stopped):
+        run(tmp_path / "cut.pt", stop=23)
+    assert torch.equal(run(tmp_path / "cut.pt"), whole)
+
+
+def test_a_store_keeps_each_clips_frames(tmp_path):
+    from amask.data.manifest import Clip, Manifest
+    from amask.lalm.pocket.making.store import build_store
+
+    manifest = Manifest(tuple(Clip(path=str(length)) for length in (3, 1, 4)), tmp_path)
+    computed = []
+
+    def compute(paths):
+        computed.append(len(paths))
+        return [np.arange(2 * int(path.name), dtype=np.float32).reshape(-1, 2) - 1 for path in paths]
+
+    build_store(tmp_path / "store.npz", manifest, compute, batch=2)
+    store = build_store(tmp_path / "store.npz", manifest, lambda _: pytest.fail("it was stored"))
+    assert computed == [2, 1]
+    frames, lengths = store.batch([2, 1])
+    assert lengths.tolist() == [store.length(2), store.length(1)] == [4, 1]
+    assert frames[0].tolist() == [[-1, 0], [1, 2], [3, 4], [5, 6]]
+    assert frames[1].tolist() == [[-1, 0], [-1, -1], [-1, -1], [-1, -1]]  # filled with the clip's lowest value
+
+
+def test_batches_are_of_similar_length_and_take_each_clip_once():
+    from itertools import islice
+
+    from amask.lalm.pocket.making.store import batches_by_length
+
+    lengths = np.random.default_rng(0).integers(10, 200, 480).tolist()
+    chosen = list(range(0, 480, 2))
+    batches = list(islice(batches_by_length(lengths, chosen, 10, seed=1, chunk=12), 24))
+    assert sorted(clip for batch in batches for clip in batch) == chosen
+    assert np.mean([np.ptp([lengths[clip] for clip in batch]) for batch in batches]) < 40
+    assert batches == list(islice(batches_by_length(lengths, chosen, 10, seed=1, chunk=12), 24))
+
+
+def test_sinusoids_are_whispers():
+    from transformers.models.whisper.modeling_whisper import sinusoids as whispers
+
+    from amask.lalm.pocket.making.stages import sinusoids
+
+    torch.testing.assert_close(sinusoids(50, 24), whispers(50, 24))
+
+
+def test_the_short_way_through_the_encoder_is_the_models(pocket, spoken):
+    """Where it hears a little of the silence behind a clip, as the model does."""
+    from amask.lalm.pocket.making.encoder import encode, output_lengths
+
+    _, waves = spoken
+    heard = pocket.encode(waves)
+    extracted = pocket.processor.feature_extractor(waves, sampling_rate=16_000, return_tensors="pt", return_attention_mask=True)
+    lengths = extracted["attention_mask"].sum(-1)
+    mels = extracted["input_features"].transpose(1, 2)[:, : int(lengths.max()) + 8]
+    with torch.no_grad():
+        _, pooled = encode(pocket.model.model.audio_tower, mels, lengths)
+        embeds = pocket.model.model.multi_modal_projector(pooled)
+    assert output_lengths(lengths)[1].tolist() == heard.lengths.tolist()
+    for row, length in enumerate(heard.lengths.tolist()):
+        torch.testing.assert_close(embeds[row, :length], heard.embeds[row, :length], rtol=0, atol=1e-3)
+
+
+def test_the_loss_on_answers_is_the_models(pocket, spoken):
+    from amask.lalm.pocket.architecture import TEMPLATE
+    from amask.lalm.pocket.making.language import Lessons, answer_loss
+
+    clips, waves = spoken
+    features = pocket.encode(waves)
+    rows = Lessons(pocket.tokenizer, clips, 0.5).draw(list(range(6)), np.random.default_rng(0))
+    audio = [row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True)]
+    before = pocket.tokenizer(TEMPLATE.before, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        found = answer_loss(pocket.model, audio, before, rows)
+    said = [pocket.tokenizer.decode(row.after) for row in rows]
+    start, end = TEMPLATE.after.split("{}")
+    instructions = [text.removeprefix(start).removesuffix(end) for text in said]
+    targets = [pocket.tokenizer.decode(row.answer[:-1]) for row in rows]
+    losses, real = pocket.token_losses(features, targets, None, instructions)
+    assert {"", *instructions} > {""}  # some are told what to do
+    torch.testing.assert_close(found["first"], 0.3 * losses[:, 0].mean())
+    torch.testing.assert_close(found["rest"], losses[:, 1:][real[:, 1:]].mean())
+
+
+def test_lessons_say_what_a_clip_has_and_nothing_withheld(pocket, spoken):
+    from itertools import product
+
+    from amask.data.instructions import wordings
+    from amask.data.manifest import Clip
+    from amask.data.tasks import TASKS, parse_task
+    from amask.lalm.pocket.architecture import TEMPLATE
+    from amask.lalm.pocket.making.language import Lessons, composites
+
+    clips = [*spoken[0], Clip(path="child", labels={"age": "child"}), Clip(path="rain", labels={"aac": "rain falls", "asr": ""})]
+    rows = Lessons(pocket.tokenizer, clips, 0.4).draw(
+        [at for at in range(len(clips)) for _ in range(40)], np.random.default_rng(0)
+    )
+    start, end = TEMPLATE.after.split("{}")
+    told_nothing = 0
+    withheld = {text for name in TASKS for text in wordings(parse_task(name), "withheld")}
+    for row in rows:
+        labels = clips[row.clip].labels
+        possible = {labels[task] for task in labels} | {spec.target(labels) for spec in composites(labels)}
+        assert pocket.tokenizer.decode(row.answer).removesuffix(pocket.tokenizer.eos_token) in possible
+        said = pocket.tokenizer.decode(row.after).removeprefix(start).removesuffix(end)
+        assert said.lower().removeprefix("please ").rstrip(".?").removesuffix(" please") not in withheld
+        told_nothing += not said
+        assert said or len(labels) > 1
+    assert 0.3 * len(rows) < told_nothing < 0.5 * len(rows)
+    parts = composites(clips[0].labels)
+    assert {len(spec.parts) for spec in parts} == {2}
+    assert len(parts) == 2 * len([pair for pair in product(("asr", "gr", "ser", "s2tt"), repeat=2) if pair[0] != pair[1]])
+
+
+ROUND = {"peak": 1e-3, "warmup": 1}
+TINY = {
+    "seed": 5,
+    "threads": 2,
+    "corpus": {"train": {"speech": 40, "scene": 8}, "dev": {"speech": 4}},
+    "encoder": {"batch": 2, "rounds": [{"steps": 2, "easy_steps": 0, "weights": {}, **ROUND}] * 2},
+    "language": {"batch": 2, "vocabulary": 400, "rounds": [{"steps": 2, "no_instruction": 0.3, **ROUND}] * 2},
+}
+
+
+def test_the_whole_making_stopped_and_gone_on_with(humming, monkeypatch, tmp_path):
+    """With a tiny corpus: it ends with a model that transformers loads, with the same weights as without a stop."""
+    from safetensors.torch import load_file
+    from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
+
+    from amask.lalm.pocket.making import __main__ as making
+    from amask.lalm.pocket.making import encoder, stages
+
+    monkeypatch.setattr(encoder, "phones", tuple)  # letters; espeak-ng need not be here
+    making.make(tmp_path / "whole", None, TINY)
+    weights = load_file(tmp_path / "whole" / "weights" / "model.safetensors")
+
+    trained = stages.train
+
+    def stop(*args, checkpoint, **settings):
+        trained(*args, checkpoint=checkpoint, **settings)
+        if checkpoint.name == "encoder2.pt":
+            raise Stopped
+
+    monkeypatch.setattr(stages, "train", stop)
+    with pytest.raises(Stopped):
+        making.make(tmp_path / "cut", None, TINY)
+    monkeypatch.setattr(stages, "train", trained)
+    making.make(tmp_path / "cut", None, TINY)
+    others = load_file(tmp_path / "cut" / "weights" / "model.safetensors")
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "cut" / "weights")
+    assert sum(parameter.numel() for parameter in model.parameters()) < 10_000_000
+    processor = AutoProcessor.from_pretrained(tmp_path / "cut" / "weights")
+    assert processor.tokenizer("what's the speaker's gender").input_ids
