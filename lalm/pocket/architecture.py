@@ -17,9 +17,10 @@ from ..assembly import PromptTemplate
 
 MELS, HOP, FFT = 64, 320, 512
 
-# Words before the audio, as the big models have: heads can bring something from them, and a mask chooses which.
+# Words before the audio, as the big models have: heads can bring something from them, and a mask chooses which. They
+# name all that the model can do, and never what it should.
 TEMPLATE = PromptTemplate(
-    before="<|im_start|>listen to the audio and give the answer that the user wants<|audio_bos|>",
+    before="<|im_start|>listen and answer with words german gender mood age speaker sounds bars or json<|audio_bos|>",
     after="<|audio_eos|>{}<|im_end|><|im_start|>",
 )
 

@@ -25,9 +25,11 @@ from .stages import Log
 from .store import FrameStore
 
 # How often a task is drawn, among those that a clip has labels for.
-WEIGHTS = {"asr": 3.0, "s2tt": 3.0, "gr": 2.0, "ser": 2.0, "age": 2.0, "asv": 3.0, "aac": 1.5, "osr": 3.0}
+WEIGHTS = {"asr": 2.5, "s2tt": 2.5, "gr": 1.5, "ser": 1.5, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
 COMPOSABLE = ("asr", "gr", "ser", "s2tt", "age")
-COMPOSITE_WEIGHT = 6.0  # of all composites of a clip together; gender with words, as in the paper, counts fourfold
+# Of all composites of a clip together. Gender with words, as in the paper, counts sixfold: told nothing, the model is to be
+# about as likely to go on with a bar after an answer as to stop there.
+COMPOSITE_WEIGHT = 8.0
 
 
 def composites(labels: dict[str, str]) -> list[TaskSpec]:
@@ -42,7 +44,7 @@ def draw_task(clip: Clip, rng: np.random.Generator) -> TaskSpec:
     # An empty transcript (sounds without speech) is soon learnt.
     weights = [WEIGHTS[task.parts[0]] if clip.labels[task.parts[0]] else 0.5 for task in single]
     several = composites(clip.labels)
-    shares = [4.0 if set(task.parts) == {"gr", "asr"} else 1.0 for task in several]
+    shares = [6.0 if set(task.parts) == {"gr", "asr"} else 1.0 for task in several]
     weights += [COMPOSITE_WEIGHT * share / sum(shares) for share in shares]
     tasks = single + several
     return tasks[int(rng.choice(len(tasks), p=np.array(weights) / sum(weights)))]
@@ -93,7 +95,8 @@ class Lessons:
             clip = self.clips[i]
             task = draw_task(clip, rng)
             said = ""
-            if rng.random() >= self.no_instruction:
+            # A clip with one label only is always told what to do: else the model would say that, told nothing.
+            if len(clip.labels) == 1 or rng.random() >= self.no_instruction:
                 choices = self._wordings(task)
                 said = vary(choices[int(rng.integers(len(choices)))], rng)
             after.append(TEMPLATE.after.format(said))
