@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -93,3 +94,21 @@ def tiny_qwen2_audio() -> Callable[..., tuple[Qwen2AudioForConditionalGeneration
 def randomized() -> Callable[[PreTrainedModel, int], PreTrainedModel]:
     """Gives a model random weights in which everything shows, from a seed, and freezes it."""
     return randomize
+
+
+@pytest.fixture(scope="session")
+def swelling() -> Callable[[tuple[float, ...]], list[np.ndarray]]:
+    """Makes noise that swells, of some lengths in seconds."""
+
+    def make(lengths: tuple[float, ...]) -> list[np.ndarray]:
+        rng = np.random.default_rng(0)
+        times = [np.arange(int(16_000 * seconds)) / 16_000 for seconds in lengths]
+        return [(rng.normal(0, 0.1, len(time)) * np.sin(5 * time + at)).astype(np.float32) for at, time in enumerate(times)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def three_masks() -> Callable[[tuple[int, int]], torch.Tensor]:
+    """Makes gates of a model's shape, another mask for each of three rows."""
+    return lambda shape: (torch.rand(3, *shape, generator=torch.Generator().manual_seed(3)) > 0.4).float()

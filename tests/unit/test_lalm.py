@@ -2,7 +2,6 @@
 
 from copy import deepcopy
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,11 +29,8 @@ def lalm(tiny_qwen2_audio, template):
 
 
 @pytest.fixture(scope="module")
-def waves():
-    """Noise that swells, of different lengths."""
-    rng = np.random.default_rng(0)
-    times = [np.arange(int(16_000 * seconds)) / 16_000 for seconds in SECONDS]
-    return [(rng.normal(0, 0.1, len(time)) * np.sin(5 * time + at)).astype(np.float32) for at, time in enumerate(times)]
+def waves(swelling):
+    return swelling(SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +39,8 @@ def features(lalm, waves):
 
 
 @pytest.fixture(scope="module")
-def gates(lalm):
-    """Another mask for each of three rows."""
-    return (torch.rand(3, *lalm.geometry.shape, generator=torch.Generator().manual_seed(3)) > 0.4).float()
+def gates(lalm, three_masks):
+    return three_masks(lalm.geometry.shape)
 
 
 def processed(lalm, waves, instructions):

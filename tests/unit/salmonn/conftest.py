@@ -2,9 +2,7 @@
 
 import shutil
 
-import numpy as np
 import pytest
-import torch
 
 from .official import SECONDS, write_salmonn
 
@@ -33,11 +31,8 @@ def model(pristine, load):
 
 
 @pytest.fixture(scope="module")
-def waves():
-    """Noise that swells, of different lengths."""
-    rng = np.random.default_rng(0)
-    times = [np.arange(int(16_000 * seconds)) / 16_000 for seconds in SECONDS]
-    return [(rng.normal(0, 0.1, len(time)) * np.sin(5 * time + at)).astype(np.float32) for at, time in enumerate(times)]
+def waves(swelling):
+    return swelling(SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +41,5 @@ def features(model, waves):
 
 
 @pytest.fixture(scope="module")
-def gates(model):
-    """Another mask for each of three rows."""
-    return (torch.rand(3, *model.geometry.shape, generator=torch.Generator().manual_seed(3)) > 0.4).float()
+def gates(model, three_masks):
+    return three_masks(model.geometry.shape)

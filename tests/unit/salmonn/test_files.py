@@ -7,13 +7,9 @@ import shutil
 
 import pytest
 import torch
-from transformers import (
-    LlamaForCausalLM,
-)
+from transformers import LlamaForCausalLM
 
 from .official import BEATS, OWN, VICUNA, WHISPER, message
-
-# Files
 
 
 def test_files_may_lie_anywhere(pristine, folder, tmp_path, load, model):

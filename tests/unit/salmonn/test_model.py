@@ -5,9 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    LlamaForCausalLM,
-)
+from transformers import LlamaForCausalLM
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from .official import ALPHA, ANSWERS, ASKED, BEATS, CLOSE, OWN, POSITIONS, RANK, VICUNA, WHISPER, WIDTH, WINDOW, write_salmonn
