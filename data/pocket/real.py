@@ -50,7 +50,7 @@ class RealSpeech:
         if split == "train" and rng.random() < 0.125:
             return self._pair(row, rng, split)
         if split == "train" and rng.random() < 0.4:  # digit strings are few and the only ones with a transcript
-            digits = [row for row in rows if set(row["text"].split()) <= DIGITS.keys()]
+            digits = [row for row in rows if _words(row)]
             row = digits[int(rng.integers(len(digits)))]
             if rng.random() < 0.6:
                 return self._slowed(row, rng)
