@@ -64,10 +64,16 @@ def run(
 
 def _classify(instruction: str, bank: "MaskBank") -> str:
     """The task that an instruction asks for, among those that the bank has masks for."""
-    from ..predictor.classifier import TaskClassifier
+    from ..predictor.known import known_task
 
-    tasks = {stored.mask.task for stored in bank.list() if stored.mask.task}
-    guess = TaskClassifier(sorted(tasks)).guess(instruction)
+    tasks = sorted({stored.mask.task for stored in bank.list() if stored.mask.task})
+    known = known_task(instruction, tasks)
+    if known is not None:
+        err.print(f"amask: doing {known}", style="dim", markup=False)
+        return known
+    from ..predictor.classifier import TaskClassifier  # takes seconds to import
+
+    guess = TaskClassifier(tasks).guess(instruction)
     err.print(f"amask: doing {guess.task} (sure to {guess.probability:.0%})", style="dim", markup=False)
     return guess.task
 

@@ -20,7 +20,8 @@ class Recipe(pydantic.BaseModel):
         mean, deviation: the logits start at N(mean, deviation).
         sparsity: λ of the penalty λ·Σm on the number of heads that are on.
         first: weight of an answer's first token, which decides the task, against 1 of the others.
-        branch: weight of the tokens where an answer of several parts goes on or stops: its bars, and its end.
+        branch: weight of the tokens where an answer of several parts goes on or stops, its bars and its end; of a JSON
+            answer, of those that begin a value.
         focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
         evaluations: how often the thresholded mask is tried on dev data; the best is kept.
         dev_clips: on how many clips.

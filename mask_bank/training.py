@@ -8,6 +8,7 @@ and the step alone, so a training that was killed goes on to the same bits.
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from .recipe import Recipe
 from .sampling import draw_noise, relaxed, straight_through
 from .schedules import LearningRateSchedule, TemperatureSchedule
 
+VALUE = re.compile(r'(?<!\\)": "')  # what stands before a value of a JSON object
 TOGETHER = 24  # rows that go through the model at once; more would be padded more
 
 Judge = Callable[[TaskSpec, list[str], list[str]], float]
@@ -96,7 +98,9 @@ def default_judge(_task: TaskSpec, answers: list[str], references: list[str]) ->
 
 
 def branches(answer: str, count_tokens: Callable[[str], int]) -> list[int]:
-    """Where an answer of several parts may stop or go on: the tokens of its bars, and the end token; else none."""
+    """The tokens that decide in an answer of several parts: bars and the end, or where the values of a JSON object begin."""
+    if answer.startswith("{"):
+        return [count_tokens(answer[: value.end()]) for value in VALUE.finditer(answer)]
     bars = [at for at, letter in enumerate(answer) if letter == "|"]
     return [count_tokens(answer[:end]) for end in (*bars, len(answer))] if bars else []
 

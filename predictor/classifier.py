@@ -1,6 +1,5 @@
 """Which task does an instruction ask for? A text classifier over instruction examples that refuses the unclear."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.pipeline import FeatureUnion
 from ..data.instructions import out_of_scope, short_requests, wordings
 from ..data.tasks import TASKS, parse_task
 from ..errors import InstructionError
+from .known import normalise
 
 SURE = 0.6  # probability below which an instruction is refused
 KNOWN = 0.35  # share of an instruction's weight that must lie on word pieces seen in the examples' nearest one
@@ -30,11 +30,6 @@ class Guess:
     task: str
     probability: float
     nearest: tuple[str, ...]
-
-
-def normalise(instruction: str) -> str:
-    """Lower-case, without marks, single spaces."""
-    return " ".join(re.sub(r"[^\w\s']", " ", instruction.lower()).split())
 
 
 class TaskClassifier:

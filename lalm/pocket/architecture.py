@@ -18,9 +18,10 @@ from ..assembly import PromptTemplate
 MELS, HOP, FFT = 64, 320, 512
 
 # Words before the audio, as the big models have: heads can bring something from them, and a mask chooses which. They
-# name all that the model can do, and never what it should.
+# name all that the model can do, in the words of the instructions, and never what it should.
 TEMPLATE = PromptTemplate(
-    before="<|im_start|>listen and answer with words german gender mood age speaker sounds bars or json<|audio_bos|>",
+    before="<|im_start|>listen and answer with words german gender mood age sounds same both json"
+    " the gender bar the words or first the words bar the gender<|audio_bos|>",
     after="<|audio_eos|>{}<|im_end|><|im_start|>",
 )
 

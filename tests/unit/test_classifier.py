@@ -1,5 +1,7 @@
 """The instruction classifier: right on what it knows, refuses what no mask serves, never guesses an unlikely task."""
 
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -77,3 +79,26 @@ def test_only_tasks_of_the_bank_are_chosen():
 
     with pytest.raises(InstructionError):
         TaskClassifier(["gr", "asr"]).guess("translate the speech into german")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_known_wordings_need_no_guess(task):
+    from amask.data.instructions import wordings
+    from amask.data.tasks import parse_task
+    from amask.predictor.known import known_task
+
+    for said in wordings(parse_task(task)):
+        assert known_task(said, TASKS) == task
+        assert known_task(f"Please {said.removeprefix('please ').upper()}?", TASKS) == task
+        assert known_task(said, [other for other in TASKS if other != task]) is None
+        assert known_task(f"{said} whatever", TASKS) is None
+
+
+def test_known_wordings_wake_no_library():
+    """scikit-learn takes seconds to import, which a known wording is not to wait for."""
+    code = (
+        "import sys; from amask.cli.run import _classify; from amask.mask_bank.bank import default_bank;"
+        "print(_classify(\"what's the speaker's gender\", default_bank()), 'sklearn' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.split() == ["gr", "False"]

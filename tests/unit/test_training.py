@@ -177,6 +177,17 @@ def test_branches_are_the_bars_and_the_end(lalm):
     assert branches("female", lalm.count_tokens) == branches("", lalm.count_tokens) == []
 
 
+def test_branches_of_json_are_where_its_values_begin(lalm):
+    from amask.data.tasks import parse_task
+    from amask.mask_bank.training import branches
+
+    answer = parse_task("gr-asr-json").target({"gr": "female", "asr": 'one ": "two'})
+    found = branches(answer, lalm.count_tokens)
+    tokens = lalm.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    before = [lalm.tokenizer.decode(tokens[:token]) for token in found]
+    assert before == ['{"gr": "', '{"gr": "female", "asr": "']
+
+
 def test_unknown_labels_are_refused(train):
     from amask.errors import DataError
 

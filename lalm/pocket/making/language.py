@@ -26,6 +26,10 @@ from .store import FrameStore
 
 # How often a task is drawn, among those that a clip has labels for.
 WEIGHTS = {"asr": 2.5, "s2tt": 2.5, "gr": 1.5, "ser": 1.5, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
+# The same for rows without an instruction: told nothing, no task is to be likelier than the others by far. JSON answers
+# all begin alike, so together they would be.
+UNTOLD_WEIGHTS = WEIGHTS | {"asr": 2.0, "s2tt": 2.2, "gr": 2.2}
+UNTOLD_JSON = 0.3
 COMPOSABLE = ("asr", "gr", "ser", "s2tt", "age")
 # Of all composites of a clip together. Gender with words, as in the paper, counts sixfold: told nothing, the model is to be
 # about as likely to go on with a bar after an answer as to stop there.
@@ -38,13 +42,15 @@ def composites(labels: dict[str, str]) -> list[TaskSpec]:
     return [TaskSpec(pair, form) for pair in permutations(parts, 2) for form in ("pipe", "json")]
 
 
-def draw_task(clip: Clip, rng: np.random.Generator) -> TaskSpec:
-    """Draw a task for a clip."""
+def draw_task(clip: Clip, told: bool, rng: np.random.Generator) -> TaskSpec:
+    """Draw a task for a clip, whose row has an instruction (`told`) or none."""
+    singles = WEIGHTS if told else UNTOLD_WEIGHTS
     single = [TaskSpec((name,), "plain") for name in TASKS if name in clip.labels]
     # An empty transcript (sounds without speech) is soon learnt.
-    weights = [WEIGHTS[task.parts[0]] if clip.labels[task.parts[0]] else 0.5 for task in single]
+    weights = [singles[task.parts[0]] if clip.labels[task.parts[0]] else 0.5 for task in single]
     several = composites(clip.labels)
     shares = [6.0 if set(task.parts) == {"gr", "asr"} else 1.0 for task in several]
+    shares = [share if told or task.form == "pipe" else UNTOLD_JSON * share for share, task in zip(shares, several, strict=True)]
     weights += [COMPOSITE_WEIGHT * share / sum(shares) for share in shares]
     tasks = single + several
     return tasks[int(rng.choice(len(tasks), p=np.array(weights) / sum(weights)))]
@@ -93,10 +99,11 @@ class Lessons:
         after, answers = [], []
         for i in chosen:
             clip = self.clips[i]
-            task = draw_task(clip, rng)
-            said = ""
             # A clip with one label only is always told what to do: else the model would say that, told nothing.
-            if len(clip.labels) == 1 or rng.random() >= self.no_instruction:
+            told = len(clip.labels) == 1 or rng.random() >= self.no_instruction
+            task = draw_task(clip, told, rng)
+            said = ""
+            if told:
                 choices = self._wordings(task)
                 said = vary(choices[int(rng.integers(len(choices)))], rng)
             after.append(TEMPLATE.after.format(said))

@@ -55,6 +55,21 @@ def start_encoder(tower: Qwen2AudioEncoder) -> None:
                 nn.init.zeros_(module.bias)
 
 
+def warp_voice(mels: torch.Tensor, rng: np.random.Generator, most: float) -> torch.Tensor:
+    """Stretch the mel axis of each row by a factor of 1 ± `most`, as if the speaker had a longer or shorter throat.
+
+    Args:
+        mels: (row, frame, mel).
+        rng: draws the factors.
+        most: 0 leaves the mels as they are.
+    """
+    last = mels.shape[2] - 1
+    factors = torch.from_numpy(rng.uniform(1 - most, 1 + most, (len(mels), 1, 1)).astype(np.float32))
+    source = (torch.arange(last + 1) * factors).clamp(max=last).expand(mels.shape)
+    below = source.floor().long().clamp(max=last - 1)
+    return torch.lerp(mels.gather(2, below), mels.gather(2, below + 1), source - below)
+
+
 def spec_augment(mels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Shift the level, and blank a band of up to 10 mels and up to two stretches of 8 frames (0.16 s)."""
     mels = mels + torch.from_numpy(rng.uniform(-0.25, 0.25, (len(mels), 1, 1)).astype(np.float32))
@@ -77,7 +92,8 @@ def train_encoder(
         tower: the encoder.
         store: log-mels of all clips.
         clips: all clips.
-        settings: "batch" and "rounds": each with steps, easy_steps, peak, warmup and the weights of the heads' losses.
+        settings: "batch" and "rounds": each with steps, easy_steps, peak, warmup, the weights of the heads' losses, and
+            by how much voices are warped, if at all.
         seed: of batches and masking.
         folder: where the checkpoints are, one a round.
         log: told how it goes.
@@ -96,7 +112,8 @@ def train_encoder(
 
         def losses(step: int, batches: list = batches, phase: dict = phase, number: int = number) -> dict[str, torch.Tensor]:
             mels, frames = store.batch(batches[step])
-            mels = spec_augment(mels, np.random.default_rng([seed, number, step]))
+            rng = np.random.default_rng([seed, number, step])
+            mels = spec_augment(warp_voice(mels, rng, phase["warp"]) if "warp" in phase else mels, rng)
             found = heads.losses(*encode(tower, mels, frames), frames, labeller([clips[i] for i in batches[step]]))
             return {name: phase["weights"].get(name, 1.0) * loss for name, loss in found.items()}
 

@@ -95,6 +95,20 @@ def test_batches_are_of_similar_length_and_take_each_clip_once():
     assert batches == list(islice(batches_by_length(lengths, chosen, 10, seed=1, chunk=12), 24))
 
 
+def test_a_voice_is_warped_along_the_mels():
+    from amask.lalm.pocket.making.stages import warp_voice
+
+    mels = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 3, 10)).astype(np.float32))
+    assert torch.equal(warp_voice(mels, np.random.default_rng(0), 0.0), mels)
+    factors = np.random.default_rng(10).uniform(0.7, 1.3, 2)
+    assert factors.min() < 1 < factors.max()  # one voice is stretched, the other pressed together
+    warped = warp_voice(mels, np.random.default_rng(10), 0.3)
+    for row, factor in enumerate(factors):
+        for frame in range(3):  # mel m shows what was at factor · m; past the top, the top
+            expected = np.interp(factor * np.arange(10), np.arange(10), mels[row, frame])
+            np.testing.assert_allclose(warped[row, frame], expected, atol=1e-5)
+
+
 def test_sinusoids_are_whispers():
     from transformers.models.whisper.modeling_whisper import sinusoids as whispers
 
@@ -139,6 +153,25 @@ def test_the_loss_on_answers_is_the_models(pocket, spoken):
     assert {"", *instructions} > {""}  # some are told what to do
     torch.testing.assert_close(found["first"], 0.3 * losses[:, 0].mean())
     torch.testing.assert_close(found["rest"], losses[:, 1:][real[:, 1:]].mean())
+
+
+def test_told_nothing_no_task_is_much_likelier_than_the_others():
+    """JSON answers all begin alike, so together they count as one."""
+    from collections import Counter
+
+    from amask.data.manifest import Clip
+    from amask.lalm.pocket.making.language import draw_task
+
+    clip = Clip(path="", labels={"asr": "six", "gr": "male", "ser": "sad", "s2tt": "sechs"})
+    rng = np.random.default_rng(0)
+    drawn = {told: [draw_task(clip, told, rng) for _ in range(2000)] for told in (True, False)}
+    first = Counter("json" if task.form == "json" else task.parts[0] for task in drawn[False])
+    assert max(first.values()) < 0.32 * 2000
+    assert min(first.values()) > 0.09 * 2000
+    pipes = [task for task in drawn[False] if task.parts[0] in ("gr", "asr") and task.form != "json"]
+    assert 0.4 < sum(len(task.parts) > 1 for task in pipes) / len(pipes) < 0.6  # to stop or to go on is open too
+    jsons = {told: sum(task.form == "json" for task in tasks) for told, tasks in drawn.items()}
+    assert jsons[True] > 1.5 * jsons[False]
 
 
 def test_lessons_say_what_a_clip_has_and_nothing_withheld(pocket, spoken):
