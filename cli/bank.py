@@ -36,7 +36,7 @@ def train(
     sparsity: Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")] = 0.0,
     steps: Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")] = None,
     batch: Annotated[int | None, typer.Option(help="Rows a step for each mask.")] = None,
-    branch: Annotated[float | None, typer.Option(help="Weight of the tokens that decide in composites; raise it where they break off.")] = None,
+    branch: Annotated[float | None, typer.Option(help="Weight of tokens that decide in composites: bars, ends, values.")] = None,
     start: Annotated[str | None, typer.Option(help="A mask to start from, instead of all heads on.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="The AHAMask authors' recipe (90 000 steps, for large models).")] = False,
     name: Annotated[str | None, typer.Option(help="Name in the bank; the task's by default.")] = None,
