@@ -117,9 +117,15 @@ def test_a_bad_clip_among_good_ones(amask, rubbish, clip):
     assert "nan.wav" in done.stderr
 
 
-def test_trim_uses_the_beginning(amask, rubbish):
-    done = amask("run", "--task", "gr", rubbish("long"), "--trim")
-    assert (done.exit_code, done.stdout) == (0, "female\n")
+def test_trim_uses_the_beginning(amask, wave, tmp_path):
+    heard = 8 * 16_000
+    beginning = np.pad(wave, (0, heard - len(wave)))
+    end = np.resize(wave[::-1], heard)
+    for name, samples in {"whole": np.concatenate([beginning, end]), "beginning": beginning, "end": end}.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16_000)
+    done = {name: amask("run", "--task", "asr", tmp_path / f"{name}.wav", "--trim") for name in ("whole", "beginning", "end")}
+    assert done["whole"].exit_code == 0
+    assert done["whole"].stdout == done["beginning"].stdout != done["end"].stdout
 
 
 @pytest.mark.parametrize(
