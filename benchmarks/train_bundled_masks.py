@@ -4,7 +4,7 @@
 
 CORPUS is the folder `FOLDER/corpus` that `python -m amask.lalm.pocket.making FOLDER` made; a training's clips are written
 to `masks-TRAINING.jsonl` there, and its masks go to BANK. A training takes 10 to 30 minutes on one core
-(OMP_NUM_THREADS=1); killed, the same command goes on.
+(OMP_NUM_THREADS=1); one that was killed goes on where it was when it is named again, one that was finished begins anew.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PLAN = tomllib.loads(Path(__file__).with_name("bundled_masks.toml").read_text(en
 
 def take(corpus: Manifest, split: str, kind: str, count: int, label: str = "", silent: bool = False) -> Iterator[Clip]:
     """The first clips of a split and a kind that have a label, or in which nobody speaks."""
-    fitting = (clip for clip in corpus if (clip.split, clip.kind) == (split, kind) and (not label or label in clip.labels))
+    fitting = (clip for clip in corpus.select(split, [label] if label else []) if clip.kind == kind)
     return islice((clip for clip in fitting if not silent or clip.labels.get("asr") == ""), count)
 
 
