@@ -9,11 +9,15 @@ from rich.table import Table
 
 from .common import (
     BankOption,
+    BatchOption,
+    BranchOption,
     DataOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
     ModelOption,
+    SparsityOption,
+    StepsOption,
     err,
     one_line_errors,
     open_bank,
@@ -33,10 +37,10 @@ def train(
     model: ModelOption = "pocket",
     data: DataOption = None,
     seeds: Annotated[str, typer.Option(help="One mask a seed and task, in one pass: 1,2,3.")] = "1",
-    sparsity: Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")] = 0.0,
-    steps: Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Rows a step for each mask.")] = None,
-    branch: Annotated[float | None, typer.Option(help="Weight of tokens that decide in composites: bars, ends, values.")] = None,
+    sparsity: SparsityOption = 0.0,
+    steps: StepsOption = None,
+    batch: BatchOption = None,
+    branch: BranchOption = None,
     start: Annotated[str | None, typer.Option(help="A mask to start from, instead of all heads on.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="The AHAMask authors' recipe (90 000 steps, for large models).")] = False,
     name: Annotated[str | None, typer.Option(help="Name in the bank; the task's by default.")] = None,
@@ -54,7 +58,7 @@ def train(
         from ..mask_bank.bank import open_mask
         from .training import parse_seeds, recipe_for, train_masks
 
-        recipe = recipe_for(paper, steps=steps, batch=batch, sparsity=sparsity, branch=branch)
+        recipe = recipe_for(tasks, paper, steps=steps, batch=batch, sparsity=sparsity, branch=branch)
         opened = open_bank(bank)
         first = open_mask(start, opened).mask if start else None
         stored = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, opened, device, dtype, first)

@@ -37,6 +37,10 @@ DtypeOption = Annotated[
 BankOption = Annotated[Path | None, typer.Option("--bank", help="Folder of your masks; AMASK_BANK by default.")]
 DataOption = Annotated[Path | None, typer.Option("--data", help="Manifest (.jsonl, or .json in the AHAMask authors' format).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
+SparsityOption = Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")]
+StepsOption = Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")]
+BatchOption = Annotated[int | None, typer.Option(help="Rows a step for each mask.")]
+BranchOption = Annotated[float | None, typer.Option(help="Weight of tokens that decide in composites: bars, ends, values.")]
 
 
 @contextmanager

@@ -7,10 +7,14 @@ import typer
 
 from .common import (
     BankOption,
+    BatchOption,
+    BranchOption,
     DataOption,
     DeviceOption,
     DtypeOption,
     ModelOption,
+    SparsityOption,
+    StepsOption,
     err,
     one_line_errors,
     open_bank,
@@ -33,9 +37,10 @@ def compose(
     model: ModelOption = "pocket",
     data: DataOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
-    sparsity: Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")] = 0.0,
-    steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
+    sparsity: SparsityOption = 0.0,
+    steps: StepsOption = None,
+    batch: BatchOption = None,
+    branch: BranchOption = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -75,7 +80,7 @@ def compose(
             raise MaskError(f"a composite needs at least two masks that have a task each; {text!r} gives {parts}")
         composite = "-".join([*parts, "json"] if json_form else parts)
         err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
-        recipe = recipe_for(False, steps=steps, batch=batch, sparsity=sparsity)
+        recipe = recipe_for([composite], steps=steps, batch=batch, sparsity=sparsity, branch=branch)
         stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, dtype, composed, loaded)[0]
         report([stored], as_json=False)
 

@@ -1,6 +1,7 @@
 """What `bank train` and `compose` share: from options to a training with a progress bar. Imported by commands only."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydantic
@@ -13,7 +14,7 @@ from ..lalm.base import LALM
 from ..mask_bank.bank import MaskBank, parse_spec
 from ..mask_bank.files import StoredMask, save_mask
 from ..mask_bank.mask import HeadMask
-from ..mask_bank.recipe import PAPER, Recipe
+from ..mask_bank.recipe import COMPOSITE, PAPER, Recipe
 from ..mask_bank.training import Examples, Job, MaskTrainer
 from .common import err, hear, open_data, open_model, progress
 
@@ -29,10 +30,11 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def recipe_for(paper: bool, **changes: int | float | None) -> Recipe:
-    """The recipe with some settings changed; None changes nothing."""
+def recipe_for(tasks: Sequence[str], paper: bool = False, **changes: int | float | None) -> Recipe:
+    """The recipe for some tasks with some settings changed; None changes nothing."""
     given = {key: value for key, value in changes.items() if value is not None}
-    base = PAPER if paper else Recipe()
+    usual = COMPOSITE if all(parse_task(task).form != "plain" for task in tasks) else Recipe()
+    base = PAPER if paper else usual
     if "steps" in given and given["steps"] < base.warmup * 4:
         given["warmup"] = int(given["steps"]) // 4
     try:

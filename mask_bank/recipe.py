@@ -17,11 +17,12 @@ class Recipe(pydantic.BaseModel):
         tau_begin, tau_end: temperature of the relaxation, falling linearly over `tau_fraction` of the steps.
         tau_fraction: below 1 a share of the steps, else a number of steps.
         noise: "logistic", or "gumbel" as in the authors' code, which is biased towards off.
+        noise_end: the noise's scale falls linearly over the steps from 1 to this; 1 does not change it, as the authors.
         mean, deviation: the logits start at N(mean, deviation).
         sparsity: λ of the penalty λ·Σm on the number of heads that are on.
         first: weight of an answer's first token, which decides the task, against 1 of the others.
-        branch: weight of the tokens where an answer of several parts goes on or stops, its bars and its end; of a JSON
-            answer, of those that begin a value.
+        branch: weight of the tokens that decide in an answer of several parts: its bars, what follows them, and its end; of
+            a JSON answer, those that begin a value.
         focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
         evaluations: how often the thresholded mask is tried on dev data; the best is kept.
         dev_clips: on how many clips.
@@ -38,15 +39,19 @@ class Recipe(pydantic.BaseModel):
     tau_end: float = pydantic.Field(0.5, gt=0)
     tau_fraction: float = pydantic.Field(0.9999, ge=0)
     noise: NoiseKind = "logistic"
+    noise_end: float = pydantic.Field(1.0, ge=0)
     mean: float = 4.0
     deviation: float = pydantic.Field(0.02, ge=0)
     sparsity: float = pydantic.Field(0.0, ge=0)
     first: float = pydantic.Field(4.0, gt=0)
-    branch: float = pydantic.Field(4.0, gt=0)
+    branch: float = pydantic.Field(12.0, gt=0)
     focal: float = pydantic.Field(1.0, ge=0)
     evaluations: int = pydantic.Field(5, ge=1)
     dev_clips: int = pydantic.Field(100, ge=1)
 
+
+COMPOSITE = Recipe(focal=3.0, noise_end=0.0)
+"""For masks of composites (docs/LOG.md): tokens that are right already need not become sure at the cost of the others."""
 
 PAPER = Recipe(
     steps=90_000, batch=8, peak=1e-2, floor=1e-4, warmup=3000, tau_end=0.05, tau_fraction=0.3, noise="gumbel",

@@ -98,11 +98,13 @@ def default_judge(_task: TaskSpec, answers: list[str], references: list[str]) ->
 
 
 def branches(answer: str, count_tokens: Callable[[str], int]) -> list[int]:
-    """The tokens that decide in an answer of several parts: bars and the end, or where the values of a JSON object begin."""
+    """The tokens that decide in an answer of several parts: bars, what follows them, and the end; of JSON, where values begin."""
     if answer.startswith("{"):
-        return [count_tokens(answer[: value.end()]) for value in VALUE.finditer(answer)]
-    bars = [at for at, letter in enumerate(answer) if letter == "|"]
-    return [count_tokens(answer[:end]) for end in (*bars, len(answer))] if bars else []
+        ends = [value.end() for value in VALUE.finditer(answer)]
+    else:
+        bars = [at for at, letter in enumerate(answer) if letter == "|"]
+        ends = [*bars, *(bar + 1 for bar in bars), len(answer)] if bars else []
+    return sorted({count_tokens(answer[:end]) for end in ends})
 
 
 class MaskTrainer:
@@ -209,7 +211,7 @@ class MaskTrainer:
 
     def _step(self, state: _State) -> tuple[tuple[float, ...], tuple[int, ...], float]:
         recipe, step = self.recipe, state.step
-        tau = self.temperature.at(step)
+        tau, scale = self.temperature.at(step), 1 - (1 - recipe.noise_end) * step / recipe.steps
         state.optimizer.param_groups[0]["lr"] = self.learning_rate.at(step)
         rows: list[int] = []
         gates: list[Tensor] = []
@@ -219,7 +221,7 @@ class MaskTrainer:
             picks = torch.randint(len(self.train_clips[at]), (recipe.batch,), generator=generator)
             chosen = [self.train_clips[at][int(pick)] for pick in picks]
             noise = draw_noise((recipe.batch, *self.model.geometry.shape), recipe.noise, generator)
-            gates.append(straight_through(relaxed(state.logits[at], noise, tau)))
+            gates.append(straight_through(relaxed(state.logits[at], noise * scale, tau)))
             targets += [job.task.target(self.train_set.labels[clip]) for clip in chosen]
             rows += chosen
         sampled = torch.cat(gates)

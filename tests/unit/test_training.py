@@ -114,6 +114,22 @@ def test_sparsity_switches_heads_off(train):
     assert sparse.heads_on < dense.heads_on
 
 
+@pytest.mark.parametrize("noise_end, scales", [(0.0, (1, 0.75, 0.5, 0.25)), (1.0, (1, 1, 1, 1))])
+def test_noise_fades(train, monkeypatch, noise_end, scales):
+    from amask.mask_bank.training import MaskTrainer
+
+    off = []
+
+    def spy(_self, _rows, _targets, gates):
+        off.append(1 - float(gates.detach().mean()))
+        return 0 * gates.sum((1, 2))
+
+    monkeypatch.setattr(MaskTrainer, "_row_losses", spy)
+    train([("gr", 1)], steps=4, batch=200, mean=1.0, deviation=0.0, noise_end=noise_end)
+    # A logit of 1 is sampled off where scale · noise < -1, for logistic noise in σ(-1 / scale) of 1600 draws.
+    assert off == pytest.approx([1 / (1 + math.exp(1 / scale)) for scale in scales], abs=0.05)
+
+
 def test_the_best_thresholded_mask_is_kept(train):
     merits = iter([10.0, 7.0])
     trainer, told = train([("gr", 1)], judge=lambda *_: next(merits))
@@ -164,16 +180,17 @@ def test_focal_weight_by_hand(train):
     assert float(trainer._row_losses([0], ["a|"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
 
 
-def test_branches_are_the_bars_and_the_end(lalm):
+def test_branches_are_the_bars_what_follows_them_and_the_end(lalm):
     from amask.mask_bank.training import branches
 
     def tokens(text):
         return lalm.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     answer = "female|one two"
-    bar, end = branches(answer, lalm.count_tokens)
-    assert lalm.tokenizer.decode(tokens(answer)[bar]) == "|"
-    assert end == len(tokens(answer))
+    bar, follower, end = branches(answer, lalm.count_tokens)
+    left = [lalm.tokenizer.decode(tokens(answer)[at:]) for at in (bar, follower, end)]
+    assert left == ["|one two", "one two", ""]
+    assert branches("female|", lalm.count_tokens) == [bar, follower]
     assert branches("female", lalm.count_tokens) == branches("", lalm.count_tokens) == []
 
 
