@@ -31,10 +31,10 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def recipe_for(tasks: Sequence[str], paper: bool = False, **changes: int | float | None) -> Recipe:
-    """The recipe for some tasks with some settings changed; None changes nothing."""
+    """The paper's recipe or the usual one for some tasks, with some settings changed; None changes nothing."""
     given = {key: value for key, value in changes.items() if value is not None}
-    usual = COMPOSITE if all(parse_task(task).form != "plain" for task in tasks) else Recipe()
-    base = PAPER if paper else usual
+    composites = all(parse_task(task).form != "plain" for task in tasks)
+    base = PAPER if paper else COMPOSITE if composites else Recipe()
     if "steps" in given and given["steps"] < base.warmup * 4:
         given["warmup"] = int(given["steps"]) // 4
     try:

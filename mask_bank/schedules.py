@@ -1,4 +1,4 @@
-"""How temperature and learning rate change while a mask is trained, as in the released training loop of AHAMask.
+"""How temperature, noise and learning rate change while a mask is trained: τ and the rate as in AHAMask's released loop.
 
 A step's value is used for that step's update; the first step is 0.
 """
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class TemperatureSchedule:
-    """Temperature τ, linear from `begin` to `end` and constant afterwards.
+class LinearSchedule:
+    """Linear from `begin` to `end` and constant afterwards, as the authors' temperature τ.
 
     Attributes:
-        begin: τ at step 0.
-        end: τ from the end of the decay on.
+        begin: the value at step 0.
+        end: the value from the end of the decay on.
         decay: length of the decay: below 1 a fraction of all steps, else a number of steps. Thus 1.0 is one step, and 0
             means `end` throughout.
         steps: all steps of the training.
@@ -26,11 +26,11 @@ class TemperatureSchedule:
 
     @property
     def decay_steps(self) -> int:
-        """The first step at which τ is `end`."""
+        """The first step at which the value is `end`."""
         return int(self.decay * self.steps if self.decay < 1 else self.decay)
 
     def at(self, step: int) -> float:
-        """τ of a step."""
+        """The value of a step."""
         if step >= self.decay_steps:
             return self.end
         return self.begin + (self.end - self.begin) * step / self.decay_steps

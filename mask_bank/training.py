@@ -26,7 +26,7 @@ from ..lalm.base import LALM
 from .mask import HeadMask
 from .recipe import Recipe
 from .sampling import draw_noise, relaxed, straight_through
-from .schedules import LearningRateSchedule, TemperatureSchedule
+from .schedules import LearningRateSchedule, LinearSchedule
 
 VALUE = re.compile(r'(?<!\\)": "')  # what stands before a value of a JSON object
 TOGETHER = 24  # rows that go through the model at once; more would be padded more
@@ -148,7 +148,8 @@ class MaskTrainer:
                     f"no {where} clip has labels for {job.task.name}; give a manifest that has with --data, see docs/data.md"
                 )
         self.learning_rate = LearningRateSchedule(recipe.peak, recipe.floor, recipe.warmup, recipe.steps, start=recipe.floor)
-        self.temperature = TemperatureSchedule(recipe.tau_begin, recipe.tau_end, recipe.tau_fraction, recipe.steps)
+        self.temperature = LinearSchedule(recipe.tau_begin, recipe.tau_end, recipe.tau_fraction, recipe.steps)
+        self.noise_scale = LinearSchedule(1.0, recipe.noise_end, float(recipe.steps), recipe.steps)
 
     @property
     def key(self) -> str:
@@ -211,7 +212,7 @@ class MaskTrainer:
 
     def _step(self, state: _State) -> tuple[tuple[float, ...], tuple[int, ...], float]:
         recipe, step = self.recipe, state.step
-        tau, scale = self.temperature.at(step), 1 - (1 - recipe.noise_end) * step / recipe.steps
+        tau, scale = self.temperature.at(step), self.noise_scale.at(step)
         state.optimizer.param_groups[0]["lr"] = self.learning_rate.at(step)
         rows: list[int] = []
         gates: list[Tensor] = []

@@ -455,13 +455,13 @@ def test_generation(padded, recorded, features, forward, monkeypatch):
 def test_training_steps(padded, recorded):
     """The released loop: AdamW without decay on 1-D tensors, temperature and rate by schedule, noise for each row."""
     from amask.mask_bank.sampling import relaxed, straight_through
-    from amask.mask_bank.schedules import LearningRateSchedule, TemperatureSchedule
+    from amask.mask_bank.schedules import LearningRateSchedule, LinearSchedule
 
     run, steps = recorded.json("train"), recorded.tensors("train")
     settings, optims, told = run["config"], run["config"]["optims"], run["steps"]
     count, epoch = len(told["ids"]), settings["iters_per_epoch"]
     begin, end, decay = (float(settings[f"tau_{name}"]) for name in ("temp_begin", "temp_end", "decay_steps"))
-    temperature = TemperatureSchedule(begin, end, decay, count)
+    temperature = LinearSchedule(begin, end, decay, count)
     peak, low, start = (float(optims[name]) for name in ("init_lr", "min_lr", "warmup_start_lr"))
     rate = LearningRateSchedule(peak, low, optims["warmup_steps"], count, start, epoch)
     texts = recorded.json("losses")["loss_empty.text"]["text"]

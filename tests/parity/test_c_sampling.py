@@ -85,7 +85,7 @@ def test_threshold(gumbel):
 
 
 def test_schedules(golden):
-    from amask.mask_bank.schedules import LearningRateSchedule, TemperatureSchedule
+    from amask.mask_bank.schedules import LearningRateSchedule, LinearSchedule
 
     recorded = json.loads((golden / "C_sampling_schedules" / "schedules.json").read_text())
     del recorded["argument_names"]
@@ -94,7 +94,7 @@ def test_schedules(golden):
         begin, end, decay, peak, minimum = (float(given[key]) for key in ("tb", "te", "td", "init", "mn"))
         start = None if given["wstart"] is None else float(given["wstart"])
         steps = given["max_epoch"] * given["ipe"]
-        tau = TemperatureSchedule(begin, end, decay, steps)
+        tau = LinearSchedule(begin, end, decay, steps)
         rate = LearningRateSchedule(peak, minimum, given["warmup"], steps, start, given["ipe"])
         assert [tau.at(step) for step in run["steps"]] == pytest.approx(run["tau"], rel=0, abs=1e-6), name
         assert [rate.at(step) for step in run["steps"]] == pytest.approx(run["lr"], rel=1e-9, abs=0), name

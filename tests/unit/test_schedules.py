@@ -11,10 +11,10 @@ steps_and_decay = st.integers(1, 400).flatmap(
 
 @given(steps_and_decay)
 def test_temperature_falls_linearly_to_its_end(case):
-    from amask.mask_bank.schedules import TemperatureSchedule
+    from amask.mask_bank.schedules import LinearSchedule
 
     steps, decay = case
-    schedule = TemperatureSchedule(4.0, 0.5, decay, steps)
+    schedule = LinearSchedule(4.0, 0.5, decay, steps)
     taus = [schedule.at(step) for step in range(steps + 1)]
     assert all(tau == 0.5 for tau in taus[schedule.decay_steps :])
     falls = [earlier - later for earlier, later in zip(taus, taus[1:], strict=False)][: schedule.decay_steps]
@@ -24,9 +24,9 @@ def test_temperature_falls_linearly_to_its_end(case):
 
 @pytest.mark.parametrize(("decay", "steps"), [(0.3, 27_000), (15.0, 15), (1.0, 1), (0.0, 0)])
 def test_a_decay_below_one_is_a_fraction(decay, steps):
-    from amask.mask_bank.schedules import TemperatureSchedule
+    from amask.mask_bank.schedules import LinearSchedule
 
-    assert TemperatureSchedule(4.0, 0.05, decay, 90_000).decay_steps == steps
+    assert LinearSchedule(4.0, 0.05, decay, 90_000).decay_steps == steps
 
 
 def test_learning_rate():
