@@ -79,8 +79,8 @@ def compose(
         if len(parts) < 2 or not all(parts):
             raise MaskError(f"a composite needs at least two masks that have a task each; {text!r} gives {parts}")
         composite = "-".join([*parts, "json"] if json_form else parts)
-        err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
         recipe = recipe_for([composite], steps=steps, batch=batch, sparsity=sparsity, branch=branch)
+        err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
         stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, dtype, composed, loaded)[0]
         report([stored], as_json=False)
 
