@@ -10,20 +10,28 @@ from pathlib import Path
 
 from amask.data.manifest import read_manifest, write_manifest
 
-GROUPS = {"adult": ("gr", "adult"), "child": ("gr", "child"), "everyone": ("age", ""), "digits": ("asr", "")}
+# Of each group: task, age, and kind of clips.
+GROUPS = {
+    "adult": ("gr", "adult", "real"),
+    "child": ("gr", "child", "real"),
+    "everyone": ("age", "", "real"),
+    "digit-strings": ("asr", "", "real"),
+    "single-digits": ("asr", "", "digits"),
+}
 
 
 def main(corpus: Path) -> None:
     """Measure each group; a table each on stdout."""
-    held_aside = [clip for clip in read_manifest(corpus) if clip.kind == "real" and clip.split == "test"]
-    for group, (task, age) in GROUPS.items():
-        chosen = [clip for clip in held_aside if task in clip.labels and (not age or clip.labels.get("age") == age)]
+    held_aside = read_manifest(corpus).select("test")
+    for group, (task, age, kind) in GROUPS.items():
+        fitting = (clip for clip in held_aside if clip.kind == kind and task in clip.labels)
+        chosen = [clip for clip in fitting if not age or clip.labels.get("age") == age]
         speakers = len({clip.speaker for clip in chosen})
         manifest = corpus / f"people-{group}.jsonl"
         write_manifest(chosen, manifest)
         sys.stdout.write(f"\n{task}, {group}: {len(chosen)} clips of {speakers} speakers\n")
         sys.stdout.flush()
-        command = [sys.executable, "-P", "-m", "amask", "eval", task, "--data", str(manifest), "--kind", "real"]
+        command = [sys.executable, "-P", "-m", "amask", "eval", task, "--data", str(manifest), "--kind", kind]
         kept = corpus / f"people-{group}-predictions.jsonl"
         subprocess.run([*command, "--prompts", "3", "--seeds", "1", "--predictions", str(kept)], check=True)
 

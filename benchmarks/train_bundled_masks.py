@@ -23,10 +23,13 @@ from amask.mask_bank.recipe import Recipe
 PLAN = tomllib.loads(Path(__file__).with_name("bundled_masks.toml").read_text(encoding="utf-8"))
 
 
-def take(corpus: Manifest, split: str, kind: str, count: int, label: str = "", silent: bool = False) -> Iterator[Clip]:
-    """The first clips of a split and a kind that have a label, or in which nobody speaks."""
+def take(
+    corpus: Manifest, split: str, kind: str, count: int, label: str = "", words: tuple[int, int] = (0, 100)
+) -> Iterator[Clip]:
+    """The first clips of a split and a kind that have a label, and in which as few or as many words are said as `words` has."""
+    fewest, most = words
     fitting = (clip for clip in corpus.select(split, [label] if label else []) if clip.kind == kind)
-    return islice((clip for clip in fitting if not silent or clip.labels.get("asr") == ""), count)
+    return islice((clip for clip in fitting if fewest <= len(clip.labels.get("asr", "").split()) <= most), count)
 
 
 def main(folder: Path, bank_folder: Path, trainings: list[str], bundle: bool) -> None:

@@ -33,7 +33,7 @@ class Clip(pydantic.BaseModel):
         split: train, dev or test.
         duration: seconds.
         kind: what was recorded: "speech", "scene" (sounds, with or without speech), "pair" (two utterances),
-            "overlap" (two speakers at once), "real" (a person).
+            "overlap" (two speakers at once), "real" (a person), "digits" (cut out of a person's digit string).
         source: where the voice comes from: "espeak", "flite", or a corpus name.
         speaker: who speaks; for pairs and overlaps both, joined by "+".
         text: the words that are spoken, also where they are outside the `asr` task's vocabulary.

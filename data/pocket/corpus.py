@@ -1,4 +1,4 @@
-"""Make the pocket corpus: clips of five kinds with every label they carry, seeded, resumable, in parallel.
+"""Make the pocket corpus: clips of six kinds with every label they carry, seeded, resumable, in parallel.
 
 Each clip is drawn from a generator of its own, seeded by (seed, kind, split, number): any clip can be made alone, a
 stopped run goes on where it was, and the result does not depend on the number of processes.
@@ -137,7 +137,8 @@ SYNTHETIC: dict[str, Callable[[np.random.Generator, str], Sound]] = {
     "pair": make_pair,
     "overlap": make_overlap,
 }
-KIND_NUMBERS = {"speech": 0, "scene": 1, "pair": 2, "overlap": 3, "real": 4}
+REAL = ("real", "digits")
+KIND_NUMBERS = {kind: number for number, kind in enumerate((*SYNTHETIC, *REAL))}
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,11 @@ class Job:
 def make_clip(job: Job) -> Clip:
     """Make one clip and write it, unless it is there already; returns its manifest row."""
     rng = np.random.default_rng([job.seed, KIND_NUMBERS[job.kind], SPLITS.index(job.split), job.number])
-    sound = job.real.draw(rng, job.split, job.number) if job.real else SYNTHETIC[job.kind](rng, job.split)
+    if job.real:
+        draw = job.real.draw if job.kind == "real" else job.real.draw_digits
+        sound = draw(rng, job.split, job.number)
+    else:
+        sound = SYNTHETIC[job.kind](rng, job.split)
     wave, effects = transmit(sound.wave, rng)
     wave = wave[: int(WINDOW * RATE)]
     path = job.folder / job.path
@@ -181,23 +186,23 @@ def make_corpus(
 
     Args:
         folder: where to; made if absent, and completed if an earlier run was stopped.
-        sizes: split → kind → number of clips; the kinds are those of `SYNTHETIC`, and "real".
+        sizes: split → kind → number of clips; the kinds are those of `SYNTHETIC` and `REAL`.
         seed: the same seed gives the same corpus (with the same synthesisers).
-        speechocean: folder of speechocean762, for the kind "real".
+        speechocean: folder of speechocean762, for the kinds of `REAL`.
         processes: how many at once.
 
     Raises:
-        DataError: a synthesiser or one of its voices is missing, or "real" is asked for without a folder.
+        DataError: a synthesiser or one of its voices is missing, or one of `REAL` is asked for without a folder.
     """
     check_voices()
     real = read_speechocean(speechocean) if speechocean else None
     jobs = [
-        Job(folder, seed, kind, split, number, real if kind == "real" else None)
+        Job(folder, seed, kind, split, number, real if kind in REAL else None)
         for split, kinds in sizes.items()
         for kind, count in kinds.items()
         for number in range(count)
     ]
-    if real is None and any(job.kind == "real" for job in jobs):
+    if real is None and any(job.kind in REAL for job in jobs):
         raise DataError("the corpus is to have real recordings, but no folder of speechocean762 was given")
     folder.mkdir(parents=True, exist_ok=True)
     clips = []

@@ -15,7 +15,7 @@ import torch
 
 from ....data.manifest import Manifest, read_manifest
 from ....data.pocket import SLICE
-from ....data.pocket.corpus import make_corpus
+from ....data.pocket.corpus import REAL, make_corpus
 from ....data.pocket.shipping import make_slice
 from ...registry import POCKET_WEIGHTS
 from ..architecture import build_model, build_processor, train_tokenizer
@@ -32,7 +32,7 @@ def _corpus(folder: Path, settings: dict, speechocean: Path | None) -> Manifest:
     if not (folder / "manifest.jsonl").exists():
         sizes = settings["corpus"]
         if speechocean is None:
-            sizes = {split: {kind: n for kind, n in kinds.items() if kind != "real"} for split, kinds in sizes.items()}
+            sizes = {split: {kind: n for kind, n in kinds.items() if kind not in REAL} for split, kinds in sizes.items()}
         for number, _ in enumerate(make_corpus(folder, sizes, settings["seed"], speechocean), 1):
             if number % 1000 == 0:
                 _log(f"corpus: {number} clips")

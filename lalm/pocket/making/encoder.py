@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from ....data.manifest import Clip
+from ....data.pocket.corpus import REAL
 from ....data.pocket.grammar import VOCABULARY
 from ....data.pocket.sounds import EVENTS
 from ....data.pocket.synthesis import STYLES
@@ -112,7 +113,7 @@ class Labeller:
                 for clip, alone in zip(clips, one_voice, strict=True)
             ],
             first=[self._words(clip.labels["asr"]) if "asr" in clip.labels else None for clip in clips],
-            second=[self._words(text) if clip.kind != "real" else None for clip, text in zip(clips, seconds, strict=True)],
+            second=[self._words(text) if clip.kind not in REAL else None for clip, text in zip(clips, seconds, strict=True)],
             gender=index(GENDERS, "gr"),
             style=index(tuple(STYLES), "ser"),
             age=index(AGES, "age"),
