@@ -8,6 +8,7 @@ from jaxtyping import Float32
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 
+from ..data.silence import cut_silence
 from .assembly import AudioFeatures, PromptTemplate
 from .base import LALM
 from .gating import find_sites
@@ -21,18 +22,29 @@ INSTRUCT_TEMPLATE = PromptTemplate(
 
 
 class Qwen2Audio(LALM):
-    """Any `Qwen2AudioForConditionalGeneration` with its processor."""
+    """Any `Qwen2AudioForConditionalGeneration` with its processor.
+
+    Attributes:
+        silence: seconds of silence that it hears at most before and behind a clip; None for all there is.
+    """
 
     def __init__(
-        self, name: str, model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor, template: PromptTemplate
+        self,
+        name: str,
+        model: Qwen2AudioForConditionalGeneration,
+        processor: Qwen2AudioProcessor,
+        template: PromptTemplate,
+        silence: float | None = None,
     ) -> None:
         super().__init__(name, model, processor.tokenizer, template, find_sites(model.get_decoder()))
-        self.processor = processor
+        self.processor, self.silence = processor, silence
         self.longest = float(processor.feature_extractor.chunk_length)
 
     @torch.no_grad()
     def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """Log-mels over the whole window, audio encoder with the padding masked out, projector."""
+        if self.silence is not None:
+            waves = [cut_silence(wave, self.rate, self.silence) for wave in waves]
         heard = self.processor.feature_extractor(
             list(waves), sampling_rate=self.rate, return_attention_mask=True, padding="max_length", return_tensors="pt"
         )

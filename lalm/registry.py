@@ -16,7 +16,7 @@ from .granite_speech import GraniteSpeech
 from .kyutai import KyutaiSpeechToText
 from .loading import read_model, read_pretrained
 from .phi4_multimodal import Phi4Multimodal
-from .pocket.architecture import TEMPLATE
+from .pocket.architecture import MARGIN, TEMPLATE
 from .qwen2_audio import BASE_TEMPLATE, INSTRUCT_TEMPLATE, Qwen2Audio
 from .salmonn.files import is_salmonn
 from .salmonn.model import load_salmonn
@@ -100,4 +100,4 @@ def load_pocket(placement: Placement) -> Qwen2Audio:
         raise ModelError("the pocket model's weights are missing from this installation; reinstall amask")
     how = placement.arguments(usual="float32")
     model = placement.settle(Qwen2AudioForConditionalGeneration.from_pretrained(POCKET_WEIGHTS, **how))
-    return Qwen2Audio(POCKET, model, AutoProcessor.from_pretrained(POCKET_WEIGHTS), TEMPLATE)
+    return Qwen2Audio(POCKET, model, AutoProcessor.from_pretrained(POCKET_WEIGHTS), TEMPLATE, silence=MARGIN)

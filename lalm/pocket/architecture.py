@@ -16,6 +16,7 @@ from ...data.pocket.synthesis import RATE, WINDOW
 from ..assembly import PromptTemplate
 
 MELS, HOP, FFT = 64, 320, 512
+MARGIN = 0.25  # seconds of silence that a clip of its corpus has at most at each end, and so all that it is shown
 
 # Words before the audio, as the big models have: heads can bring something from them, and a mask chooses which. They
 # name all that the model can do, in the words of the instructions, and never what it should.

@@ -39,6 +39,15 @@ def test_formats_rates_and_channels_give_the_same_answer(amask, clip, wave, tmp_
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["female"] * 6
 
 
+def test_silence_around_the_words_changes_nothing(amask, clip, wave, tmp_path):
+    noise = np.random.default_rng(1).normal(scale=0.0005, size=len(wave) + 64_000).astype(np.float32)
+    noise[32_000:-32_000] += wave
+    soundfile.write(tmp_path / "late.wav", noise, 16_000)
+    heard = amask("run", "--task", "asr", clip).stdout.split()
+    assert len(heard) > 1
+    assert amask("run", "--task", "asr", tmp_path / "late.wav").stdout.split() == heard
+
+
 def test_a_prompt_runs_without_a_mask(amask, clip):
     done = amask("run", "--prompt", "is the speaker male or female", clip, "--json")
     row = json.loads(done.stdout)

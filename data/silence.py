@@ -1,0 +1,37 @@
+"""Silence at the ends of a clip: where it is, and how to cut it off."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+
+FRAME = 0.02  # seconds
+OUTERMOST = 5  # frames that tell how loud the background is
+RISE = 8.0  # dB by which sound stands out of the background
+RANGE = (40.0, 12.0)  # dB below the loudest: what is softer than the first is silence, what is louder than the second sound
+
+
+def cut_silence(wave: Float32[np.ndarray, " time"], rate: int, keep: float) -> Float32[np.ndarray, " kept"]:
+    """Cut silence from both ends, but for some of it; noise that a clip begins or ends with is silence, too.
+
+    Args:
+        wave: samples.
+        rate: Hz.
+        keep: seconds of silence that are left at each end.
+
+    Returns:
+        What is between; all of it where nothing stands out.
+    """
+    frame, edge = int(FRAME * rate), round(keep * rate)
+    power = (wave[: len(wave) // frame * frame].reshape(-1, frame) ** 2).mean(1)
+    level = 10 * np.log10(power + 1e-12)
+    if len(level) <= OUTERMOST:
+        return wave
+    before, behind = _stands_out(level), _stands_out(level[::-1])
+    start, end = int(before.argmax()) * frame - edge, len(wave) - int(behind.argmax()) * frame + edge
+    return wave[max(start, 0) : end]
+
+
+def _stands_out(level: Float[np.ndarray, " frame"]) -> Bool[np.ndarray, " frame"]:
+    """Which frames are louder than the background that the clip begins with; levels in dB."""
+    loudest = np.percentile(level, 95)
+    threshold = np.median(level[:OUTERMOST]) + RISE
+    return level > np.clip(threshold, loudest - RANGE[0], loudest - RANGE[1])
