@@ -10,7 +10,6 @@ from rich.table import Table
 from .common import (
     BankOption,
     BatchOption,
-    BranchOption,
     DataOption,
     DeviceOption,
     DtypeOption,
@@ -40,7 +39,6 @@ def train(
     sparsity: SparsityOption = 0.0,
     steps: StepsOption = None,
     batch: BatchOption = None,
-    branch: BranchOption = None,
     start: Annotated[str | None, typer.Option(help="A mask to start from, instead of all heads on.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="The AHAMask authors' recipe (90 000 steps, for large models).")] = False,
     name: Annotated[str | None, typer.Option(help="Name in the bank; the task's by default.")] = None,
@@ -58,7 +56,7 @@ def train(
         from ..mask_bank.bank import open_mask
         from .training import parse_seeds, recipe_for, train_masks
 
-        recipe = recipe_for(tasks, paper, steps=steps, batch=batch, sparsity=sparsity, branch=branch)
+        recipe = recipe_for(tasks, paper, steps=steps, batch=batch, sparsity=sparsity)
         opened = open_bank(bank)
         first = open_mask(start, opened).mask if start else None
         stored = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, opened, device, dtype, first)

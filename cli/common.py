@@ -40,7 +40,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")
 SparsityOption = Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")]
 StepsOption = Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")]
 BatchOption = Annotated[int | None, typer.Option(help="Rows a step for each mask.")]
-BranchOption = Annotated[float | None, typer.Option(help="Weight of tokens that decide in composites: bars, ends, values.")]
 
 
 @contextmanager

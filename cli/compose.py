@@ -8,7 +8,6 @@ import typer
 from .common import (
     BankOption,
     BatchOption,
-    BranchOption,
     DataOption,
     DeviceOption,
     DtypeOption,
@@ -40,7 +39,6 @@ def compose(
     sparsity: SparsityOption = 0.0,
     steps: StepsOption = None,
     batch: BatchOption = None,
-    branch: BranchOption = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -79,7 +77,7 @@ def compose(
         if len(parts) < 2 or not all(parts):
             raise MaskError(f"a composite needs at least two masks that have a task each; {text!r} gives {parts}")
         composite = "-".join([*parts, "json"] if json_form else parts)
-        recipe = recipe_for([composite], steps=steps, batch=batch, sparsity=sparsity, branch=branch)
+        recipe = recipe_for([composite], steps=steps, batch=batch, sparsity=sparsity)
         err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
         stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, dtype, composed, loaded)[0]
         report([stored], as_json=False)

@@ -129,18 +129,44 @@ class LALM(ABC):
         Returns:
             Losses, padded with zeros, and where they are real.
         """
+        logits, ids, real = self._answered(features, targets, gates, instructions)
+        losses = logits.new_zeros(real.shape)
+        losses[real] = nn.functional.cross_entropy(logits, ids, reduction="none")
+        return losses, real
+
+    def token_margins(
+        self,
+        features: AudioFeatures,
+        targets: Sequence[str],
+        gates: Gates = None,
+        instructions: Sequence[str] | None = None,
+    ) -> tuple[Float[Tensor, "row token"], Bool[Tensor, "row token"]]:
+        """By how much each target token's logit is above that of the likeliest other token; arguments as for `token_losses`.
+
+        Greedy search gives exactly the target where all of a row's margins are above 0.
+
+        Returns:
+            Margins, padded with infinity, and where they are real.
+        """
+        logits, ids, real = self._answered(features, targets, gates, instructions)
+        (best, second), likeliest = logits.topk(2).values.unbind(-1), logits.argmax(-1)
+        own = logits.gather(-1, ids[:, None])[:, 0]
+        margins = logits.new_full(real.shape, torch.inf)
+        margins[real] = own - torch.where(likeliest == ids, second, best)
+        return margins, real
+
+    def _answered(
+        self, features: AudioFeatures, targets: Sequence[str], gates: Gates, instructions: Sequence[str] | None
+    ) -> tuple[Float[Tensor, "said vocabulary"], Int[Tensor, " said"], Bool[Tensor, "row token"]]:
+        """Logits and ids of all targets' tokens, ends included, one target after the other; and where a row has them."""
         self._check_gates(features, gates)
         end = torch.tensor([self.end_token], device=self.device)
         answers = [torch.cat([self._ids(target), end]) for target in targets]
         with gated(self.sites, gates):
             logits = self._answer_logits(features, answers, instructions)
-        real = torch.zeros(len(answers), max(map(len, answers)), dtype=torch.bool, device=logits.device)
-        for at, answer in enumerate(answers):
-            real[at, : len(answer)] = True
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        losses = logits.new_zeros(real.shape)
-        losses[real] = nn.functional.cross_entropy(logits, torch.cat(answers).to(logits.device), reduction="none")
-        return losses, real
+        lengths = torch.tensor([len(answer) for answer in answers], device=logits.device)
+        real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)), torch.cat(answers).to(logits.device), real
 
     def _answer_logits(
         self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str] | None

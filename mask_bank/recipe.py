@@ -21,9 +21,9 @@ class Recipe(pydantic.BaseModel):
         mean, deviation: the logits start at N(mean, deviation).
         sparsity: λ of the penalty λ·Σm on the number of heads that are on.
         first: weight of an answer's first token, which decides the task, against 1 of the others.
-        branch: weight of the tokens that decide in an answer of several parts: its bars, what follows them, and its end; of
-            a JSON answer, those that begin a value.
         focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
+        margin: sharpness k of the margin loss (`training.margin_loss`), which needs neither of these weights; 0 for
+            cross-entropy.
         evaluations: how often the thresholded mask is tried on dev data; the best is kept.
         dev_clips: on how many clips.
     """
@@ -44,17 +44,17 @@ class Recipe(pydantic.BaseModel):
     deviation: float = pydantic.Field(0.02, ge=0)
     sparsity: float = pydantic.Field(0.0, ge=0)
     first: float = pydantic.Field(4.0, gt=0)
-    branch: float = pydantic.Field(12.0, gt=0)
     focal: float = pydantic.Field(1.0, ge=0)
+    margin: float = pydantic.Field(0.0, ge=0)
     evaluations: int = pydantic.Field(5, ge=1)
     dev_clips: int = pydantic.Field(100, ge=1)
 
 
-COMPOSITE = Recipe(focal=3.0, noise_end=0.0)
-"""For masks of composites (docs/LOG.md): tokens that are right already need not become sure at the cost of the others."""
+COMPOSITE = Recipe(margin=2.0, noise_end=0.0)
+"""For masks of composites: what decides stands in many places of their answers (docs/LOG.md)."""
 
 PAPER = Recipe(
     steps=90_000, batch=8, peak=1e-2, floor=1e-4, warmup=3000, tau_end=0.05, tau_fraction=0.3, noise="gumbel",
-    sparsity=1e-4, first=1.0, branch=1.0, focal=0.0, evaluations=30,
+    sparsity=1e-4, first=1.0, focal=0.0, evaluations=30,
 )  # fmt: skip
 """The authors' released configuration (DESIGN: their weight decay never reaches the logits)."""

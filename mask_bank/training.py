@@ -1,14 +1,14 @@
 """Training masks: the model is frozen, the only trainable numbers are one logit a head (AHAMask, section 3).
 
-Soft `S = σ((M + G)/τ)`, hard `m = 1[S > 0.5]` with the straight-through gradient, next-token cross-entropy on (audio,
-answer) pairs without any instruction, and λ·Σm where sparsity is wanted. Several tasks and several seeds train in
-one pass: each row of a batch has the gates of its own mask. A mask's batches and noise depend on its task, its seed
-and the step alone, so a training that was killed goes on to the same bits.
+Soft `S = σ((M + G)/τ)`, hard `m = 1[S > 0.5]` with the straight-through gradient, a loss on (audio, answer) pairs without
+any instruction, and λ·Σm where sparsity is wanted. The loss is next-token cross-entropy, in which tokens may be weighed, or
+`margin_loss`. Several tasks and several seeds train in one pass: each row of a batch has the gates of its own mask. A
+mask's batches and noise depend on its task, its seed and the step alone, so a training that was killed goes on to the
+same bits.
 """
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,6 @@ from .recipe import Recipe
 from .sampling import draw_noise, relaxed, straight_through
 from .schedules import LearningRateSchedule, LinearSchedule
 
-VALUE = re.compile(r'(?<!\\)": "')  # what stands before a value of a JSON object
 TOGETHER = 24  # rows that go through the model at once; more would be padded more
 
 Judge = Callable[[TaskSpec, list[str], list[str]], float]
@@ -97,14 +96,18 @@ def default_judge(_task: TaskSpec, answers: list[str], references: list[str]) ->
     return 100 * sum(a == r for a, r in zip(answers, references, strict=True)) / len(answers)
 
 
-def branches(answer: str, count_tokens: Callable[[str], int]) -> list[int]:
-    """The tokens that decide in an answer of several parts: bars, what follows them, and the end; of JSON, where values begin."""
-    if answer.startswith("{"):
-        ends = [value.end() for value in VALUE.finditer(answer)]
-    else:
-        bars = [at for at, letter in enumerate(answer) if letter == "|"]
-        ends = [*bars, *(bar + 1 for bar in bars), len(answer)] if bars else []
-    return sorted({count_tokens(answer[:end]) for end in ends})
+def margin_loss(margins: Float[Tensor, "row token"], sharpness: float) -> Float[Tensor, " row"]:
+    """A smooth form of "greedy search gives another answer": `1 − (1 + Σ exp(−k·margin))^(−1/k)`, between 0 and 1.
+
+    For a large k it is `1 − exp(min(0, worst margin))`. What counts are the tokens that are not the likeliest, or only just,
+    wherever they stand in the answer; a token that is far ahead counts no more, nor does an answer that is far from right.
+
+    Args:
+        margins: of each token, as `LALM.token_margins` gives them; infinity where there is none.
+        sharpness: k, in 1/nat.
+    """
+    behind = torch.cat([margins.new_zeros(len(margins), 1), -sharpness * margins], 1).logsumexp(1) / sharpness
+    return 1 - torch.exp(-behind)
 
 
 class MaskTrainer:
@@ -236,7 +239,7 @@ class MaskTrainer:
         return tuple(per_job.detach().tolist()), tuple(on.tolist()), tau
 
     def _row_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:
-        """Weighted mean of each row's token losses; rows of similar length go through the model together."""
+        """Loss of each row; rows of similar length go through the model together."""
         lengths = self.train_set.features.lengths[rows].tolist()
         order = sorted(range(len(rows)), key=lambda at: lengths[at] + len(targets[at]) / 4)
         pieces = [order[at : at + TOGETHER] for at in range(0, len(order), TOGETHER)]
@@ -244,17 +247,16 @@ class MaskTrainer:
         return losses[torch.tensor(order).argsort()]
 
     def _piece_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:
-        """The same for rows that go together: the tokens that decide count more."""
-        features = self.train_set.features.rows(rows)
-        losses, real = self.model.token_losses(features, targets, gates.to(self.model.device))
-        deciding = real.to(losses.dtype)
-        deciding[:, 0] *= self.recipe.first
-        for row, target in enumerate(targets):
-            for token in branches(target, self.model.count_tokens):
-                deciding[row, token] *= self.recipe.branch
-        weights = deciding * (1 - torch.exp(-losses.detach())) ** self.recipe.focal
+        """The same for rows that go together."""
+        features, gates = self.train_set.features.rows(rows), gates.to(self.model.device)
+        if self.recipe.margin:
+            return margin_loss(self.model.token_margins(features, targets, gates)[0], self.recipe.margin).cpu()
+        losses, real = self.model.token_losses(features, targets, gates)
+        weights = real.to(losses.dtype)
+        weights[:, 0] *= self.recipe.first
+        sure = torch.exp(-losses.detach())
         # Not divided by the sum of focal weights: a row that is all but right should count little.
-        return ((weights * losses).sum(1) / deciding.sum(1)).cpu()
+        return ((weights * (1 - sure) ** self.recipe.focal * losses).sum(1) / weights.sum(1)).cpu()
 
     def _try(self, state: _State) -> None:
         """Try the thresholded masks on dev clips and keep those that are at least as good as before."""

@@ -130,7 +130,7 @@ def test_compose_json_trains_a_composite(amask, data):
     shown = json.loads(amask("bank", "show", "both", "--json").stdout)
     assert shown["task"] == "gr-asr-json"
     assert shown["lineage"]["start"]["operation"] == "and"
-    assert shown["lineage"]["recipe"]["focal"] == 3.0
+    assert shown["lineage"]["recipe"]["margin"] == 2.0
 
 
 @pytest.mark.parametrize("expression", [["gr", "AND"], ["gr", "AND", "nothing"], ["NOT", "gr", "--json"]])

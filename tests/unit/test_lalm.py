@@ -117,8 +117,8 @@ def test_padding(lengths, side):
     assert (edge.diff(dim=1) <= 0).all()
 
 
-def reference_loss(lalm, wave, asked, answer, gates):
-    """Transformers' own loss of one clip, with the answer and its end as labels."""
+def reference(lalm, wave, asked, answer, gates):
+    """Transformers' own loss and logits of one clip with the answer and its end as labels, and those labels."""
     from amask.lalm.gating import gated
 
     inputs = processed(lalm, [wave], [asked])
@@ -131,22 +131,29 @@ def reference_loss(lalm, wave, asked, answer, gates):
             input_ids=torch.cat([prompt, said], 1),
             labels=torch.cat([torch.full_like(prompt, -100), said], 1),
         )
-    return out.loss, said.shape[1]
+    return out.loss, out.logits[0, -said.shape[1] - 1 : -1], said[0]
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("asked", [None, ASKED])
-def test_losses_equal_those_of_transformers(lalm, waves, features, gates, masked, asked):
+def test_losses_and_margins_are_those_of_transformers(lalm, waves, features, gates, masked, asked):
     gates = gates if masked else None
     losses, real = lalm.token_losses(features, ANSWERS, gates, asked)
+    margins, also_real = lalm.token_margins(features, ANSWERS, gates, asked)
+    assert torch.equal(real, also_real)
     assert not losses[~real].any()
+    assert margins[~real].eq(torch.inf).all()
     total = 0.0
     for at, (wave, answer) in enumerate(zip(waves, ANSWERS, strict=True)):
         said = asked[at] if asked else ""
-        expected, tokens = reference_loss(lalm, wave, said, answer, None if gates is None else gates[at])
+        expected, logits, labels = reference(lalm, wave, said, answer, None if gates is None else gates[at])
+        tokens = len(labels)
         assert real[at].tolist() == [True] * tokens + [False] * (real.shape[1] - tokens)
         torch.testing.assert_close(losses[at].sum() / tokens, expected, **CLOSE)
         total += float(expected) * tokens
+        others = [torch.cat([row[:label], row[label + 1 :]]).max() for row, label in zip(logits, labels, strict=True)]
+        own = logits[torch.arange(tokens), labels]
+        torch.testing.assert_close(margins[at, :tokens], own - torch.stack(others), **CLOSE)
     mean = lalm.loss(features, ANSWERS, gates, asked)
     assert float(mean) == pytest.approx(total / int(real.sum()), abs=2e-5)
 

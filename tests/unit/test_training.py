@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +53,25 @@ def train(lalm, sets):
     return run
 
 
-def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train):
+@pytest.mark.parametrize("margin", [0.0, 1.5])
+def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train, margin):
     from amask.mask_bank.sampling import draw_noise, relaxed
 
-    trainer, told = train([("gr", 3)], steps=1, first=1.0, branch=1.0, focal=0.0, noise="gumbel", tau_end=4.0)
-    # By hand: the same draws, hard gates, mean of each row's token losses, mean over rows.
+    trainer, told = train([("gr", 3)], steps=1, margin=margin, first=1.0, focal=0.0, noise="gumbel", tau_end=4.0)
+
+    def loss(row, gates):
+        asked = sets[0].features.rows([row]), [sets[0].labels[row]["gr"]], gates
+        if not margin:
+            return float(lalm.loss(*asked))
+        return 1 - (1 + sum(math.exp(-margin * token) for token in lalm.token_margins(*asked)[0][0].tolist())) ** (-1 / margin)
+
+    # By hand: the same draws, hard gates, each row's loss, mean over rows.
     job = trainer.jobs[0]
     logits = 4.0 + 0.02 * torch.randn(lalm.geometry.shape, generator=trainer._generator(job))
     generator = trainer._generator(job, 0)
     rows = torch.randint(8, (4,), generator=generator).tolist()
     gates = (relaxed(logits, draw_noise((4, *lalm.geometry.shape), "gumbel", generator), 4.0) > 0.5).float()
-    by_row = [
-        float(lalm.loss(sets[0].features.rows([row]), [sets[0].labels[row]["gr"]], gate))
-        for row, gate in zip(rows, gates, strict=True)
-    ]
+    by_row = [loss(row, gate) for row, gate in zip(rows, gates, strict=True)]
     assert told[0].losses[0] == pytest.approx(sum(by_row) / 4, abs=1e-5)
     assert told[0].tau == 4.0
 
@@ -162,7 +169,7 @@ def test_start_from_a_mask(lalm, train):
 
 
 def test_focal_weight_by_hand(train):
-    trainer, _ = train([("gr", 1)], steps=1, first=3.0, branch=5.0, focal=2.0)
+    trainer, _ = train([("gr", 1)], steps=1, first=3.0, focal=2.0)
     losses, real = torch.tensor([[0.5, 1.0, 2.0, 0.0]]), torch.tensor([[True, True, True, False]])
 
     class Fake:
@@ -172,37 +179,30 @@ def test_focal_weight_by_hand(train):
         def token_losses(*_):
             return losses, real
 
-        count_tokens = len
-
     trainer.model = Fake()
-    tokens = [(3, 0.5), (5, 1.0), (5, 2.0)]  # the first, the bar and the end: weight and loss
-    by_hand = sum(weight * (1 - math.exp(-loss)) ** 2 * loss for weight, loss in tokens) / (3 + 5 + 5)
+    tokens = [(3, 0.5), (1, 1.0), (1, 2.0)]  # weight and loss
+    by_hand = sum(weight * (1 - math.exp(-loss)) ** 2 * loss for weight, loss in tokens) / (3 + 1 + 1)
     assert float(trainer._row_losses([0], ["a|"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
 
 
-def test_branches_are_the_bars_what_follows_them_and_the_end(lalm):
-    from amask.mask_bank.training import branches
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=6), st.floats(0.5, 10))
+def test_margin_loss_goes_by_the_worst_margin(margins, sharpness):
+    from amask.mask_bank.training import margin_loss
 
-    def tokens(text):
-        return lalm.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    answer = "female|one two"
-    bar, follower, end = branches(answer, lalm.count_tokens)
-    left = [lalm.tokenizer.decode(tokens(answer)[at:]) for at in (bar, follower, end)]
-    assert left == ["|one two", "one two", ""]
-    assert branches("female|", lalm.count_tokens) == [bar, follower]
-    assert branches("female", lalm.count_tokens) == branches("", lalm.count_tokens) == []
+    padded = torch.tensor([[*margins, math.inf]], dtype=torch.float64)
+    least = 1 - math.exp(min(0.0, *margins))
+    most = 1 - math.exp(min(0.0, *margins)) * (1 + len(margins)) ** (-1 / sharpness)
+    assert least - 1e-9 <= float(margin_loss(padded, sharpness)) <= most + 1e-9
 
 
-def test_branches_of_json_are_where_its_values_begin(lalm):
-    from amask.data.tasks import parse_task
-    from amask.mask_bank.training import branches
+def test_margin_loss_moves_the_tokens_that_are_not_ahead():
+    from amask.mask_bank.training import margin_loss
 
-    answer = parse_task("gr-asr-json").target({"gr": "female", "asr": 'one ": "two'})
-    found = branches(answer, lalm.count_tokens)
-    tokens = lalm.tokenizer(answer, add_special_tokens=False)["input_ids"]
-    before = [lalm.tokenizer.decode(tokens[:token]) for token in found]
-    assert before == ['{"gr": "', '{"gr": "female", "asr": "']
+    margins = torch.tensor([[-1.0, 0.5, 9.0, torch.inf], [-20.0, 0.5, 9.0, torch.inf]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(margin_loss(margins, 2.0).sum(), margins)
+    terms = [math.exp(2), math.exp(-1), math.exp(-18), 0.0]
+    assert gradient[0].tolist() == pytest.approx([-term * (1 + sum(terms)) ** -1.5 for term in terms], rel=1e-5)
+    assert gradient[1].abs().max() < 1e-8  # hopeless
 
 
 def test_unknown_labels_are_refused(train):
