@@ -29,6 +29,7 @@ from .sampling import draw_noise, relaxed, straight_through
 from .schedules import LearningRateSchedule, LinearSchedule
 
 TOGETHER = 24  # rows that go through the model at once; more would be padded more
+SLOPE = 0.01  # of the margin loss, where an answer is far from right
 
 Judge = Callable[[TaskSpec, list[str], list[str]], float]
 """(task, answers, references) → a figure of merit; higher is better."""
@@ -97,17 +98,18 @@ def default_judge(_task: TaskSpec, answers: list[str], references: list[str]) ->
 
 
 def margin_loss(margins: Float[Tensor, "row token"], sharpness: float) -> Float[Tensor, " row"]:
-    """A smooth form of "greedy search gives another answer": `1 − (1 + Σ exp(−k·margin))^(−1/k)`, between 0 and 1.
+    """A smooth form of "greedy search gives another answer": `1 − exp(−d) + d/100`, where `d = log(1 + Σ exp(−k·margin)) / k`.
 
-    For a large k it is `1 − exp(min(0, worst margin))`. What counts are the tokens that are not the likeliest, or only just,
-    wherever they stand in the answer; a token that is far ahead counts no more, nor does an answer that is far from right.
+    For a large k, d is how far the worst margin is below 0. What counts are the tokens that are not the likeliest, or only
+    just, wherever they stand in the answer; a token that is far ahead counts no more. An answer that is far from right counts
+    little, but never nothing, so that a mask can be learned where all answers are.
 
     Args:
         margins: of each token, as `LALM.token_margins` gives them; infinity where there is none.
         sharpness: k, in 1/nat.
     """
     behind = torch.cat([margins.new_zeros(len(margins), 1), -sharpness * margins], 1).logsumexp(1) / sharpness
-    return 1 - torch.exp(-behind)
+    return 1 - torch.exp(-behind) + SLOPE * behind
 
 
 class MaskTrainer:
