@@ -1,6 +1,6 @@
 """Make the pocket model: `python -m amask.lalm.pocket.making FOLDER [--speechocean FOLDER] [--ship]`.
 
-Needs espeak-ng and flite, some 6 GB of disk, and about two hours on two cores. Everything is seeded by `config.toml`;
+Needs espeak-ng and flite, some 6 GB of disk, and two to four hours on two cores. Everything is seeded by `config.toml`;
 a run that was stopped goes on from its last checkpoint when the same command is given again.
 """
 

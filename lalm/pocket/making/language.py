@@ -22,7 +22,7 @@ from ...assembly import pad_rows
 from ..architecture import TEMPLATE
 from .loop import train
 from .stages import Log
-from .store import FrameStore
+from .store import FrameStore, training_clips
 
 # How often a task is drawn, among those that a clip has labels for.
 WEIGHTS = {"asr": 2.5, "s2tt": 2.5, "gr": 1.5, "ser": 1.5, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
@@ -31,9 +31,9 @@ WEIGHTS = {"asr": 2.5, "s2tt": 2.5, "gr": 1.5, "ser": 1.5, "age": 1.5, "asv": 3.
 UNTOLD_WEIGHTS = WEIGHTS | {"asr": 2.0, "s2tt": 2.2, "gr": 2.2}
 UNTOLD_JSON = 0.3
 COMPOSABLE = ("asr", "gr", "ser", "s2tt", "age")
-# Of all composites of a clip together. Gender with words, as in the paper, counts sixfold: told nothing, the model is to be
-# about as likely to go on with a bar after an answer as to stop there.
-COMPOSITE_WEIGHT = 8.0
+# Of each composite; gender with words, as in the paper, counts sixfold. Told nothing, the model is to be about as likely to
+# go on with a bar after an answer as to stop there.
+COMPOSITE_WEIGHT, UNTOLD_COMPOSITE_WEIGHT = 0.18, 0.28
 
 
 def composites(labels: dict[str, str]) -> list[TaskSpec]:
@@ -51,7 +51,7 @@ def draw_task(clip: Clip, told: bool, rng: np.random.Generator) -> TaskSpec:
     several = composites(clip.labels)
     shares = [6.0 if set(task.parts) == {"gr", "asr"} else 1.0 for task in several]
     shares = [share if told or task.form == "pipe" else UNTOLD_JSON * share for share, task in zip(shares, several, strict=True)]
-    weights += [COMPOSITE_WEIGHT * share / sum(shares) for share in shares]
+    weights += [(COMPOSITE_WEIGHT if told else UNTOLD_COMPOSITE_WEIGHT) * share for share in shares]
     tasks = single + several
     return tasks[int(rng.choice(len(tasks), p=np.array(weights) / sum(weights)))]
 
@@ -153,7 +153,6 @@ def train_language(
     log: Log,
 ) -> None:
     """Train projector and language model on the training clips' features, in rounds; checkpoints lie in `folder`."""
-    chosen = [i for i, clip in enumerate(clips) if clip.split == "train"]
     lengths = [store.length(i) for i in range(len(clips))]
     before = tokenizer(TEMPLATE.before, add_special_tokens=False)["input_ids"]
     modules = nn.ModuleDict(
@@ -161,6 +160,7 @@ def train_language(
     )
     for number, phase in enumerate(settings["rounds"], 1):
         lessons = Lessons(tokenizer, clips, phase["no_instruction"])
+        chosen = training_clips(clips, phase.get("repeat", {}))
         batches = enumerate(lessons.batches(chosen, lengths, settings["batch"], seed + number))
 
         def losses(step: int, batches: Iterator = batches, number: int = number) -> dict[str, Tensor]:

@@ -13,19 +13,21 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 
 from ....data.manifest import Clip, Manifest
 from ....data.pocket.synthesis import RATE
+from ....data.silence import cut_silence
+from ..architecture import MARGIN
 from .encoder import MISSING, Heads, Labeller, encode
 from .loop import train
-from .store import FrameStore, batches_by_length, build_store
+from .store import FrameStore, batches_by_length, build_store, training_clips
 
 EASY_FRAMES = 110  # 2.2 s
 Log = Callable[[str], None]
 
 
 def mel_store(path: Path, manifest: Manifest, extractor: WhisperFeatureExtractor) -> FrameStore:
-    """Log-mel frames of every clip, as the processor computes them, cut to the clip's length."""
+    """Log-mel frames of every clip as the model hears it: silence cut, by the processor, cut to the clip's length."""
 
     def compute(paths: list[Path]) -> list[np.ndarray]:
-        waves = [soundfile.read(path, dtype="float32")[0] for path in paths]
+        waves = [cut_silence(soundfile.read(path, dtype="float32")[0], RATE, MARGIN) for path in paths]
         out = extractor(waves, sampling_rate=RATE, return_tensors="np", return_attention_mask=True)
         lengths = out["attention_mask"].sum(-1)
         return [mel.T[:length] for mel, length in zip(out["input_features"], lengths, strict=True)]
@@ -92,14 +94,14 @@ def train_encoder(
         tower: the encoder.
         store: log-mels of all clips.
         clips: all clips.
-        settings: "batch" and "rounds": each with steps, easy_steps, peak, warmup, the weights of the heads' losses, and
-            by how much voices are warped, if at all.
+        settings: "batch" and "rounds": each with steps, easy_steps, peak, warmup, the weights of the heads' losses, and,
+            if at all, by how much voices are warped and which clips are repeated.
         seed: of batches and masking.
         folder: where the checkpoints are, one a round.
         log: told how it goes.
     """
     start_encoder(tower)
-    chosen = [i for i, clip in enumerate(clips) if clip.split == "train"]
+    chosen = training_clips(clips, {})
     labeller = Labeller([clips[i] for i in chosen])
     heads = Heads(tower.config.d_model, labeller)
     modules = nn.ModuleDict({"tower": tower, "heads": heads})
@@ -108,7 +110,8 @@ def train_encoder(
     easy = [i for i in chosen if clips[i].kind == "speech" and clips[i].effects == ("level",) and lengths[i] < EASY_FRAMES]
     for number, phase in enumerate(settings["rounds"], 1):
         batches = list(islice(batches_by_length(lengths, easy, settings["batch"], seed), phase["easy_steps"]))
-        batches += islice(batches_by_length(lengths, chosen, settings["batch"], seed + number), phase["steps"] - len(batches))
+        repeated = training_clips(clips, phase.get("repeat", {}))
+        batches += islice(batches_by_length(lengths, repeated, settings["batch"], seed + number), phase["steps"] - len(batches))
 
         def losses(step: int, batches: list = batches, phase: dict = phase, number: int = number) -> dict[str, torch.Tensor]:
             mels, frames = store.batch(batches[step])

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ....data.manifest import Manifest
+from ....data.manifest import Clip, Manifest
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,19 @@ def build_store(path: Path, manifest: Manifest, compute: Callable[[list[Path]], 
     np.savez(half_written, frames=store.frames, offsets=store.offsets)
     half_written.replace(path)
     return store
+
+
+def training_clips(clips: list[Clip], repeat: dict[str, int]) -> list[int]:
+    """The numbers of the training clips; those of a kind in `repeat` as often as it says, for some are few for what they teach.
+
+    "short" in `repeat` is a kind of its own: speech of one or two words.
+    """
+
+    def times(clip: Clip) -> int:
+        short = clip.kind == "speech" and len(clip.text.split()) <= 2
+        return repeat.get("short" if short else clip.kind, 1)
+
+    return [number for number, clip in enumerate(clips) if clip.split == "train" for _ in range(times(clip))]
 
 
 def batches_by_length(lengths: list[int], clips: list[int], size: int, seed: int, chunk: int = 12) -> Iterator[list[int]]:

@@ -95,6 +95,31 @@ def test_batches_are_of_similar_length_and_take_each_clip_once():
     assert batches == list(islice(batches_by_length(lengths, chosen, 10, seed=1, chunk=12), 24))
 
 
+def test_short_and_rare_clips_are_learnt_from_more_often():
+    from amask.data.manifest import Clip
+    from amask.lalm.pocket.making.store import training_clips
+
+    said = [("speech", "one two three"), ("speech", "one two"), ("digits", "four"), ("scene", ""), ("real", "one")]
+    clips = [Clip(path=str(n), kind=kind, split="train", text=text) for n, (kind, text) in enumerate(said)]
+    clips.append(Clip(path="5", kind="speech", split="dev", text="one"))
+    assert training_clips(clips, {"digits": 3, "short": 2}) == [0, 1, 1, 2, 2, 2, 3, 4]
+    assert training_clips(clips, {}) == [0, 1, 2, 3, 4]
+
+
+def test_the_mels_are_of_what_the_model_hears(pocket, tmp_path):
+    """Silence behind the words is cut for training as it is for an answer."""
+    import soundfile
+
+    from amask.data.manifest import Clip, Manifest
+    from amask.lalm.pocket.making.stages import mel_store
+
+    rng = np.random.default_rng(0)
+    wave = np.concatenate([0.3 * rng.normal(size=16_000), 1e-4 * rng.normal(size=24_000)]).astype(np.float32)
+    soundfile.write(tmp_path / "clip.wav", wave, 16_000, subtype="FLOAT")
+    store = mel_store(tmp_path / "mels.npz", Manifest((Clip(path="clip.wav"),), tmp_path), pocket.processor.feature_extractor)
+    assert store.length(0) * 0.02 == pytest.approx(1.25, abs=0.03)  # a second of sound and a quarter of silence
+
+
 def test_a_voice_is_warped_along_the_mels():
     from amask.lalm.pocket.making.stages import warp_voice
 
@@ -172,6 +197,17 @@ def test_told_nothing_no_task_is_much_likelier_than_the_others():
     assert 0.4 < sum(len(task.parts) > 1 for task in pipes) / len(pipes) < 0.6  # to stop or to go on is open too
     jsons = {told: sum(task.form == "json" for task in tasks) for told, tasks in drawn.items()}
     assert jsons[True] > 1.5 * jsons[False]
+
+
+def test_a_clip_with_two_labels_is_seldom_told_composites():
+    """Each composite has a weight of its own, however few there are: two single tasks at 2.5, two pipes and two JSON forms."""
+    from amask.data.manifest import Clip
+    from amask.lalm.pocket.making.language import COMPOSITE_WEIGHT, draw_task
+
+    clip = Clip(path="", labels={"asr": "six", "s2tt": "sechs"})
+    rng = np.random.default_rng(0)
+    several = sum(len(draw_task(clip, True, rng).parts) > 1 for _ in range(2000)) / 2000
+    assert several == pytest.approx(4 * COMPOSITE_WEIGHT / (5 + 4 * COMPOSITE_WEIGHT), abs=0.03)
 
 
 def test_lessons_say_what_a_clip_has_and_nothing_withheld(pocket, spoken):
