@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Float32
 
 FRAME = 0.02  # seconds
 OUTERMOST = 5  # frames that tell how loud the background is
+LOUDEST = 5  # so many frames are louder than what counts as the loudest: a click is not sound, a word of a long clip is
 RISE = 8.0  # dB by which sound stands out of the background
 RANGE = (40.0, 12.0)  # dB below the loudest: what is softer than the first is silence, what is louder than the second sound
 
@@ -32,6 +33,6 @@ def cut_silence(wave: Float32[np.ndarray, " time"], rate: int, keep: float) -> F
 
 def _stands_out(level: Float[np.ndarray, " frame"]) -> Bool[np.ndarray, " frame"]:
     """Which frames are louder than the background that the clip begins with; levels in dB."""
-    loudest = np.percentile(level, 95)
+    loudest = np.sort(level)[-LOUDEST - 1]
     threshold = np.median(level[:OUTERMOST]) + RISE
     return level > np.clip(threshold, loudest - RANGE[0], loudest - RANGE[1])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 RATE, FRAME, KEEP = 16_000, 320, 4_000
@@ -28,6 +28,7 @@ def cut(wave):
 
 @settings(deadline=None)
 @given(st.integers(0, 30_000), st.integers(4_000, 30_000), st.integers(0, 30_000), st.sampled_from([0.0, 0.001, 0.01]))
+@example(before=60_000, samples=4_000, behind=60_000, background=0.01)  # a short word in a long clip
 def test_sound_is_kept_and_silence_beyond_the_margin_is_not(before, samples, behind, background):
     wave = surrounded(before, samples, behind, background)
     kept = cut(wave)
