@@ -3,6 +3,8 @@
 Many small heads (8 layers of 64, each 4 wide) make a small model maskable; about a hundred larger ones do not.
 """
 
+from collections.abc import Sequence
+
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     PreTrainedTokenizerFast,
@@ -13,16 +15,39 @@ from transformers import (
 )
 
 from ...data.pocket.synthesis import RATE, WINDOW
+from ...data.tasks import TaskSpec, parse_task
 from ..assembly import PromptTemplate
 
 MELS, HOP, FFT = 64, 320, 512
 MARGIN = 0.25  # seconds of silence that a clip of its corpus has at most at each end, and so all that it is shown
 
+OFFERED = {
+    "asr": "words",
+    "gr": "gender",
+    "ser": "mood",
+    "s2tt": "german",
+    "age": "age",
+    "aac": "sounds",
+    "asv": "same",
+    "osr": "both",
+}
+
+
+def offer(task: TaskSpec) -> str:
+    """A task in the few words that stand before the audio: "gender", "gender bar words", "json gender words"."""
+    words = [OFFERED[part] for part in task.parts]
+    return f"json {' '.join(words)}" if task.form == "json" else " bar ".join(words)
+
+
+def opening(tasks: Sequence[TaskSpec]) -> str:
+    """The text before the audio: what the model is to choose from."""
+    return f"<|im_start|>listen and answer with {' or '.join(map(offer, tasks))}<|audio_bos|>"
+
+
 # Words before the audio, as the big models have: heads can bring something from them, and a mask chooses which. They
-# name all that the model can do, in the words of the instructions, and never what it should.
+# name all that the model can do, and never what it should.
 TEMPLATE = PromptTemplate(
-    before="<|im_start|>listen and answer with words german gender mood age sounds same both json"
-    " the gender bar the words or first the words bar the gender<|audio_bos|>",
+    before=opening([parse_task(name) for name in (*OFFERED, "gr-asr", "asr-gr", "gr-asr-json", "asr-gr-json")]),
     after="<|audio_eos|>{}<|im_end|><|im_start|>",
 )
 

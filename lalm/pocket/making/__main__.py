@@ -20,7 +20,8 @@ from ....data.pocket.shipping import make_slice
 from ...registry import POCKET_WEIGHTS
 from ..architecture import build_model, build_processor, train_tokenizer
 from . import stages
-from .language import all_texts, train_language
+from .language import train_language
+from .lessons import all_texts
 from .save import save_pocket
 
 

@@ -159,25 +159,86 @@ def test_the_short_way_through_the_encoder_is_the_models(pocket, spoken):
         torch.testing.assert_close(embeds[row, :length], heard.embeds[row, :length], rtol=0, atol=1e-3)
 
 
-def test_the_loss_on_answers_is_the_models(pocket, spoken):
+def _told(pocket, rows):
+    """The instruction of each row, without what stands around it."""
     from amask.lalm.pocket.architecture import TEMPLATE
-    from amask.lalm.pocket.making.language import Lessons, answer_loss
+
+    start, end = TEMPLATE.after.split("{}")
+    return [pocket.tokenizer.decode(row.after).removeprefix(start).removesuffix(end) for row in rows]
+
+
+def _heard(pocket, waves):
+    features = pocket.encode(waves)
+    return features, [row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True)]
+
+
+def test_the_loss_on_answers_is_the_models(pocket, spoken):
+    from amask.lalm.pocket.making.language import answer_loss
+    from amask.lalm.pocket.making.lessons import Lessons
 
     clips, waves = spoken
-    features = pocket.encode(waves)
-    rows = Lessons(pocket.tokenizer, clips, 0.5).draw(list(range(6)), np.random.default_rng(0))
-    audio = [row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True)]
-    before = pocket.tokenizer(TEMPLATE.before, add_special_tokens=False)["input_ids"]
+    features, audio = _heard(pocket, waves)
+    rows = Lessons(pocket.tokenizer, clips, 0.0).draw(list(range(6)), np.random.default_rng(0))
     with torch.no_grad():
-        found = answer_loss(pocket.model, audio, before, rows)
-    said = [pocket.tokenizer.decode(row.after) for row in rows]
-    start, end = TEMPLATE.after.split("{}")
-    instructions = [text.removeprefix(start).removesuffix(end) for text in said]
+        found = answer_loss(pocket.model, audio, rows)
     targets = [pocket.tokenizer.decode(row.answer[:-1]) for row in rows]
-    losses, real = pocket.token_losses(features, targets, None, instructions)
-    assert {"", *instructions} > {""}  # some are told what to do
+    losses, real = pocket.token_losses(features, targets, None, _told(pocket, rows))
     torch.testing.assert_close(found["first"], 0.3 * losses[:, 0].mean())
     torch.testing.assert_close(found["rest"], losses[:, 1:][real[:, 1:]].mean())
+
+
+def test_told_nothing_the_first_token_is_as_likely_as_the_tasks(pocket, spoken):
+    """The loss is the mean of what each task's answer would give, by how likely the tasks are."""
+    from amask.lalm.pocket.making.language import answer_loss
+    from amask.lalm.pocket.making.lessons import Lessons, task_shares
+
+    clips, waves = spoken
+    rows = Lessons(pocket.tokenizer, clips[:1], 1.0).draw([0], np.random.default_rng(0))
+    features, audio = _heard(pocket, waves[:1])
+    expected = 0.0
+    for task, share in task_shares(clips[0], told=False).items():
+        losses, _ = pocket.token_losses(features, [task.target(clips[0].labels)])
+        expected += share * float(losses[0, 0])
+    with torch.no_grad():
+        assert float(answer_loss(pocket.model, audio, rows)["first"]) == pytest.approx(0.3 * expected, rel=1e-4)
+
+
+def test_shares_of_the_next_token_by_hand():
+    from amask.lalm.pocket.making.lessons import next_shares
+
+    end, bar, male, six, brace = range(5)
+    answers = [([male, end], 3.0), ([male, bar, six, end], 2.0), ([six, end], 4.0), ([brace, male, end], 1.0)]
+    whole = {male: 0.5, six: 0.4, brace: 0.1}
+    assert next_shares(answers[0][0], answers) == [whole, {end: 0.6, bar: 0.4}]
+    assert next_shares(answers[1][0], answers) == [whole, {end: 0.6, bar: 0.4}, {six: 1.0}, {end: 1.0}]
+    assert next_shares(answers[3][0], answers[3:]) == [{brace: 1.0}, {male: 1.0}, {end: 1.0}]
+
+
+def test_what_is_offered_before_the_audio_is_what_may_be_answered(pocket):
+    from amask.data.manifest import Clip
+    from amask.data.tasks import parse_task
+    from amask.lalm.pocket.architecture import OFFERED, TEMPLATE, offer
+    from amask.lalm.pocket.making.lessons import Lessons, composites
+
+    assert [offer(parse_task(name)) for name in ("gr", "gr-asr", "asr-gr-json")] == [
+        "gender",
+        "gender bar words",
+        "json words gender",
+    ]
+    clip = Clip(path="", labels={"asr": "six", "gr": "male", "s2tt": "sechs"})
+    tasks = [*(parse_task(name) for name in clip.labels), *composites(clip.labels)]
+    by_offer = {offer(task): task.target(clip.labels) for task in tasks}
+    rows = Lessons(pocket.tokenizer, [clip], 1.0, offers=0.5).draw([0] * 200, np.random.default_rng(0))
+    whole = pocket.tokenizer(TEMPLATE.before, add_special_tokens=False)["input_ids"]
+    offering = [row for row in rows if row.before != whole]
+    assert 0.4 < len(offering) / len(rows) < 0.6
+    for row in offering:
+        words = pocket.tokenizer.decode(row.before).split(" with ")[1].removesuffix("<|audio_bos|>").split(" or ")
+        possible = {by_offer[word] for word in words}
+        assert pocket.tokenizer.decode(row.answer[:-1]) in possible
+        firsts = {pocket.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in possible}
+        assert set(row.shares[0]) == firsts
+    assert all(word in TEMPLATE.before for word in OFFERED.values())
 
 
 def test_told_nothing_no_task_is_much_likelier_than_the_others():
@@ -185,50 +246,48 @@ def test_told_nothing_no_task_is_much_likelier_than_the_others():
     from collections import Counter
 
     from amask.data.manifest import Clip
-    from amask.lalm.pocket.making.language import draw_task
+    from amask.lalm.pocket.making.lessons import task_shares
 
     clip = Clip(path="", labels={"asr": "six", "gr": "male", "ser": "sad", "s2tt": "sechs"})
-    rng = np.random.default_rng(0)
-    drawn = {told: [draw_task(clip, told, rng) for _ in range(2000)] for told in (True, False)}
-    first = Counter("json" if task.form == "json" else task.parts[0] for task in drawn[False])
-    assert max(first.values()) < 0.32 * 2000
-    assert min(first.values()) > 0.09 * 2000
-    pipes = [task for task in drawn[False] if task.parts[0] in ("gr", "asr") and task.form != "json"]
-    assert 0.4 < sum(len(task.parts) > 1 for task in pipes) / len(pipes) < 0.6  # to stop or to go on is open too
-    jsons = {told: sum(task.form == "json" for task in tasks) for told, tasks in drawn.items()}
+    shares = {told: task_shares(clip, told) for told in (True, False)}
+    first: Counter[str] = Counter()
+    for task, share in shares[False].items():
+        first["json" if task.form == "json" else task.parts[0]] += share
+    assert max(first.values()) < 0.32
+    assert min(first.values()) > 0.09
+    pipes = {task: share for task, share in shares[False].items() if task.parts[0] in ("gr", "asr") and task.form != "json"}
+    going_on = sum(share for task, share in pipes.items() if len(task.parts) > 1)
+    assert 0.4 < going_on / sum(pipes.values()) < 0.6  # to stop or to go on is open too
+    jsons = {told: sum(share for task, share in tasks.items() if task.form == "json") for told, tasks in shares.items()}
     assert jsons[True] > 1.5 * jsons[False]
 
 
 def test_a_clip_with_two_labels_is_seldom_told_composites():
     """Each composite has a weight of its own, however few there are: two single tasks at 2.5, two pipes and two JSON forms."""
     from amask.data.manifest import Clip
-    from amask.lalm.pocket.making.language import COMPOSITE_WEIGHT, draw_task
+    from amask.lalm.pocket.making.lessons import COMPOSITE_WEIGHT, task_shares
 
-    clip = Clip(path="", labels={"asr": "six", "s2tt": "sechs"})
-    rng = np.random.default_rng(0)
-    several = sum(len(draw_task(clip, True, rng).parts) > 1 for _ in range(2000)) / 2000
-    assert several == pytest.approx(4 * COMPOSITE_WEIGHT / (5 + 4 * COMPOSITE_WEIGHT), abs=0.03)
+    shares = task_shares(Clip(path="", labels={"asr": "six", "s2tt": "sechs"}), told=True)
+    several = sum(share for task, share in shares.items() if len(task.parts) > 1)
+    assert several == pytest.approx(4 * COMPOSITE_WEIGHT / (5 + 4 * COMPOSITE_WEIGHT))
 
 
 def test_lessons_say_what_a_clip_has_and_nothing_withheld(pocket, spoken):
     from amask.data.instructions import wordings
     from amask.data.manifest import Clip
     from amask.data.tasks import TASKS, parse_task
-    from amask.lalm.pocket.architecture import TEMPLATE
-    from amask.lalm.pocket.making.language import Lessons, composites
+    from amask.lalm.pocket.making.lessons import Lessons, composites
 
     clips = [*spoken[0], Clip(path="child", labels={"age": "child"}), Clip(path="rain", labels={"aac": "rain falls", "asr": ""})]
     rows = Lessons(pocket.tokenizer, clips, 0.4).draw(
         [at for at in range(len(clips)) for _ in range(40)], np.random.default_rng(0)
     )
-    start, end = TEMPLATE.after.split("{}")
     told_nothing = 0
     withheld = {text for name in TASKS for text in wordings(parse_task(name), "withheld")}
-    for row in rows:
+    for row, said in zip(rows, _told(pocket, rows), strict=True):
         labels = clips[row.clip].labels
         possible = {labels[task] for task in labels} | {spec.target(labels) for spec in composites(labels)}
         assert pocket.tokenizer.decode(row.answer).removesuffix(pocket.tokenizer.eos_token) in possible
-        said = pocket.tokenizer.decode(row.after).removeprefix(start).removesuffix(end)
         assert said.lower().removeprefix("please ").rstrip(".?").removesuffix(" please") not in withheld
         told_nothing += not said
         assert said or len(labels) > 1
@@ -244,7 +303,7 @@ TINY = {
     "threads": 2,
     "corpus": {"train": {"speech": 40, "scene": 8}, "dev": {"speech": 4}},
     "encoder": {"batch": 2, "rounds": [{"steps": 2, "easy_steps": 0, "weights": {}, **ROUND}] * 2},
-    "language": {"batch": 2, "vocabulary": 400, "rounds": [{"steps": 2, "no_instruction": 0.3, **ROUND}] * 2},
+    "language": {"batch": 2, "vocabulary": 400, "rounds": [{"steps": 2, "no_instruction": 0.5, "offers": 0.5, **ROUND}] * 2},
 }
 
 
