@@ -21,6 +21,7 @@ from ..assembly import PromptTemplate
 MELS, HOP, FFT = 64, 320, 512
 MARGIN = 0.25  # seconds of silence that a clip of its corpus has at most at each end, and so all that it is shown
 
+# What the words before the audio call each task.
 OFFERED = {
     "asr": "words",
     "gr": "gender",

@@ -52,6 +52,20 @@ def task_shares(clip: Clip, told: bool) -> dict[TaskSpec, float]:
     return dict(zip(single + several, (np.array(weights) / sum(weights)).tolist(), strict=True))
 
 
+def _draw(shares: dict[TaskSpec, float], rng: np.random.Generator) -> TaskSpec:
+    weights = np.array(list(shares.values()))
+    return list(shares)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+
+
+def _some(shares: dict[TaskSpec, float], likely: dict[TaskSpec, float], rng: np.random.Generator) -> dict[TaskSpec, float]:
+    """The shares of one to six tasks, in any order; those are chosen that are `likely`."""
+    count = min(int(rng.integers(1, MOST_OFFERED + 1)), len(shares))
+    tasks = list(shares)
+    return {
+        tasks[int(at)]: shares[tasks[int(at)]] for at in rng.choice(len(tasks), count, replace=False, p=list(likely.values()))
+    }
+
+
 def vary(instruction: str, rng: np.random.Generator) -> str:
     """Small variations of a wording: politeness, capital letter, final mark."""
     if rng.random() < 0.15:
@@ -133,24 +147,20 @@ class Lessons:
         clip = self.clips[number]
         # A clip with one label only is always told what to do: else the model would say that, told nothing.
         told = len(clip.labels) == 1 or rng.random() >= self.no_instruction
-        shares = task_shares(clip, told)
-        tasks, before, said = list(shares), self._whole, ""
+        shares, before, said = task_shares(clip, told), self._whole, ""
         if not told and rng.random() < self.offers:
-            count = min(int(rng.integers(1, MOST_OFFERED + 1)), len(tasks))
-            chosen = rng.choice(len(tasks), count, replace=False, p=list(task_shares(clip, True).values()))
-            tasks = [tasks[int(at)] for at in chosen]
-            before = self._ids(opening(tasks))
-        weights = np.array([shares[task] for task in tasks])
-        task = tasks[int(rng.choice(len(tasks), p=weights / weights.sum()))]
+            shares = _some(shares, task_shares(clip, told=True), rng)
+            before = self._ids(opening(list(shares)))
+        task = _draw(shares, rng)
         if told:
             choices = self._wordings(task)
             said = vary(choices[int(rng.integers(len(choices)))], rng)
-        open_tasks = [task] if told else tasks
-        texts = [each.target(clip.labels) + self.tokenizer.eos_token for each in open_tasks]
-        answers = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        answer = answers[open_tasks.index(task)]
-        others = list(zip(answers, [shares[each] for each in open_tasks], strict=True))
-        return Row(number, before, self._ids(TEMPLATE.after.format(said)), answer, next_shares(answer, others))
+            shares = {task: 1.0}
+        texts = [each.target(clip.labels) + self.tokenizer.eos_token for each in shares]
+        answers = dict(zip(shares, self.tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
+        others = [(answers[each], share) for each, share in shares.items()]
+        after = self._ids(TEMPLATE.after.format(said))
+        return Row(number, before, after, answers[task], next_shares(answers[task], others))
 
     def draw(self, chosen: list[int], rng: np.random.Generator) -> list[Row]:
         """One row a clip."""
