@@ -28,10 +28,11 @@ def answer_loss(model: Qwen2AudioForConditionalGeneration, audio: list[Tensor], 
     hidden = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
     picked = torch.cat([hidden[row, len(x) - len(a) : len(x)] for row, (x, a) in enumerate(zip(inputs, answers, strict=True))])
     places = [shares for row in rows for shares in row.shares]
-    wanted = torch.zeros(len(places), model.config.text_config.vocab_size)
+    logits = model.lm_head(picked)
+    wanted = torch.zeros_like(logits)
     for place, shares in zip(wanted, places, strict=True):
         place[list(shares)] = torch.tensor(list(shares.values()))
-    losses = nn.functional.cross_entropy(model.lm_head(picked), wanted, reduction="none")
+    losses = nn.functional.cross_entropy(logits, wanted, reduction="none")
     lengths = torch.tensor([len(answer) for answer in answers])
     first = torch.zeros(len(places), dtype=torch.bool)
     first[torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)[:-1]])] = True

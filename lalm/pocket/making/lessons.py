@@ -61,9 +61,8 @@ def _some(shares: dict[TaskSpec, float], likely: dict[TaskSpec, float], rng: np.
     """The shares of one to six tasks, in any order; those are chosen that are `likely`."""
     count = min(int(rng.integers(1, MOST_OFFERED + 1)), len(shares))
     tasks = list(shares)
-    return {
-        tasks[int(at)]: shares[tasks[int(at)]] for at in rng.choice(len(tasks), count, replace=False, p=list(likely.values()))
-    }
+    chosen = rng.choice(len(tasks), count, replace=False, p=list(likely.values()))
+    return {tasks[int(at)]: shares[tasks[int(at)]] for at in chosen}
 
 
 def vary(instruction: str, rng: np.random.Generator) -> str:
