@@ -23,9 +23,10 @@ from ..architecture import TEMPLATE, opening
 # How often a task is drawn, among those that a clip has labels for.
 WEIGHTS = {"asr": 2.5, "s2tt": 2.5, "gr": 1.5, "ser": 1.5, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
 # The same for rows without an instruction: told nothing, no task is to be likelier than the others by far. JSON answers
-# all begin alike, so together they would be.
+# all begin alike, so together they would be; they are to be likelier than any one label, though, so that a mask which
+# leaves nothing of what was heard does not give a label that is right half the time.
 UNTOLD_WEIGHTS = WEIGHTS | {"asr": 2.0, "s2tt": 2.2, "gr": 2.2, "asv": 2.0}
-UNTOLD_JSON = 0.3
+UNTOLD_JSON = 0.7
 COMPOSABLE = ("asr", "gr", "ser", "s2tt", "age")
 # Of each composite; gender with words, as in the paper, counts sixfold. Told nothing, the model is to be about as likely to
 # go on with a bar after an answer as to stop there.

@@ -242,24 +242,23 @@ def test_what_is_offered_before_the_audio_is_what_may_be_answered(pocket):
 
 
 def test_told_nothing_no_task_is_much_likelier_than_the_others():
-    """JSON answers all begin alike, so together they count as one."""
+    """JSON answers all begin alike, so together they count as one; more than "male", of which half of all clips could be right."""
     from collections import Counter
 
     from amask.data.manifest import Clip
     from amask.lalm.pocket.making.lessons import task_shares
 
     clip = Clip(path="", labels={"asr": "six", "gr": "male", "ser": "sad", "s2tt": "sechs"})
-    shares = {told: task_shares(clip, told) for told in (True, False)}
+    shares = task_shares(clip, told=False)
     first: Counter[str] = Counter()
-    for task, share in shares[False].items():
+    for task, share in shares.items():
         first["json" if task.form == "json" else task.parts[0]] += share
     assert max(first.values()) < 0.32
     assert min(first.values()) > 0.09
-    pipes = {task: share for task, share in shares[False].items() if task.parts[0] in ("gr", "asr") and task.form != "json"}
+    pipes = {task: share for task, share in shares.items() if task.parts[0] in ("gr", "asr") and task.form != "json"}
     going_on = sum(share for task, share in pipes.items() if len(task.parts) > 1)
     assert 0.4 < going_on / sum(pipes.values()) < 0.6  # to stop or to go on is open too
-    jsons = {told: sum(share for task, share in tasks.items() if task.form == "json") for told, tasks in shares.items()}
-    assert jsons[True] > 1.5 * jsons[False]
+    assert first["json"] > 1.25 * first["gr"] / 2
 
 
 def test_a_clip_with_two_labels_is_seldom_told_composites():
