@@ -242,7 +242,7 @@ def test_what_is_offered_before_the_audio_is_what_may_be_answered(pocket):
 
 
 def test_told_nothing_no_task_is_much_likelier_than_the_others():
-    """JSON answers all begin alike, so together they count as one: likelier than "male", which would be right of half the clips."""
+    """JSON answers all begin alike, so together they count as one: likelier than "male", which is right of half the clips."""
     from collections import Counter
 
     from amask.data.manifest import Clip
