@@ -10,7 +10,7 @@ from pathlib import Path
 
 from amask.data.manifest import read_manifest, write_manifest
 
-# Their gender label contradicts their pitch: the median F0 of 2430, "female", is 118 Hz, that of 2236, "male", 165 Hz.
+# Adults whose gender label contradicts their pitch: the median F0 of 2430, "female", is 118 Hz, that of 2236, "male", 165 Hz.
 DOUBTFUL = ("2430", "2236")
 # Of each group: task, age, kind of clips, and speakers left out.
 GROUPS = {
