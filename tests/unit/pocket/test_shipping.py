@@ -5,8 +5,7 @@ import soundfile
 
 from amask.data.manifest import Clip, Manifest, read_manifest
 from amask.data.pocket.shipping import make_slice
-
-RATE = 16_000
+from amask.data.pocket.synthesis import RATE
 
 
 def test_the_first_clips_of_a_kind_ship_as_opus(tmp_path):
