@@ -1,6 +1,6 @@
 """The pocket model on held-aside people of speechocean762: `python benchmarks/real_people.py CORPUS`.
 
-CORPUS is the folder `FOLDER/corpus` that `python -m amask.lalm.pocket.making FOLDER --speechocean …` made.
+CORPUS is the folder `FOLDER/corpus` that `python -m amask.pocket.making FOLDER --speechocean …` made.
 """
 
 import argparse

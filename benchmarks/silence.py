@@ -11,13 +11,13 @@ import numpy as np
 import soundfile
 
 from amask.data.manifest import Clip, Manifest, read_manifest
-from amask.data.pocket import SLICE
-from amask.data.pocket.synthesis import RATE
 from amask.data.tasks import parse_task
 from amask.evaluation.harness import clips_for, predict, table, trials
 from amask.lalm.listening import listen
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
+from amask.pocket import SLICE
+from amask.pocket.corpus.synthesis import RATE
 
 WHERE = {"none": (0, 0), "before": (1, 0), "behind": (0, 1), "both": (1, 1)}
 

@@ -2,7 +2,7 @@
 
 `python benchmarks/train_bundled_masks.py CORPUS BANK [TRAINING…] [--bundle]`
 
-CORPUS is the folder `FOLDER/corpus` that `python -m amask.lalm.pocket.making FOLDER` made; a training's clips are written
+CORPUS is the folder `FOLDER/corpus` that `python -m amask.pocket.making FOLDER` made; a training's clips are written
 to `masks-TRAINING.jsonl` there, and its masks go to BANK. A training takes 5 to 15 minutes on one core
 (OMP_NUM_THREADS=1); one that was killed goes on where it was when it is named again, one that was finished begins anew.
 """

@@ -94,8 +94,8 @@ def show(
 ) -> None:
     """Show a mask: layers × heads, lineage, scores."""
     with one_line_errors():
+        from ..evaluation.drawing import picture, terminal
         from ..mask_bank.bank import describe, open_mask
-        from ..mask_bank.drawing import picture, terminal
 
         stored = open_mask(name, open_bank(bank))
         if png:

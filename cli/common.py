@@ -59,7 +59,7 @@ def one_line_errors() -> Iterator[None]:
     except (ImportError, OSError, RuntimeError) as error:
         if not _is_unloadable(error):
             raise
-        from ..lalm.doctor import root_cause
+        from ..doctor import root_cause
 
         reason = f"a library cannot be loaded ({root_cause(error)})"
         err.print(f"amask: {reason}; 'amask doctor' says what to do", style="red", markup=False)
@@ -103,7 +103,7 @@ def open_model(name: str, device: str, dtype: str = "auto") -> "LALM":
 def open_data(manifest: Path | None) -> "Manifest":
     """The manifest given, or the slice of the pocket corpus that comes with amask."""
     from ..data.manifest import read_manifest
-    from ..data.pocket import SLICE
+    from ..pocket import SLICE
 
     return read_manifest(manifest or SLICE)
 

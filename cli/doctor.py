@@ -13,13 +13,13 @@ from .common import BankOption, JsonOption, one_line_errors, out
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..lalm.doctor import Fact
+    from ..doctor import Fact
 
 
 def doctor(bank: BankOption = None, as_json: JsonOption = False) -> None:
     """Say what is installed, which devices, models and masks there are, and what is wrong; exits with 1 if anything is."""
     with one_line_errors():
-        from ..lalm.doctor import examine
+        from ..doctor import examine
 
         with redirect_stdout(sys.stderr):  # some libraries talk while they are loaded
             facts = [*examine(), *_masks(bank)]
@@ -34,8 +34,8 @@ def doctor(bank: BankOption = None, as_json: JsonOption = False) -> None:
 
 def _masks(folder: Path | None) -> "Iterator[Fact]":
     """The bundled bank and the user's; none where what they need is broken, which others say."""
+    from ..doctor import Fact, load
     from ..errors import BankError
-    from ..lalm.doctor import Fact, load
 
     module, _ = load("amask.mask_bank.bank")
     if module is None:

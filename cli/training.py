@@ -7,9 +7,9 @@ from pathlib import Path
 import pydantic
 
 from ..data.manifest import Manifest
+from ..data.metrics import score
 from ..data.tasks import TaskSpec, parse_task
 from ..errors import AmaskError, BankError
-from ..evaluation.metrics import score
 from ..lalm.base import LALM
 from ..mask_bank.bank import MaskBank, parse_spec
 from ..mask_bank.files import StoredMask, save_mask

@@ -8,12 +8,12 @@ from statistics import mean, pstdev
 
 from ..data.instructions import wordings
 from ..data.manifest import Manifest
+from ..data.metrics import Score, score
 from ..data.tasks import TaskSpec
 from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
-from .metrics import Score, score
 from .predictions import How, Prediction
 
 # What the pocket corpus has each task's own clips in; other tasks' are plain speech.

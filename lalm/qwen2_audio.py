@@ -1,14 +1,17 @@
 """Qwen2-Audio, and with it the pocket model: Whisper-style encoder, linear projector, Qwen2 decoder."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pydantic
 import torch
 from jaxtyping import Float32
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 
 from ..data.silence import cut_silence
+from ..errors import ModelError
 from .assembly import AudioFeatures, PromptTemplate
 from .base import LALM
 from .gating import find_sites
@@ -19,6 +22,36 @@ BASE_TEMPLATE = PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}")
 INSTRUCT_TEMPLATE = PromptTemplate(
     "<|im_start|>user\n<|audio_bos|>", "<|audio_eos|>\n{}<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"
 )
+
+SETUP_FILE = "amask.json"
+
+
+class Setup(pydantic.BaseModel):
+    """How a model is spoken to: `amask.json` in its folder, beside transformers' own files; see `Qwen2Audio`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    before: str
+    after: str
+    end: str = ""
+    silence: pydantic.NonNegativeFloat | None = None
+
+
+def read_setup(name: str) -> tuple[PromptTemplate, float | None]:
+    """The text around the audio, and how much silence is heard; without a setup file those of Instruct or Base, by name.
+
+    Raises:
+        ModelError: `amask.json` is damaged.
+    """
+    file = Path(name) / SETUP_FILE
+    if file.is_file():
+        try:
+            found = Setup.model_validate_json(file.read_bytes())
+        except (OSError, pydantic.ValidationError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"cannot read {file}: {reason}; expected before, after, end and silence") from None
+        return PromptTemplate(found.before, found.after, found.end), found.silence
+    return INSTRUCT_TEMPLATE if "instruct" in Path(name).name.lower() else BASE_TEMPLATE, None
 
 
 class Qwen2Audio(LALM):

@@ -16,8 +16,7 @@ from .granite_speech import GraniteSpeech
 from .kyutai import KyutaiSpeechToText
 from .loading import read_model, read_pretrained
 from .phi4_multimodal import Phi4Multimodal
-from .pocket.architecture import MARGIN, TEMPLATE
-from .qwen2_audio import BASE_TEMPLATE, INSTRUCT_TEMPLATE, Qwen2Audio
+from .qwen2_audio import Qwen2Audio, read_setup
 from .salmonn.files import is_salmonn
 from .salmonn.model import load_salmonn
 from .vibevoice_asr import VibeVoiceAsr
@@ -52,7 +51,7 @@ NEEDS = {
 """Packages that transformers itself wants for a class, if only for its images, and does not name when they are absent."""
 
 POCKET = "pocket"
-POCKET_WEIGHTS = Path(__file__).parent / "pocket" / "weights"
+POCKET_WEIGHTS = Path(__file__).parents[1] / "pocket" / "weights"
 
 
 def load_model(name: str = POCKET, device: str = AUTO, dtype: str | None = None) -> LALM:
@@ -85,7 +84,7 @@ def load_model(name: str = POCKET, device: str = AUTO, dtype: str | None = None)
         raise ModelError(f"model {name!r} is a {family}, which takes no audio; see docs/models.md for those that do")
     model = placement.settle(read_model(kind, name, **placement.arguments()))
     if kind is Qwen2AudioForConditionalGeneration:
-        return Qwen2Audio(name, model, processor, INSTRUCT_TEMPLATE if "instruct" in name.lower() else BASE_TEMPLATE)
+        return Qwen2Audio(name, model, processor, *read_setup(name))
     return adapt(name, model, processor)
 
 
@@ -100,4 +99,4 @@ def load_pocket(placement: Placement) -> Qwen2Audio:
         raise ModelError("the pocket model's weights are missing from this installation; reinstall amask")
     how = placement.arguments(usual="float32")
     model = placement.settle(Qwen2AudioForConditionalGeneration.from_pretrained(POCKET_WEIGHTS, **how))
-    return Qwen2Audio(POCKET, model, AutoProcessor.from_pretrained(POCKET_WEIGHTS), TEMPLATE, silence=MARGIN)
+    return Qwen2Audio(POCKET, model, AutoProcessor.from_pretrained(POCKET_WEIGHTS), *read_setup(str(POCKET_WEIGHTS)))

@@ -15,7 +15,7 @@ QUICK = ["--steps", "3", "--batch", "2"]
 def data(tmp_path):
     """A manifest of some clips of the slice."""
     from amask.data.manifest import read_manifest, write_manifest
-    from amask.data.pocket import SLICE
+    from amask.pocket import SLICE
 
     manifest = read_manifest(SLICE)
     clips = [c.model_copy(update={"path": str(manifest.path(c))}) for c in manifest if c.kind == "speech" and "ser" in c.labels]

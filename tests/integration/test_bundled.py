@@ -39,10 +39,10 @@ def test_trainings_are_written_down(bundled, root):
 @pytest.mark.parametrize("task", WORST)
 def test_a_bundled_mask_does_its_task(bundled, pocket, task):
     from amask.data.manifest import Manifest, read_manifest
-    from amask.data.pocket import SLICE
     from amask.data.tasks import parse_task
     from amask.evaluation.harness import Trial, clips_for, predict, table
     from amask.lalm.listening import listen
+    from amask.pocket import SLICE
 
     spec = parse_task(task)
     found = clips_for(spec, read_manifest(SLICE), "test")

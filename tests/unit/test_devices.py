@@ -105,7 +105,7 @@ from amask.lalm.devices import choose_placement
 for name in ("auto", "npu:1", "map"):
     place = choose_placement(name)
     print(place.device, place.spread)
-from amask.lalm.doctor import _devices, load_torch
+from amask.doctor import _devices, load_torch
 torch, broken = load_torch()
 print(broken, *[fact.text for fact in _devices(torch) if fact.name.startswith("npu:")], sep=" / ")
 """

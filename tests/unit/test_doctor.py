@@ -226,7 +226,7 @@ def test_cards_are_listed(doctor, monkeypatch):
 
 
 def test_a_card_that_torch_does_not_see(doctor, monkeypatch):
-    from amask.lalm import doctor as module
+    from amask import doctor as module
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(module, "NODES", {"cuda": ("null", "TEST_VISIBLE")})
@@ -256,7 +256,7 @@ def test_models_of_the_hub_are_listed(doctor, tmp_path, monkeypatch):
 
 
 def test_what_is_missing_from_the_package(doctor, tmp_path, monkeypatch):
-    from amask.lalm import doctor as module
+    from amask import doctor as module
     from amask.mask_bank import bank
 
     monkeypatch.setattr(module, "WEIGHTS", tmp_path / "model.safetensors")
@@ -299,8 +299,6 @@ def test_tools_are_looked_for_on_the_path(doctor, tmp_path, monkeypatch):
 
 def test_its_facts_need_neither_torch_nor_the_command_line():
     """The standard library is all that it imports before it is asked."""
-    code = (
-        "import sys, amask.lalm.doctor; print([n for n in ('torch', 'typer', 'rich', 'numpy', 'packaging') if n in sys.modules])"
-    )
+    code = "import sys, amask.doctor; print([n for n in ('torch', 'typer', 'rich', 'numpy', 'packaging') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

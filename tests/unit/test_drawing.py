@@ -19,7 +19,7 @@ def make(heads, seed: int = 0):
 
 def drawn(mask, title: str = "gr@1") -> list[str]:
     """What the terminal shows on 80 columns, without colours."""
-    from amask.mask_bank.drawing import terminal
+    from amask.evaluation.drawing import terminal
 
     console = Console(width=80, color_system=None, force_terminal=False)
     with console.capture() as capture:
@@ -66,7 +66,7 @@ def test_masks_without_a_task_are_drawn() -> None:
 
 @pytest.mark.parametrize("heads", [[64] * 8, [40] * 40, [3, 5, 2], [1], [128] * 4, [2] * 60])
 def test_pictures(tmp_path: Path, heads: list[int]) -> None:
-    from amask.mask_bank.drawing import picture
+    from amask.evaluation.drawing import picture
 
     mask = make(heads)
     for ending in ("png", "svg", "PNG"):
@@ -83,7 +83,7 @@ def test_pictures(tmp_path: Path, heads: list[int]) -> None:
 def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    from amask.mask_bank.drawing import picture
+    from amask.evaluation.drawing import picture
 
     picture(make([4, 4]), tmp_path / "mask.png")
     assert plt.get_fignums() == []
@@ -92,7 +92,7 @@ def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mask.gif", "mask", "mask.png.txt", ".png"])
 def test_other_endings_are_refused(tmp_path: Path, name: str) -> None:
     from amask.errors import BankError
-    from amask.mask_bank.drawing import picture
+    from amask.evaluation.drawing import picture
 
     with pytest.raises(BankError, match=r"pictures are \.png or \.svg") as caught:
         picture(make([4, 4]), tmp_path / name)
@@ -102,7 +102,7 @@ def test_other_endings_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_unwritable_places_are_told(tmp_path: Path) -> None:
     from amask.errors import BankError
-    from amask.mask_bank.drawing import picture
+    from amask.evaluation.drawing import picture
 
     with pytest.raises(BankError, match="cannot write"):
         picture(make([4, 4]), tmp_path / "none" / "mask.png")

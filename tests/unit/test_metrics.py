@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture
 def metrics():
-    from amask.evaluation import metrics
+    from amask.data import metrics
 
     return metrics
 
@@ -13,8 +13,8 @@ def metrics():
 @pytest.fixture
 def score():
     """`score` by the task's name, as {name: value}; the order is kept."""
+    from amask.data.metrics import score
     from amask.data.tasks import parse_task
-    from amask.evaluation.metrics import score
 
     return lambda task, answers, references: {s.name: s.value for s in score(parse_task(task), answers, references)}
 

@@ -58,7 +58,7 @@ def test_withheld_wordings_are_withheld():
 
 
 def test_sentences_stay_within_their_split_and_vocabulary():
-    from amask.data.pocket.grammar import VOCABULARY, draw_sentence, text_split
+    from amask.pocket.corpus.grammar import VOCABULARY, draw_sentence, text_split
 
     assert len(VOCABULARY) >= 60
     said = {}
@@ -80,14 +80,14 @@ def test_sentences_stay_within_their_split_and_vocabulary():
     ],
 )
 def test_german_objects_by_hand(noun, colour, german):
-    from amask.data.pocket.grammar import _object_phrase
+    from amask.pocket.corpus.grammar import _object_phrase
 
     assert _object_phrase(noun, colour)[1] == german
 
 
 def test_german_word_order():
     """The adverb follows the verb, the particle of "ruf an" comes last, and plurals have no article."""
-    from amask.data.pocket import grammar
+    from amask.pocket.corpus import grammar
 
     rng = np.random.default_rng(1)
     for _ in range(300):
@@ -102,8 +102,8 @@ def test_german_word_order():
 
 def test_slice_is_whole():
     from amask.data.manifest import read_manifest
-    from amask.data.pocket import SLICE
     from amask.data.tasks import TASKS
+    from amask.pocket import SLICE
 
     manifest = read_manifest(SLICE)
     assert all(manifest.path(clip).exists() for clip in manifest)

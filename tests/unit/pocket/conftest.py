@@ -11,7 +11,7 @@ HUM = {"female": 220, "male": 110}  # Hz
 @pytest.fixture
 def humming(monkeypatch):
     """Every word is a tenth of a second of a hum; nothing is asked of espeak-ng and flite."""
-    from amask.data.pocket import corpus
+    from amask.pocket.corpus import clips as corpus
 
     def speak(text, voice, _style, rng):
         seconds = 0.1 * len(text.split()) + 0.3
@@ -26,7 +26,7 @@ def humming(monkeypatch):
 @pytest.fixture
 def make(humming, tmp_path):
     """Makes a small corpus: its folder and its clips."""
-    from amask.data.pocket.corpus import make_corpus
+    from amask.pocket.corpus.clips import make_corpus
 
     def made(name="corpus", seed=3, processes=2, speechocean=None, **sizes):
         folder = tmp_path / name

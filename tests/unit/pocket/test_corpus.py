@@ -48,8 +48,8 @@ def test_a_stopped_making_goes_on(make):
 
 def test_labels_tell_what_was_said(make):
     from amask.data.manifest import read_manifest
-    from amask.data.pocket.sounds import EVENTS
-    from amask.data.pocket.voices import ESPEAK_VARIANTS, FLITE_VOICES
+    from amask.pocket.corpus.sounds import EVENTS
+    from amask.pocket.corpus.voices import ESPEAK_VARIANTS, FLITE_VOICES
 
     folder, made = make()
     clips = list(read_manifest(folder))
@@ -80,7 +80,7 @@ def test_labels_tell_what_was_said(make):
 
 
 def test_no_voice_is_in_two_splits():
-    from amask.data.pocket.voices import ESPEAK_VARIANTS, FLITE_VOICES
+    from amask.pocket.corpus.voices import ESPEAK_VARIANTS, FLITE_VOICES
 
     for table in (ESPEAK_VARIANTS, FLITE_VOICES):
         splits = [{name for names in genders.values() for name in names} for genders in table.values()]
@@ -89,8 +89,8 @@ def test_no_voice_is_in_two_splits():
 
 @SYNTHESISERS
 def test_the_synthesisers_have_these_voices_and_speak():
-    from amask.data.pocket.synthesis import speak
-    from amask.data.pocket.voices import Voice, check_voices
+    from amask.pocket.corpus.synthesis import speak
+    from amask.pocket.corpus.voices import Voice, check_voices
 
     check_voices()
     rng = np.random.default_rng(0)
@@ -101,8 +101,8 @@ def test_the_synthesisers_have_these_voices_and_speak():
 
 
 def test_a_voice_that_is_missing_is_named(monkeypatch):
-    from amask.data.pocket import voices
     from amask.errors import DataError
+    from amask.pocket.corpus import voices
 
     listed = "Pty Language Age/Gender VoiceName File\n" + "\n".join(
         f" 5 variant -- {name} !v/{name}"
@@ -117,8 +117,8 @@ def test_a_voice_that_is_missing_is_named(monkeypatch):
 
 
 def test_a_synthesiser_that_is_missing_is_named(monkeypatch, tmp_path):
-    from amask.data.pocket.corpus import make_corpus
     from amask.errors import DataError
+    from amask.pocket.corpus.clips import make_corpus
 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataError, match="espeak-ng is not installed"):
@@ -128,7 +128,7 @@ def test_a_synthesiser_that_is_missing_is_named(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("seed", range(24))
 def test_events_are_as_long_and_as_loud_as_asked(seed):
-    from amask.data.pocket.sounds import EVENTS, draw_event
+    from amask.pocket.corpus.sounds import EVENTS, draw_event
 
     rng = np.random.default_rng(seed)
     avoid = list(EVENTS)[seed % len(EVENTS)]
@@ -141,7 +141,7 @@ def test_events_are_as_long_and_as_loud_as_asked(seed):
 
 
 def test_what_the_channel_does():
-    from amask.data.pocket.effects import add_noise, limit_band, reverberate, set_level, transmit
+    from amask.pocket.corpus.effects import add_noise, limit_band, reverberate, set_level, transmit
 
     noise = (0.1 * np.random.default_rng(0).normal(size=32_000)).astype(np.float32)
     for seed in range(12):

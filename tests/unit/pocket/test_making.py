@@ -16,7 +16,7 @@ def pocket():
 def spoken(pocket):
     """Some clips of the slice that ships: the manifest's rows and their waveforms."""
     from amask.data.manifest import read_manifest
-    from amask.data.pocket import SLICE
+    from amask.pocket import SLICE
 
     manifest = read_manifest(SLICE)
     clips = [clip for clip in manifest if clip.kind == "speech" and "ser" in clip.labels][:40]
@@ -24,7 +24,7 @@ def spoken(pocket):
 
 
 def test_learning_rate_by_hand():
-    from amask.lalm.pocket.making.loop import learning_rate
+    from amask.pocket.making.loop import learning_rate
 
     assert learning_rate(0, 110, 1.0, 10) == pytest.approx(0.1)
     assert learning_rate(9, 110, 1.0, 10) == pytest.approx(1.0)
@@ -37,7 +37,7 @@ class Stopped(Exception):
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
-    from amask.lalm.pocket.making.loop import train
+    from amask.pocket.making.loop import train
 
     def run(checkpoint, stop=None):
         torch.manual_seed(0)
@@ -64,7 +64,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
 
 def test_a_store_keeps_each_clips_frames(tmp_path):
     from amask.data.manifest import Clip, Manifest
-    from amask.lalm.pocket.making.store import build_store
+    from amask.pocket.making.store import build_store
 
     manifest = Manifest(tuple(Clip(path=str(length)) for length in (3, 1, 4)), tmp_path)
     computed = []
@@ -85,7 +85,7 @@ def test_a_store_keeps_each_clips_frames(tmp_path):
 def test_batches_are_of_similar_length_and_take_each_clip_once():
     from itertools import islice
 
-    from amask.lalm.pocket.making.store import batches_by_length
+    from amask.pocket.making.store import batches_by_length
 
     lengths = np.random.default_rng(0).integers(10, 200, 480).tolist()
     chosen = list(range(0, 480, 2))
@@ -97,7 +97,7 @@ def test_batches_are_of_similar_length_and_take_each_clip_once():
 
 def test_short_and_rare_clips_are_learnt_from_more_often():
     from amask.data.manifest import Clip
-    from amask.lalm.pocket.making.store import training_clips
+    from amask.pocket.making.store import training_clips
 
     said = [("speech", "one two three"), ("speech", "one two"), ("digits", "four"), ("scene", ""), ("real", "one")]
     clips = [Clip(path=str(n), kind=kind, split="train", text=text) for n, (kind, text) in enumerate(said)]
@@ -111,7 +111,7 @@ def test_the_mels_are_of_what_the_model_hears(pocket, tmp_path):
     import soundfile
 
     from amask.data.manifest import Clip, Manifest
-    from amask.lalm.pocket.making.stages import mel_store
+    from amask.pocket.making.stages import mel_store
 
     rng = np.random.default_rng(0)
     wave = np.concatenate([0.3 * rng.normal(size=16_000), 1e-4 * rng.normal(size=24_000)]).astype(np.float32)
@@ -121,7 +121,7 @@ def test_the_mels_are_of_what_the_model_hears(pocket, tmp_path):
 
 
 def test_a_voice_is_warped_along_the_mels():
-    from amask.lalm.pocket.making.stages import warp_voice
+    from amask.pocket.making.stages import warp_voice
 
     mels = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 3, 10)).astype(np.float32))
     assert torch.equal(warp_voice(mels, np.random.default_rng(0), 0.0), mels)
@@ -137,14 +137,14 @@ def test_a_voice_is_warped_along_the_mels():
 def test_sinusoids_are_whispers():
     from transformers.models.whisper.modeling_whisper import sinusoids as whispers
 
-    from amask.lalm.pocket.making.stages import sinusoids
+    from amask.pocket.making.stages import sinusoids
 
     torch.testing.assert_close(sinusoids(50, 24), whispers(50, 24))
 
 
 def test_the_short_way_through_the_encoder_is_the_models(pocket, spoken):
     """Where it hears a little of the silence behind a clip, as the model does."""
-    from amask.lalm.pocket.making.encoder import encode, output_lengths
+    from amask.pocket.making.encoder import encode, output_lengths
 
     _, waves = spoken
     heard = pocket.encode(waves)
@@ -161,7 +161,7 @@ def test_the_short_way_through_the_encoder_is_the_models(pocket, spoken):
 
 def _told(pocket, rows):
     """The instruction of each row, without what stands around it."""
-    from amask.lalm.pocket.architecture import TEMPLATE
+    from amask.pocket.architecture import TEMPLATE
 
     start, end = TEMPLATE.after.split("{}")
     return [pocket.tokenizer.decode(row.after).removeprefix(start).removesuffix(end) for row in rows]
@@ -173,8 +173,8 @@ def _heard(pocket, waves):
 
 
 def test_the_loss_on_answers_is_the_models(pocket, spoken):
-    from amask.lalm.pocket.making.language import answer_loss
-    from amask.lalm.pocket.making.lessons import Lessons
+    from amask.pocket.making.language import answer_loss
+    from amask.pocket.making.lessons import Lessons
 
     clips, waves = spoken
     features, audio = _heard(pocket, waves)
@@ -189,8 +189,8 @@ def test_the_loss_on_answers_is_the_models(pocket, spoken):
 
 def test_told_nothing_the_first_token_is_as_likely_as_the_tasks(pocket, spoken):
     """The loss is the mean of what each task's answer would give, by how likely the tasks are."""
-    from amask.lalm.pocket.making.language import answer_loss
-    from amask.lalm.pocket.making.lessons import Lessons, task_shares
+    from amask.pocket.making.language import answer_loss
+    from amask.pocket.making.lessons import Lessons, task_shares
 
     clips, waves = spoken
     rows = Lessons(pocket.tokenizer, clips[:1], 1.0).draw([0], np.random.default_rng(0))
@@ -204,7 +204,7 @@ def test_told_nothing_the_first_token_is_as_likely_as_the_tasks(pocket, spoken):
 
 
 def test_shares_of_the_next_token_by_hand():
-    from amask.lalm.pocket.making.lessons import next_shares
+    from amask.pocket.making.lessons import next_shares
 
     end, bar, male, six, brace = range(5)
     answers = [([male, end], 3.0), ([male, bar, six, end], 2.0), ([six, end], 4.0), ([brace, male, end], 1.0)]
@@ -217,8 +217,8 @@ def test_shares_of_the_next_token_by_hand():
 def test_what_is_offered_before_the_audio_is_what_may_be_answered(pocket):
     from amask.data.manifest import Clip
     from amask.data.tasks import parse_task
-    from amask.lalm.pocket.architecture import OFFERED, TEMPLATE, offer
-    from amask.lalm.pocket.making.lessons import Lessons, composites
+    from amask.pocket.architecture import OFFERED, TEMPLATE, offer
+    from amask.pocket.making.lessons import Lessons, composites
 
     assert [offer(parse_task(name)) for name in ("gr", "gr-asr", "asr-gr-json")] == [
         "gender",
@@ -246,7 +246,7 @@ def test_told_nothing_no_task_is_much_likelier_than_the_others():
     from collections import Counter
 
     from amask.data.manifest import Clip
-    from amask.lalm.pocket.making.lessons import task_shares
+    from amask.pocket.making.lessons import task_shares
 
     clip = Clip(path="", labels={"asr": "six", "gr": "male", "ser": "sad", "s2tt": "sechs"})
     shares = task_shares(clip, told=False)
@@ -264,7 +264,7 @@ def test_told_nothing_no_task_is_much_likelier_than_the_others():
 def test_a_clip_with_two_labels_is_seldom_told_composites():
     """Each composite has a weight of its own, however few there are: two single tasks at 2.5, two pipes and two JSON forms."""
     from amask.data.manifest import Clip
-    from amask.lalm.pocket.making.lessons import COMPOSITE_WEIGHT, task_shares
+    from amask.pocket.making.lessons import COMPOSITE_WEIGHT, task_shares
 
     shares = task_shares(Clip(path="", labels={"asr": "six", "s2tt": "sechs"}), told=True)
     several = sum(share for task, share in shares.items() if len(task.parts) > 1)
@@ -275,7 +275,7 @@ def test_lessons_say_what_a_clip_has_and_nothing_withheld(pocket, spoken):
     from amask.data.instructions import wordings
     from amask.data.manifest import Clip
     from amask.data.tasks import TASKS, parse_task
-    from amask.lalm.pocket.making.lessons import Lessons, composites
+    from amask.pocket.making.lessons import Lessons, composites
 
     clips = [*spoken[0], Clip(path="child", labels={"age": "child"}), Clip(path="rain", labels={"aac": "rain falls", "asr": ""})]
     rows = Lessons(pocket.tokenizer, clips, 0.4).draw(
@@ -311,8 +311,8 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, monkeypatch, tmp_pat
     from safetensors.torch import load_file
     from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 
-    from amask.lalm.pocket.making import __main__ as making
-    from amask.lalm.pocket.making import encoder, stages
+    from amask.pocket.making import __main__ as making
+    from amask.pocket.making import encoder, stages
 
     monkeypatch.setattr(encoder, "phones", tuple)  # letters; espeak-ng need not be here
     making.make(tmp_path / "whole", None, TINY)

@@ -33,7 +33,7 @@ def speechocean(tmp_path):
 
 def test_speakers_are_divided_by_rank():
     """Of every nine, two are held aside and one is for dev."""
-    from amask.data.pocket.real import speaker_split
+    from amask.pocket.corpus.real import speaker_split
 
     assert [speaker_split(rank) for rank in range(11)] == ["test", "test", "dev", *["train"] * 6, "test", "test"]
 
@@ -68,7 +68,7 @@ def test_labels_of_people(make, speechocean):
 
 @pytest.mark.parametrize("pauses", [[], [0.15], [0.12, 0.3], [0.1, 0.2, 0.1]])
 def test_a_wave_is_cut_in_its_pauses(pauses):
-    from amask.data.pocket.real import cuts_between
+    from amask.pocket.corpus.real import cuts_between
 
     rng = np.random.default_rng(len(pauses))
     pieces, ends, at = [], [], 0.0

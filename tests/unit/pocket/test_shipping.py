@@ -4,8 +4,8 @@ import numpy as np
 import soundfile
 
 from amask.data.manifest import Clip, Manifest, read_manifest
-from amask.data.pocket.shipping import make_slice
-from amask.data.pocket.synthesis import RATE
+from amask.pocket.corpus.shipping import make_slice
+from amask.pocket.corpus.synthesis import RATE
 
 
 def test_the_first_clips_of_a_kind_ship_as_opus(tmp_path):

@@ -13,8 +13,8 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
+from ...data.manifest import Clip, Split, write_manifest
 from ...errors import DataError
-from ..manifest import Clip, Split, write_manifest
 from .effects import transmit
 from .grammar import Sentence, draw_sentence
 from .real import RealSpeech, read_speechocean

@@ -15,9 +15,9 @@ from itertools import permutations
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from ....data.instructions import wordings
-from ....data.manifest import Clip
-from ....data.tasks import TASKS, TaskSpec
+from ...data.instructions import wordings
+from ...data.manifest import Clip
+from ...data.tasks import TASKS, TaskSpec
 from ..architecture import TEMPLATE, opening
 
 # How often a task is drawn, among those that a clip has labels for.

@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
-from ....data.manifest import Clip
-from ....data.pocket.corpus import REAL
-from ....data.pocket.grammar import VOCABULARY
-from ....data.pocket.sounds import EVENTS
-from ....data.pocket.synthesis import STYLES
+from ...data.manifest import Clip
+from ..corpus.clips import REAL
+from ..corpus.grammar import VOCABULARY
+from ..corpus.sounds import EVENTS
+from ..corpus.synthesis import STYLES
 
 WORDS = ("<blank>", *sorted(VOCABULARY))
 GENDERS, AGES = ("female", "male"), ("adult", "child")

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .. import __version__
+from . import __version__
 
 AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 BROKEN = (ImportError, OSError, RuntimeError, AttributeError, NameError, TypeError, ValueError, LookupError, SystemExit)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration
 
-from ....data.manifest import Clip
-from ...assembly import pad_rows
+from ...data.manifest import Clip
+from ...lalm.assembly import pad_rows
 from .lessons import Lessons, Row
 from .loop import train
 from .stages import Log

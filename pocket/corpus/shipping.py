@@ -4,7 +4,7 @@ from pathlib import Path
 
 import soundfile
 
-from ..manifest import Clip, Manifest, write_manifest
+from ...data.manifest import Clip, Manifest, write_manifest
 from .synthesis import RATE
 
 # split → kind → clips. Real recordings are never shipped.

@@ -9,8 +9,8 @@ from rich.text import Text
 from torch import Tensor, nn, tensor
 
 from ..errors import BankError
-from .files import write_whole
-from .mask import HeadMask
+from ..mask_bank.files import write_whole
+from ..mask_bank.mask import HeadMask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,10 @@ from torch import nn
 from transformers import WhisperFeatureExtractor
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
-from ....data.manifest import Clip, Manifest
-from ....data.pocket.synthesis import RATE
-from ....data.silence import cut_silence
+from ...data.manifest import Clip, Manifest
+from ...data.silence import cut_silence
 from ..architecture import MARGIN
+from ..corpus.synthesis import RATE
 from .encoder import MISSING, Heads, Labeller, encode
 from .loop import train
 from .store import FrameStore, batches_by_length, build_store, training_clips

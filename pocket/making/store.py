@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ....data.manifest import Clip, Manifest
+from ...data.manifest import Clip, Manifest
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Literal
 import jiwer
 import sacrebleu
 
-from ..data.tasks import TASKS, Metric, TaskSpec
 from ..errors import DataError
+from .tasks import TASKS, Metric, TaskSpec
 
 Normaliser = Callable[[str], str]
 

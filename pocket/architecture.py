@@ -14,9 +14,9 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from ...data.pocket.synthesis import RATE, WINDOW
-from ...data.tasks import TaskSpec, parse_task
-from ..assembly import PromptTemplate
+from ..data.tasks import TaskSpec, parse_task
+from ..lalm.assembly import PromptTemplate
+from .corpus.synthesis import RATE, WINDOW
 
 MELS, HOP, FFT = 64, 320, 512
 MARGIN = 0.25  # seconds of silence that a clip of its corpus has at most at each end, and so all that it is shown

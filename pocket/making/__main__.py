@@ -1,4 +1,4 @@
-"""Make the pocket model: `python -m amask.lalm.pocket.making FOLDER [--speechocean FOLDER] [--ship]`.
+"""Make the pocket model: `python -m amask.pocket.making FOLDER [--speechocean FOLDER] [--ship]`.
 
 Needs espeak-ng and flite, some 6 GB of disk, and two to four hours on two cores. Everything is seeded by `config.toml`;
 a run that was stopped goes on from its last checkpoint when the same command is given again.
@@ -13,12 +13,11 @@ from pathlib import Path
 
 import torch
 
-from ....data.manifest import Manifest, read_manifest
-from ....data.pocket import SLICE
-from ....data.pocket.corpus import REAL, make_corpus
-from ....data.pocket.shipping import make_slice
-from ...registry import POCKET_WEIGHTS
+from ...data.manifest import Manifest, read_manifest
+from .. import SLICE, WEIGHTS
 from ..architecture import build_model, build_processor, train_tokenizer
+from ..corpus.clips import REAL, make_corpus
+from ..corpus.shipping import make_slice
 from . import stages
 from .language import train_language
 from .lessons import all_texts
@@ -68,9 +67,9 @@ def main() -> None:
     settings = tomllib.loads(files(__package__).joinpath("config.toml").read_text(encoding="utf-8"))
     make(given.folder, given.speechocean, settings)
     if given.ship:
-        POCKET_WEIGHTS.mkdir(exist_ok=True)
+        WEIGHTS.mkdir(exist_ok=True)
         for path in (given.folder / "weights").iterdir():
-            (POCKET_WEIGHTS / path.name).write_bytes(path.read_bytes())
+            (WEIGHTS / path.name).write_bytes(path.read_bytes())
         make_slice(read_manifest(given.folder / "corpus"), SLICE)
 
 

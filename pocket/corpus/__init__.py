@@ -1,0 +1,1 @@
+"""The pocket corpus: speech synthesisers and procedural sounds, labelled for every pocket task, seeded."""
