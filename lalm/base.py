@@ -17,6 +17,7 @@ from ..data.audio import Channels
 from ..errors import ModelError
 from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
 from .gating import Geometry, HeadSite, gated
+from .identity import Identity
 
 Gates = Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None
 
@@ -60,6 +61,11 @@ class LALM(ABC):
     def device(self) -> torch.device:
         """Where inputs go."""
         return next(self.model.get_input_embeddings().parameters()).device
+
+    @property
+    def identity(self) -> Identity:
+        """What masks for this model are bound to."""
+        return Identity(self.geometry, self.fingerprint, self.name)
 
     @cached_property
     def fingerprint(self) -> str:
