@@ -44,7 +44,7 @@ def run(
     A clip that cannot be read is named on stderr, the others are answered, and the exit status is 1.
     """
     with one_line_errors():
-        from ..data.audio import expand_inputs
+        from ..data.inputs import expand_inputs
         from ..errors import InstructionError
 
         given = [option for option in (task, mask, instruction, prompt) if option is not None]

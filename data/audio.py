@@ -1,14 +1,14 @@
-"""Reading audio files: any common format goes in, one channel of samples at the model's rate comes out.
+"""Audio as arrays: one channel of samples at the model's rate, read from any common format or given by the caller.
 
 A file is read as it is or refused with the reason, never read in part without a word: headers may promise more than a
 file holds (a broken download) or less (joined or streamed MP3s), and both are found out.
 """
 
-import glob
+import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -20,7 +20,6 @@ from jaxtyping import Float32
 
 from ..errors import AudioError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif")
 SHORTEST = 0.1  # seconds
 LOUDEST = 10.0  # times full scale: float files overshoot 1 a little; a hundredfold is a file of unscaled integers
 RATES = range(1_000, 1_000_001)  # Hz
@@ -29,6 +28,8 @@ SLACK = 0.1  # seconds by which a header may promise too much: the encoder's pad
 TAGS = 512  # bytes of tags behind the sound of an MP3 that need not be explained
 OPEN_ENDED = 0x7FF00000  # bytes: sizes from here on are written by programs that do not know the size yet
 BLOCK = 2**22  # samples (over all channels) that are decoded at a time
+MOST_CHANNELS = 8  # of an array: the axis that is no longer than this is the channels'
+FULL_SCALE = {np.dtype(np.int16): 2.0**15, np.dtype(np.int32): 2.0**31}
 
 Channels = Literal["mean", "first"]
 
@@ -69,7 +70,97 @@ def read_audio(
     return wave if longest is None else wave[: round(longest * rate)]
 
 
-def _shown(path: Path | str) -> str:
+def check_wave(wave: object, rate: int, longest: float | None = None) -> Float32[np.ndarray, " time"]:
+    """Check samples that a caller gives before a model hears them.
+
+    Args:
+        wave: one channel of floating-point samples, full scale 1.0; silence is legal. `to_mono_rate` makes such of others.
+        rate: Hz of the samples, which an array does not tell.
+        longest: seconds that the model hears; None for no limit.
+
+    Returns:
+        The samples in float32, as they are.
+
+    Raises:
+        AudioError: not an array, not one axis, not floating-point, empty, shorter than 0.1 s, longer than `longest`,
+            not finite, or beyond ten times full scale.
+    """
+    array = _array(wave)
+    scale = "'to_mono_rate' scales int16 and int32"
+    if array.ndim != 1:
+        raise AudioError(f"cannot hear an array of shape {array.shape}; expected one axis, time; 'to_mono_rate' mixes channels")
+    if array.dtype.kind != "f":
+        raise AudioError(f"cannot hear samples of type {array.dtype}; expected float, full scale 1.0; {scale}")
+    seconds = len(array) / rate
+    if seconds < SHORTEST:
+        raise AudioError(f"the clip is {_number(seconds)} s long; at least {SHORTEST} s is needed; check its rate, {rate} Hz")
+    if longest is not None and seconds > longest + 1 / rate:
+        raise AudioError(f"the clip is {_number(seconds)} s long, the model hears at most {longest} s; cut it")
+    array = _float32(array)
+    _check_samples(array[:, None], "the clip")
+    return array
+
+
+def to_mono_rate(wave: object, rate: int, target: int) -> Float32[np.ndarray, " time"]:
+    """Make one channel of floating-point samples at a given rate of any array of sound.
+
+    Args:
+        wave: floating-point samples, full scale 1.0, or int16 or int32 ones; (time,), (time, channel) or
+            (channel, time): the axis of at most eight entries is the channels'.
+        rate: Hz of the samples.
+        target: Hz of the result.
+
+    Returns:
+        The mean of the channels.
+
+    Raises:
+        AudioError: not an array, no samples, another type, axes that do not tell which is time, a rate that no recording
+            has, samples that are not finite or beyond ten times full scale.
+    """
+    array = _array(wave)
+    for hertz in (rate, target):
+        if hertz not in RATES:
+            raise AudioError(f"cannot resample from {rate} to {target} Hz; expected {RATES[0]} to {RATES[-1]} Hz")
+    if array.dtype.kind != "f" and array.dtype not in FULL_SCALE:
+        raise AudioError(f"cannot hear samples of type {array.dtype}; expected float, full scale 1.0, int16 or int32")
+    if not array.size:
+        raise AudioError(f"cannot hear an array of shape {array.shape}: it has no samples")
+    samples = _float32(_time_first(array))
+    samples = samples / np.float32(FULL_SCALE.get(array.dtype, 1.0))
+    _check_samples(samples, "the clip")
+    mono = samples.mean(axis=1)
+    return mono if rate == target else soxr.resample(mono, rate, target)
+
+
+def hash_wave(wave: Float32[np.ndarray, " time"]) -> str:
+    """32 hex digits that tell samples apart: of the SHA-256 of their bytes as little-endian float32."""
+    return hashlib.sha256(np.ascontiguousarray(wave, "<f4").tobytes()).hexdigest()[:32]
+
+
+def _array(wave: object) -> np.ndarray:
+    if not isinstance(wave, np.ndarray):
+        kind = type(wave).__name__
+        raise AudioError(f"cannot hear a {kind}; expected a numpy array of samples; make one with np.asarray")
+    return wave
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # too large for float32 is infinite, and that is refused
+        return array.astype(np.float32, copy=False)
+
+
+def _time_first(array: np.ndarray) -> np.ndarray:
+    """The array as (time, channel)."""
+    if array.ndim == 1:
+        return array[:, None]
+    short = [axis for axis, size in enumerate(array.shape) if size <= MOST_CHANNELS]
+    if array.ndim != 2 or len(short) != 1:
+        expected = f"(time,), (time, channel) or (channel, time) with at most {MOST_CHANNELS} channels"
+        raise AudioError(f"cannot tell time from channels in an array of shape {array.shape}; expected {expected}")
+    return array if short == [1] else array.T
+
+
+def shown(path: Path | str) -> str:
     """A path fit for a one-line message, whatever characters it has."""
     text = str(path)
     return text if text.isprintable() and text else repr(text)
@@ -80,7 +171,7 @@ def _number(seconds: float) -> str:
 
 
 def _convert(path: Path) -> str:
-    return f"convert it: ffmpeg -i {_shown(path)} new.wav"
+    return f"convert it: ffmpeg -i {shown(path)} new.wav"
 
 
 def _open(path: Path) -> BinaryIO:
@@ -90,13 +181,13 @@ def _open(path: Path) -> BinaryIO:
         stream = path.open("rb") if stat.S_ISREG(info.st_mode) else None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"cannot read {_shown(path)}: {reason}; check the name and the permissions") from None
+        raise AudioError(f"cannot read {shown(path)}: {reason}; check the name and the permissions") from None
     if stream is None:
         kind = "a folder" if stat.S_ISDIR(info.st_mode) else "a pipe or device"
-        raise AudioError(f"cannot read {_shown(path)}: it is {kind}; expected an audio file")
+        raise AudioError(f"cannot read {shown(path)}: it is {kind}; expected an audio file")
     if info.st_size == 0:
         stream.close()
-        raise AudioError(f"{_shown(path)} is empty (0 bytes); expected an audio file; copy or record it again")
+        raise AudioError(f"{shown(path)} is empty (0 bytes); expected an audio file; copy or record it again")
     return stream
 
 
@@ -114,7 +205,7 @@ def _check_ogg(stream: BinaryIO, path: Path) -> None:
             raise _broken_off(path, "its last page is incomplete")
         first = bool(page[5] & 2)
         if first and begun:
-            raise AudioError(f"{_shown(path)} holds several streams, one after the other; expected one; {_convert(path)}")
+            raise AudioError(f"{shown(path)} holds several streams, one after the other; expected one; {_convert(path)}")
         begun = begun or not first
     stream.seek(0)
 
@@ -122,13 +213,13 @@ def _check_ogg(stream: BinaryIO, path: Path) -> None:
 @contextmanager
 def _decoder(stream: BinaryIO, path: Path) -> Iterator[soundfile.SoundFile]:
     if path.suffix.lower() == ".raw":
-        raise AudioError(f"{_shown(path)} has no header that tells its rate and format; save it as wav")
+        raise AudioError(f"{shown(path)} has no header that tells its rate and format; save it as wav")
     _check_ogg(stream, path)  # first, as libsndfile's answers to broken pages are many
     try:
         file = soundfile.SoundFile(stream)
     except soundfile.SoundFileError:
         expected = "expected wav, flac, mp3, ogg or opus"
-        raise AudioError(f"{_shown(path)} is no audio or is damaged; {expected}; if it is sound, {_convert(path)}") from None
+        raise AudioError(f"{shown(path)} is no audio or is damaged; {expected}; if it is sound, {_convert(path)}") from None
     with file:
         yield file
 
@@ -136,9 +227,9 @@ def _decoder(stream: BinaryIO, path: Path) -> Iterator[soundfile.SoundFile]:
 def _check_header(file: soundfile.SoundFile, path: Path) -> None:
     if file.samplerate not in RATES:
         expected = f"expected {RATES[0]} to {RATES[-1]} Hz"
-        raise AudioError(f"{_shown(path)} says that its sample rate is {file.samplerate} Hz; {expected}; its header is damaged")
+        raise AudioError(f"{shown(path)} says that its sample rate is {file.samplerate} Hz; {expected}; its header is damaged")
     if file.frames > 2**62:  # libsndfile's word for "unknown"; its FLAC decoder cannot find the end of such a file
-        raise AudioError(f"{_shown(path)} does not say how long it is (it was written to a pipe); {_convert(path)}")
+        raise AudioError(f"{shown(path)} does not say how long it is (it was written to a pipe); {_convert(path)}")
 
 
 def _decode(file: soundfile.SoundFile, path: Path, most: int | None, channels: Channels) -> Float32[np.ndarray, " time"]:
@@ -152,9 +243,9 @@ def _decode(file: soundfile.SoundFile, path: Path, most: int | None, channels: C
             block = file.read(out=np.empty((room, file.channels), np.float32))
         except soundfile.SoundFileError as error:
             reason = str(error).removeprefix("Error : ").rstrip(".")
-            raise AudioError(f"{_shown(path)} is damaged or breaks off ({reason}); copy or record it again") from None
+            raise AudioError(f"{shown(path)} is damaged or breaks off ({reason}); copy or record it again") from None
         block = block[:, :1] if channels == "first" else block
-        _check_samples(block, path)
+        _check_samples(block, shown(path))
         waves.append(block.mean(axis=1))
         got, ended = got + len(block), len(block) < room
     return np.concatenate(waves)
@@ -166,20 +257,20 @@ def _check_length(file: soundfile.SoundFile, path: Path, got: int, longest: floa
     decoded = got / file.samplerate
     seconds = decoded if guessed else max(decoded, file.frames / file.samplerate)
     if seconds < SHORTEST:
-        raise AudioError(f"{_shown(path)} is {_number(seconds)} s long; at least {SHORTEST} s is needed")
+        raise AudioError(f"{shown(path)} is {_number(seconds)} s long; at least {SHORTEST} s is needed")
     if longest is not None and seconds > longest + tolerance:
         length = f"more than {longest} s" if guessed else f"{_number(seconds)} s"
         advice = "cut it; 'amask run --trim' uses its beginning"
-        raise AudioError(f"{_shown(path)} is {length} long, the model hears at most {longest} s; {advice}")
+        raise AudioError(f"{shown(path)} is {length} long, the model hears at most {longest} s; {advice}")
 
 
-def _check_samples(block: Float32[np.ndarray, "time channel"], path: Path) -> None:
+def _check_samples(block: Float32[np.ndarray, "time channel"], name: str) -> None:
     peak = np.abs(block).max(initial=0)  # NaN where there is one
     if not np.isfinite(peak):
-        raise AudioError(f"{_shown(path)} holds samples that are NaN or infinite; expected finite ones; export it again")
+        raise AudioError(f"{name} holds samples that are NaN or infinite; expected finite ones; export it again")
     if peak > LOUDEST:
         expected = f"full scale is 1.0 and at most {LOUDEST} is accepted"
-        raise AudioError(f"{_shown(path)} reaches {peak:.6g}; {expected}; export it again, scaled to [-1, 1]")
+        raise AudioError(f"{name} reaches {peak:.6g}; {expected}; export it again, scaled to [-1, 1]")
 
 
 def _check_whole(file: soundfile.SoundFile, stream: BinaryIO, path: Path, got: int) -> None:
@@ -196,11 +287,11 @@ def _check_whole(file: soundfile.SoundFile, stream: BinaryIO, path: Path, got: i
         promised_seconds, held_seconds = _number(file.frames / file.samplerate), _number(got / file.samplerate)
         raise _broken_off(path, f"its header promises {promised_seconds} s, it holds {held_seconds} s")
     if not got:
-        raise AudioError(f"{_shown(path)} holds no samples; at least {SHORTEST} s is needed; record it again")
+        raise AudioError(f"{shown(path)} holds no samples; at least {SHORTEST} s is needed; record it again")
 
 
 def _broken_off(path: Path, reason: str) -> AudioError:
-    return AudioError(f"{_shown(path)} breaks off: {reason}; copy or record it again")
+    return AudioError(f"{shown(path)} breaks off: {reason}; copy or record it again")
 
 
 def _check_mp3(stream: BinaryIO, path: Path, read: int) -> None:
@@ -223,57 +314,4 @@ def _check_mp3(stream: BinaryIO, path: Path, read: int) -> None:
         raise _broken_off(path, f"its header promises {promised} bytes, it holds {size - start}")
     if size - read > max(0.05 * size, TAGS):
         reason = f"only {read} of {size} bytes are within the length that its header says"
-        raise AudioError(f"{_shown(path)} would be cut: {reason}; {_convert(path)}")
-
-
-def expand_inputs(names: Sequence[str]) -> list[Path]:
-    """The files that names on a command line stand for: files, patterns (`*`, `?`, `[…]`, `**`) and folders.
-
-    A folder stands for the audio files below it, sorted, and so does a folder that a pattern matches. A pattern finds
-    audio files, known by `AUDIO_SUFFIXES`, and files of the ending that it names itself; a file named in full is taken
-    whatever its ending. Hidden files are found by their full name only. The order of the names is kept; a file named
-    twice comes once, at its first place.
-
-    Raises:
-        AudioError: a name stands for nothing, or a folder cannot be listed.
-    """
-    found: dict[str, Path] = {}
-    for name in names:
-        for path in _matches(name):
-            found.setdefault(os.path.abspath(path), path)
-    return list(found.values())
-
-
-def _matches(name: str) -> list[Path]:
-    if os.path.exists(name) and not os.path.isdir(name):
-        return [Path(name)]
-    endings = ", ".join(AUDIO_SUFFIXES)
-    if os.path.isdir(name):
-        paths, failure = _audio_below(name), f"folder {_shown(name)} holds no audio file; looked for {endings}, also below it"
-    elif glob.has_magic(name):
-        paths, failure = _matched(name), f"no audio file matches {_shown(name)}; looked for {endings}"
-    else:
-        paths, failure = [], f"{_shown(name)} does not exist; expected an audio file, a folder or a pattern such as '*.wav'"
-    if not paths:
-        raise AudioError(failure)
-    return paths
-
-
-def _matched(pattern: str) -> list[Path]:
-    endings = {*AUDIO_SUFFIXES, Path(pattern).suffix.lower()} - {""}
-    paths: list[Path] = []
-    for match in sorted(glob.glob(pattern, recursive=True)):
-        if os.path.isdir(match):
-            paths += _audio_below(match)
-        elif Path(match).suffix.lower() in endings:
-            paths.append(Path(match))
-    return paths
-
-
-def _audio_below(folder: str) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise AudioError(f"cannot list folder {_shown(error.filename)}: {error.strerror}; check its permissions")
-
-    paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names]
-    shown = (path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    return sorted(path for path in shown if path.suffix.lower() in AUDIO_SUFFIXES)
+        raise AudioError(f"{shown(path)} would be cut: {reason}; {_convert(path)}")

@@ -16,7 +16,7 @@ from datasets import Audio, ClassLabel, Dataset, Features
 from datasets.exceptions import DatasetsError
 
 from ..errors import DataError
-from .audio import AUDIO_SUFFIXES
+from .inputs import AUDIO_SUFFIXES
 from .manifest import Clip, Manifest, Split
 from .tasks import TASKS
 

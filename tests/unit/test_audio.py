@@ -19,7 +19,7 @@ def read():
 
 @pytest.fixture
 def expand():
-    from amask.data.audio import expand_inputs
+    from amask.data.inputs import expand_inputs
 
     return expand_inputs
 
