@@ -79,7 +79,7 @@ def list_masks(bank: BankOption = None, as_json: JsonOption = False) -> None:
                 mask = stored.mask
                 dev = f"{mask.scores['dev']:.1f}" if "dev" in mask.scores else ""
                 how = str(mask.lineage.get("operation", ""))
-                table.add_row(stored.spec, mask.task, mask.model, f"{mask.heads_on}/{mask.heads_total}", dev, how)
+                table.add_row(stored.spec, mask.task_name, mask.identity.name, f"{mask.heads_on}/{mask.heads_total}", dev, how)
             out.print(table)
         for _, problem in opened.verify():
             err.print(f"amask: {problem}", style="yellow", markup=False)
@@ -177,7 +177,7 @@ def import_mask(
             mask, note = import_authors(path, loaded.geometry if loaded else geometry, task, model, fingerprint)
             fallback = name_of(path)
             err.print(f"amask: {note}", style="yellow", markup=False)
-        report([opened.add(mask, name or mask.task or fallback)], as_json)
+        report([opened.add(mask, name or mask.task_name or fallback)], as_json)
 
 
 @app.command()

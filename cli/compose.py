@@ -60,10 +60,9 @@ def compose(
         tasks: dict[str, str] = {}
 
         def lookup(spec: str) -> "HeadMask":
-            stored = opened.get(spec, geometry=loaded.geometry, fingerprint=loaded.fingerprint, model=loaded.name)
-            tasks[spec] = stored.mask.task
-            origin = {"mask": stored.spec, "task": stored.mask.task}
-            return stored.mask.with_(lineage=origin)
+            stored = opened.get(spec, loaded)
+            tasks[spec] = stored.mask.task_name
+            return stored.mask.with_(lineage={"mask": stored.spec})
 
         composed = evaluate(text, lookup)
         composed = composed.with_(lineage=dict(composed.lineage) | {"expression": text})

@@ -52,16 +52,17 @@ def evaluate(
 
         manifest, opened = open_data(data), open_bank(bank)
         loaded = open_model(model, device, dtype)
-        names = tasks if tasks != ["all"] else sorted({stored.mask.task for stored in opened.list() if stored.mask.task})
+        stored = {each.mask.task.name: each.mask.task for each in opened.list() if each.mask.task}
+        specs = [parse_task(name) for name in tasks] if tasks != ["all"] else [stored[name] for name in sorted(stored)]
         path = predictions or default_folder().parent / "predictions.jsonl"
         made, rows = [], []
-        for spec in [parse_task(name) for name in names]:
+        for spec in specs:
             found = harness.clips_for(spec, manifest, split, kind)
             if not found:
                 raise DataError(f"no {split} clip of the data has labels for {spec.name}; give a manifest with --data")
             chosen = Manifest(found.clips[:clips], found.folder)
             try:
-                mask = opened.get(spec.name, geometry=loaded.geometry, fingerprint=loaded.fingerprint, model=loaded.name).mask
+                mask = opened.get(spec.name, loaded).mask
             except BankError as error:
                 err.print(f"amask: {error}; measuring {spec.name} without a mask", style="yellow", markup=False)
                 mask = None

@@ -10,6 +10,7 @@ import typer
 from .common import BankOption, DeviceOption, DtypeOption, JsonOption, ModelOption, err, one_line_errors, open_bank, open_model
 
 if TYPE_CHECKING:
+    from ..data.tasks import TaskSpec
     from ..lalm.base import LALM
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.files import StoredMask
@@ -52,7 +53,7 @@ def run(
             raise InstructionError("say what to do by one of --task, --mask, --instruction or --prompt")
         paths = expand_inputs(clips)
         opened = open_bank(bank)
-        early = _classify(instruction, opened) if instruction is not None else task
+        early = _classify(instruction, opened).name if instruction is not None else task
         if prompt is not None and not prompt.strip():
             raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
         loaded = open_model(model, device, dtype)
@@ -62,20 +63,20 @@ def run(
             raise typer.Exit(1)
 
 
-def _classify(instruction: str, bank: "MaskBank") -> str:
+def _classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
     """The task that an instruction asks for, among those that the bank has masks for."""
     from ..predictor.known import known_task
 
-    tasks = sorted({stored.mask.task for stored in bank.list() if stored.mask.task})
+    tasks = list({stored.mask.task.name: stored.mask.task for stored in bank.list() if stored.mask.task}.values())
     known = known_task(instruction, tasks)
     if known is not None:
-        err.print(f"amask: doing {known}", style="dim", markup=False)
+        err.print(f"amask: doing {known.name}", style="dim", markup=False)
         return known
     from ..predictor.classifier import TaskClassifier  # takes seconds to import
 
     guess = TaskClassifier(tasks).guess(instruction)
     err.print(f"amask: doing {guess.task} (sure to {guess.probability:.0%})", style="dim", markup=False)
-    return guess.task
+    return next(task for task in tasks if task.name == guess.task)
 
 
 def _order(model: "LALM", bank: "MaskBank", task: str | None, mask: str | None, prompt: str | None) -> Order:
@@ -85,8 +86,8 @@ def _order(model: "LALM", bank: "MaskBank", task: str | None, mask: str | None, 
     if prompt is not None:
         return Order("", None, prompt.strip())
     spec = mask or parse_task(task or "").name
-    stored = open_mask(spec, bank, geometry=model.geometry, fingerprint=model.fingerprint, model=model.name)
-    return Order(stored.mask.task, stored, None)
+    stored = open_mask(spec, bank, model)
+    return Order(stored.mask.task_name, stored, None)
 
 
 def answer(model: "LALM", paths: list[Path], order: Order, *, beams: int, batch: int, trim: bool, as_json: bool) -> int:

@@ -55,7 +55,7 @@ def examples(model: LALM, manifest: Manifest, needed: list[TaskSpec]) -> tuple[E
 
     Where the manifest has no dev clips, every tenth clip to learn from is one.
     """
-    chosen = [c for c in manifest if any(set(task.parts) <= c.labels.keys() for task in needed)]
+    chosen = [c for c in manifest if any(set(task.names) <= c.labels.keys() for task in needed)]
     dev = [clip for clip in chosen if clip.split == "dev"]
     train = [clip for clip in chosen if clip.split == "train"]
     if not dev:
@@ -94,11 +94,11 @@ def train_masks(
         raise AmaskError("--out takes one .safetensors file, so one task and one seed")
     manifest = open_data(data)
     for spec in specs:
-        if not manifest.select(None, spec.parts):
+        if not manifest.select(None, spec.names):
             raise AmaskError(f"no clip of the data has labels for {spec.name}; give a manifest that has with --data")
     model = model or open_model(model_name, device, dtype)
     if start is not None:
-        start.require(model.geometry, model.fingerprint, model.name)
+        start.require(model)
     _check_writable(bank)
     train, dev = examples(model, manifest, specs)
     jobs = [Job(spec, seed, start) for spec in specs for seed in seeds]

@@ -73,7 +73,7 @@ def at_least(count: int, masks: list[HeadMask]) -> HeadMask:
     if not 1 <= count <= len(masks):
         raise MaskError(f"'{count} OF' {len(masks)} masks: the count must be from 1 to {len(masks)}")
     several = reduce(or_, (reduce(and_, chosen) for chosen in combinations(masks, count)))
-    lineage = {"operation": f"{count} of", "parents": [dict(mask.lineage) or {"task": mask.task} for mask in masks]}
+    lineage = {"operation": f"{count} of", "parents": [mask.reference() for mask in masks]}
     return several.with_(lineage=lineage)
 
 

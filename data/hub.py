@@ -18,7 +18,7 @@ from datasets.exceptions import DatasetsError
 from ..errors import DataError
 from .inputs import AUDIO_SUFFIXES
 from .manifest import Clip, Manifest, Split
-from .tasks import TASKS
+from .tasks import builtin_tasks
 
 SOURCE = re.compile(r"hf:([^:]+)(?::([^:\[\]]+))??(?::([^:\[\]]+(?:\[[^\]]*\])?))?")  # lazy: one word more is a split
 # Columns that many datasets have → our tasks. A column that is called like a task comes before them.
@@ -101,12 +101,12 @@ def _sound_column(features: Features, where: str) -> str:
 def _label_columns(features: Features, where: str) -> dict[str, str]:
     """Task → the column of text or classes that holds its labels."""
     usable = [name for name, kind in features.items() if isinstance(kind, ClassLabel) or getattr(kind, "dtype", "") in TEXT]
-    found = {task: task for task in TASKS if task in usable}
+    found = {task: task for task in builtin_tasks() if task in usable}
     for column, task in COLUMNS.items():
         if column in usable:
             found.setdefault(task, column)
     if not found:
-        expected = f"a task ({', '.join(TASKS)}) or {', '.join(COLUMNS)}"
+        expected = f"a task ({', '.join(builtin_tasks())}) or {', '.join(COLUMNS)}"
         raise DataError(f"{where}: no column of labels among {', '.join(features)}; call one {expected}, and let it hold text")
     return found
 

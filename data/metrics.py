@@ -16,7 +16,7 @@ import jiwer
 import sacrebleu
 
 from ..errors import DataError
-from .tasks import TASKS, Metric, TaskSpec
+from .tasks import Metric, Task, TaskSpec
 
 Normaliser = Callable[[str], str]
 
@@ -127,9 +127,9 @@ def _share(right: Sequence[bool]) -> float:
     return 100 * sum(right) / len(right)
 
 
-def is_right(task: str, answer: str, reference: str) -> bool:
+def is_right(task: Task, answer: str, reference: str) -> bool:
     """Whether an answer to a single task is exactly right, by what its metric overlooks: case and punctuation."""
-    metric = TASKS[task].metric
+    metric = task.metric
     if metric == "acc":
         return _label(answer) == _label(reference)
     if metric == "wer":
@@ -152,7 +152,7 @@ def score(spec: TaskSpec, answers: Sequence[str], references: Sequence[str]) -> 
     if not answers or len(answers) != len(references):
         raise DataError(f"cannot score {spec.name!r}: got {len(answers)} answers for {len(references)} references")
     if spec.form == "plain":
-        metric = TASKS[spec.parts[0]].metric
+        metric = spec.parts[0].metric
         return [Score(metric, METRICS[metric](answers, references))]
     found = [spec.split(answer) for answer in answers]
     wanted = []
@@ -162,12 +162,12 @@ def score(spec: TaskSpec, answers: Sequence[str], references: Sequence[str]) -> 
             raise DataError(f"cannot score {spec.name!r}: reference {reference!r} is not in the {spec.form} form")
         wanted.append(parts)
     exact = [
-        got is not None and all(is_right(part, got[part], right[part]) for part in spec.parts)
+        got is not None and all(is_right(part, got[part.name], right[part.name]) for part in spec.parts)
         for got, right in zip(found, wanted, strict=True)
     ]
     scores = [Score("exact", _share(exact)), Score("ifr", _share([got is not None for got in found]))]
     for part in spec.parts:
-        metric = TASKS[part].metric
-        said = [got[part] if got is not None else "" for got in found]
-        scores.append(Score(metric, METRICS[metric](said, [right[part] for right in wanted]), part))
+        metric = part.metric
+        said = [got[part.name] if got is not None else "" for got in found]
+        scores.append(Score(metric, METRICS[metric](said, [right[part.name] for right in wanted]), part.name))
     return scores

@@ -14,5 +14,5 @@ def random_like(mask: HeadMask, seed: int) -> HeadMask:
     noise[~mask.geometry.present] = 2.0  # absent heads come last, where no layer's count reaches
     rank = noise.argsort(dim=1, stable=True).argsort(dim=1)
     bits = rank < mask.bits.cpu().sum(dim=1, keepdim=True)
-    lineage = {"operation": "random", "seed": seed, "parents": [dict(mask.lineage) or {"task": mask.task}]}
-    return mask.with_(bits=bits, logits=None, task="", lineage=lineage, scores={})
+    lineage = {"operation": "random", "seed": seed, "parents": [mask.reference()]}
+    return mask.with_(bits=bits, logits=None, task=None, lineage=lineage, scores={})

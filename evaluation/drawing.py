@@ -45,7 +45,7 @@ def summary(mask: HeadMask) -> str:
     heads = mask.geometry.heads
     shape = str(mask.geometry) if len(set(heads)) == 1 else f"{len(heads)} layers of {min(heads)} to {max(heads)} heads"
     share = mask.heads_on / mask.heads_total
-    return f"{mask.model} · {shape} · {mask.heads_on} of {mask.heads_total} heads on ({100 * share:.0f} %)"
+    return f"{mask.identity.name} · {shape} · {mask.heads_on} of {mask.heads_total} heads on ({100 * share:.0f} %)"
 
 
 def terminal(mask: HeadMask, title: str = "") -> Text:
@@ -58,7 +58,7 @@ def terminal(mask: HeadMask, title: str = "") -> Text:
     counts = [str(count) for count in mask.bits.sum(1).tolist()] + [""]
     cells, present = _cells(mask.bits).tolist(), _cells(mask.geometry.present).count_nonzero(dim=1).tolist()
     text = Text(no_wrap=True, overflow="crop")
-    text.append(title or mask.task or "mask", "bold").append(f" · {summary(mask)}\n")
+    text.append(title or mask.task_name or "mask", "bold").append(f" · {summary(mask)}\n")
     text.append(f"head {_ruler(mask.geometry.shape[1])} on▀ on▄\n", "dim")
     for line, (row, real) in enumerate(zip(cells, present, strict=True)):
         blocks = "".join(BLOCKS[block] for block in row)
@@ -133,5 +133,5 @@ def picture(mask: HeadMask, path: Path, title: str = "") -> None:
         raise BankError(f"cannot draw to {path}: pictures are .png or .svg, got {path.suffix or 'no ending'!r}")
     drawn = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}  # no time in the file
-    _figure(mask, title or mask.task or "mask").savefig(drawn, format=kind, dpi=200, metadata=metadata)
+    _figure(mask, title or mask.task_name or "mask").savefig(drawn, format=kind, dpi=200, metadata=metadata)
     write_whole(drawn.getvalue(), path)

@@ -6,18 +6,15 @@ The audio is encoded once. Predictions are kept before they are scored.
 from dataclasses import dataclass
 from statistics import mean, pstdev
 
-from ..data.instructions import wordings
 from ..data.manifest import Manifest
 from ..data.metrics import Score, score
 from ..data.tasks import TaskSpec
+from ..data.wordings import wordings
 from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
 from .predictions import How, Prediction
-
-# What the pocket corpus has each task's own clips in; other tasks' are plain speech.
-MAIN_KIND = {"aac": "scene", "asv": "pair", "osr": "overlap", "age": "real"}
 
 
 def clips_for(task: TaskSpec, manifest: Manifest, split: str, kind: str | None = None) -> Manifest:
@@ -27,13 +24,20 @@ def clips_for(task: TaskSpec, manifest: Manifest, split: str, kind: str | None =
         task: the task.
         manifest: the clips.
         split: train, dev or test.
-        kind: only clips of this kind; by default the task's own kind, where the manifest has such clips, else all.
+        kind: only clips of this kind; by default the kinds of the task's parts, where every clip that has the labels has a
+            kind and one of them is of these, else all.
     """
-    labelled = manifest.select(split, task.parts)
-    found = [clip for clip in labelled if all(clip.labels[part] for part in task.parts)]
-    kinds = {MAIN_KIND[part] for part in task.parts if part in MAIN_KIND} or {"speech"}
-    own = [clip for clip in found if clip.kind in ({kind} if kind else kinds)]
-    return Manifest(tuple(own if own or kind else found), manifest.folder)
+    labelled = manifest.select(split, task.names)
+    found = [clip for clip in labelled if all(clip.labels[name] for name in task.names)]
+    kinds = {kind} if kind else _kinds(task)
+    own = [clip for clip in found if clip.kind in kinds]
+    chosen = own if kind or (own and all(clip.kind for clip in found)) else found
+    return Manifest(tuple(chosen), manifest.folder)
+
+
+def _kinds(task: TaskSpec) -> set[str]:
+    """The kinds of clips that measure a task: those that its parts ask for, or plain speech where none does."""
+    return {part.kind for part in task.parts} - {"speech"} or {"speech"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def predict(
     """
     gates = None
     if trial.mask is not None:
-        trial.mask.require(model.geometry, model.fingerprint, model.name)
+        trial.mask.require(model)
         gates = trial.mask.gates.to(model.device)
     answers: list[str] = []
     room = model.room_for([task.target(clip.labels) for clip in clips])

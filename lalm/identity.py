@@ -1,6 +1,7 @@
 """What a mask belongs to: one model's heads, weights and text around the audio, under the name that users give it."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from .gating import Geometry
 
@@ -26,3 +27,17 @@ class Identity:
     def __str__(self) -> str:
         """`pocket (8×64 heads, 0123456789abcdef)`."""
         return f"{self.name} ({self.geometry} heads, {self.fingerprint})"
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """What belongs to one model: a loaded `LALM`, a `HeadMask`."""
+
+    @property
+    def identity(self) -> Identity:
+        """The model's."""
+
+
+def identity_of(model: Identity | Identified) -> Identity:
+    """An identity, given itself or by what has one."""
+    return model if isinstance(model, Identity) else model.identity

@@ -23,8 +23,10 @@ from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..data.tasks import parse_task
 from ..errors import MaskError
 from ..lalm.gating import Geometry
+from ..lalm.identity import Identity
 from .files import MAX_BYTES, SUFFIX, read_limited, write_whole
 from .mask import HeadMask
 
@@ -190,10 +192,8 @@ def import_authors(
     lineage = {"operation": "import", "layout": layout, "task": task, "sha256": hashlib.sha256(data).hexdigest(), "ffn": ffn}
     mask = HeadMask.from_logits(
         table[:, :-1].contiguous(),
-        geometry,
-        fingerprint=fingerprint or f"imported:{model}",
-        model=model,
-        task=task,
+        Identity(geometry, fingerprint or f"imported:{model}", model),
+        task=parse_task(task) if task else None,
         lineage=lineage,
     )
     note = (

@@ -16,7 +16,7 @@ from typing import Any
 import platformdirs
 
 from ..errors import BankError, MaskError
-from ..lalm.gating import Geometry
+from ..lalm.identity import Identified, Identity
 from .files import SUFFIX, StoredMask, load_mask, save_mask
 from .mask import HeadMask
 
@@ -151,16 +151,12 @@ class MaskBank:
         have = f"there are {', '.join(names)}" if names else f"the bank {self.folder} is empty; see 'amask bank train'"
         raise BankError(f"no mask {spec!r} in the bank; {hint}{have}")
 
-    def get(
-        self, spec: str, *, geometry: Geometry | None = None, fingerprint: str | None = None, model: str | None = None
-    ) -> StoredMask:
+    def get(self, spec: str, model: Identity | Identified | None = None) -> StoredMask:
         """The mask of a name and version, or the newest of a name that fits a model.
 
         Args:
             spec: `name` or `name@version`.
-            geometry: the model's; None fits all.
-            fingerprint: the model's; None fits all.
-            model: the model's name, for messages.
+            model: what the mask is to be used with; None fits all.
 
         Raises:
             BankError: there is no such mask; the message lists near names.
@@ -171,7 +167,7 @@ class MaskBank:
         for path in versions.values():
             stored = self._load(path)
             try:
-                require(stored, geometry=geometry, fingerprint=fingerprint, model=model)
+                require(stored, model)
             except MaskError as error:
                 misfit = misfit or error
             else:
@@ -217,26 +213,17 @@ class MaskBank:
         return path
 
 
-def require(
-    stored: StoredMask, *, geometry: Geometry | None = None, fingerprint: str | None = None, model: str | None = None
-) -> None:
-    """Refuse a mask that is not for a model; what is None fits.
+def require(stored: StoredMask, model: Identity | Identified | None) -> None:
+    """Refuse a mask that is not for a model; None fits all.
 
     Raises:
         MaskError: naming both models.
     """
-    mask = stored.mask
-    mask.require(geometry or mask.geometry, fingerprint or mask.fingerprint, model or "another model", stored.spec)
+    if model is not None:
+        stored.mask.require(model, stored.spec)
 
 
-def open_mask(
-    spec: str,
-    bank: MaskBank,
-    *,
-    geometry: Geometry | None = None,
-    fingerprint: str | None = None,
-    model: str | None = None,
-) -> StoredMask:
+def open_mask(spec: str, bank: MaskBank, model: Identity | Identified | None = None) -> StoredMask:
     """A mask of the bank, or of a file: what ends in `.safetensors` is a path, since names never do.
 
     Raises:
@@ -244,9 +231,9 @@ def open_mask(
         MaskError: the file is missing or damaged, or the mask is not for this model.
     """
     if not spec.endswith(SUFFIX):
-        return bank.get(spec, geometry=geometry, fingerprint=fingerprint, model=model)
+        return bank.get(spec, model)
     stored = load_mask(Path(spec))
-    require(stored, geometry=geometry, fingerprint=fingerprint, model=model)
+    require(stored, model)
     return stored
 
 
@@ -267,12 +254,12 @@ def describe(stored: StoredMask) -> dict[str, Any]:
     return {
         "name": stored.name,
         "version": stored.version,
-        "task": mask.task,
-        "model": mask.model,
+        "task": mask.task_name,
+        "model": mask.identity.name,
         "heads_on": mask.heads_on,
         "heads_total": mask.heads_total,
         "geometry": list(mask.geometry.heads),
-        "fingerprint": mask.fingerprint,
+        "fingerprint": mask.identity.fingerprint,
         "lineage": dict(mask.lineage),
         "scores": dict(mask.scores),
     }

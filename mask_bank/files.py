@@ -20,12 +20,14 @@ import safetensors.numpy
 import torch
 from safetensors import SafetensorError
 
+from ..data.tasks import TaskSpec
 from ..errors import BankError, MaskError
 from ..lalm.gating import Geometry
+from ..lalm.identity import Identity
 from .mask import HeadMask
 
 SUFFIX = ".safetensors"
-SCHEMA = 1
+SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # a mask of 128 layers × 128 heads takes 80 KiB; what is larger is something else
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -35,10 +37,10 @@ class _Record(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: Literal[1]  # SCHEMA
+    format: Literal[2]  # SCHEMA
     name: str = pydantic.Field(min_length=1)
     version: int = pydantic.Field(ge=1)
-    task: str
+    task: TaskSpec | None
     model: str
     fingerprint: str
     heads: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
@@ -94,9 +96,9 @@ def to_bytes(mask: HeadMask, name: str, version: int) -> bytes:
         "format": SCHEMA,
         "name": name,
         "version": version,
-        "task": mask.task,
-        "model": mask.model,
-        "fingerprint": mask.fingerprint,
+        "task": mask.task.model_dump(mode="json", exclude_defaults=True) if mask.task else None,
+        "model": mask.identity.name,
+        "fingerprint": mask.identity.fingerprint,
         "heads": list(mask.geometry.heads),
         "lineage": dict(mask.lineage),
         "scores": {metric: float(value) for metric, value in mask.scores.items()},
@@ -137,9 +139,7 @@ def _parse(data: bytes) -> tuple[HeadMask, str, int]:
         raise MaskError("its bits are not all 0 or 1")
     mask = HeadMask(
         bits=torch.from_numpy(arrays["bits"].astype(bool)),
-        geometry=geometry,
-        fingerprint=about.fingerprint,
-        model=about.model,
+        identity=Identity(geometry, about.fingerprint, about.model),
         task=about.task,
         logits=torch.from_numpy(arrays["logits"].astype("=f4")) if "logits" in arrays else None,
         lineage=about.lineage,

@@ -1,8 +1,10 @@
 """`HeadMask`: which attention heads of one model are on for a task, and how that came to be."""
 
+import hashlib
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -10,8 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..data.tasks import TaskSpec
 from ..errors import MaskError
 from ..lalm.gating import Geometry
+from ..lalm.identity import Identified, Identity, identity_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,20 +24,17 @@ class HeadMask:
 
     Attributes:
         bits: True where a head is on.
-        geometry: heads per masked layer; bits of heads that a layer does not have are False.
-        fingerprint: of the model that the mask belongs to; masks of different fingerprints never mix.
-        model: that model's name, for messages.
-        task: what the mask triggers; empty for what has no task of its own, such as `NOT gr`.
+        identity: the model that the mask belongs to; masks of different models never mix. Bits of heads that a layer of it
+            does not have are False.
+        task: what the mask triggers, with its definition; None for what has no task of its own, such as `NOT gr`.
         logits: the numbers before the threshold, where the mask was trained: on is `logits >= 0`.
         lineage: how it came to be: trained with which recipe, data and seed, or composed of which parents.
         scores: metric → value, on dev data.
     """
 
     bits: Bool[Tensor, "layer head"]
-    geometry: Geometry
-    fingerprint: str
-    model: str
-    task: str = ""
+    identity: Identity
+    task: TaskSpec | None = None
     logits: Float[Tensor, "layer head"] | None = None
     lineage: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -53,10 +54,29 @@ class HeadMask:
         object.__setattr__(self, "scores", MappingProxyType(dict(self.scores)))
 
     @classmethod
-    def from_logits(cls, logits: Float[Tensor, "layer head"], geometry: Geometry, **about: Any) -> "HeadMask":  # noqa: ANN401
+    def from_logits(cls, logits: Float[Tensor, "layer head"], identity: Identity, **about: Any) -> "HeadMask":  # noqa: ANN401
         """The mask of some logits: a head is on where its logit is at least 0 (sigmoid at least 0.5)."""
         logits = logits.detach().float().cpu()
-        return cls(bits=threshold(logits, geometry), geometry=geometry, logits=logits, **about)
+        return cls(bits=threshold(logits, identity.geometry), identity=identity, logits=logits, **about)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Heads per masked layer."""
+        return self.identity.geometry
+
+    @property
+    def task_name(self) -> str:
+        """The task's canonical name; empty where there is none."""
+        return self.task.name if self.task else ""
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits that name this mask by its content: bits, logits, the model's fingerprint and the task."""
+        task = self.task.model_dump_json() if self.task else ""
+        hashed = hashlib.sha256(f"{self.identity.fingerprint} {self.geometry.heads} {task}".encode())
+        for tensor in (self.bits, *([self.logits] if self.logits is not None else [])):
+            hashed.update(tensor.cpu().numpy().tobytes())
+        return hashed.hexdigest()[:16]
 
     @property
     def heads_on(self) -> int:
@@ -77,23 +97,30 @@ class HeadMask:
         """A copy with some attributes changed."""
         return replace(self, **changes)
 
-    def require(self, geometry: Geometry, fingerprint: str, model: str, name: str = "") -> None:
+    def require(self, model: Identity | Identified, name: str = "") -> None:
         """Refuse another model than the mask's own.
+
+        Args:
+            model: what the mask is to be used with.
+            name: the mask's, for the message.
 
         Raises:
             MaskError: naming both models and their geometries.
         """
-        if self.fingerprint != fingerprint or self.geometry != geometry:
-            raise MaskError(
-                f"mask {name or self.task or 'given'!r} is for {self.model} ({self.geometry} heads, {self.fingerprint}); "
-                f"this model is {model} ({geometry} heads, {fingerprint}); see 'amask bank list'"
-            )
+        other = identity_of(model)
+        if not self.identity.same(other):
+            called = name or self.task_name or "given"
+            raise MaskError(f"mask {called!r} is for {self.identity}; this model is {other}; see 'amask bank list'")
+
+    def reference(self) -> dict[str, Any]:
+        """How a lineage names this mask as a parent: its name in the bank where it has one, its task, its content."""
+        named = {"mask": self.lineage["mask"]} if "mask" in self.lineage else {}
+        return named | {"task": self.task_name, "digest": self.digest}
 
     def _combine(self, other: "HeadMask", combine: Callable[[Tensor, Tensor], Tensor], operation: str) -> "HeadMask":
-        other.require(self.geometry, self.fingerprint, self.model)
-        parents = [dict(self.lineage) or {"task": self.task}, dict(other.lineage) or {"task": other.task}]
-        lineage = {"operation": operation, "parents": parents}
-        return replace(self, bits=combine(self.bits, other.bits), logits=None, task="", lineage=lineage, scores={})
+        other.require(self)
+        lineage = {"operation": operation, "parents": [self.reference(), other.reference()]}
+        return replace(self, bits=combine(self.bits, other.bits), logits=None, task=None, lineage=lineage, scores={})
 
     def __and__(self, other: "HeadMask") -> "HeadMask":
         """Heads that are on in both."""
@@ -113,12 +140,12 @@ class HeadMask:
 
     def __invert__(self) -> "HeadMask":
         """Heads that are off."""
-        lineage = {"operation": "not", "parents": [dict(self.lineage) or {"task": self.task}]}
-        return replace(self, bits=~self.bits & self.geometry.present, logits=None, task="", lineage=lineage, scores={})
+        lineage = {"operation": "not", "parents": [self.reference()]}
+        return replace(self, bits=~self.bits & self.geometry.present, logits=None, task=None, lineage=lineage, scores={})
 
     def jaccard(self, other: "HeadMask") -> float:
         """|both on| / |either on|; 1.0 for two empty masks."""
-        other.require(self.geometry, self.fingerprint, self.model)
+        other.require(self)
         either = int((self.bits | other.bits).sum())
         return int((self.bits & other.bits).sum()) / either if either else 1.0
 

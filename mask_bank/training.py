@@ -44,7 +44,7 @@ class Examples:
 
     def serving(self, task: TaskSpec) -> list[int]:
         """The clips that have a label for every part of a task; composites need parts that are not empty."""
-        needed = task.parts
+        needed = task.names
         whole = [i for i, labels in enumerate(self.labels) if all(part in labels for part in needed)]
         return whole if task.form == "plain" else [i for i in whole if all(self.labels[i][part] for part in needed)]
 
@@ -141,7 +141,7 @@ class MaskTrainer:
     ) -> None:
         for job in jobs:
             if job.start is not None:
-                job.start.require(model.geometry, model.fingerprint, model.name)
+                job.start.require(model)
         self.model, self.jobs, self.recipe, self.judge, self.checkpoint = model, tuple(jobs), recipe, judge, checkpoint
         self.train_set, self.dev_set = train, dev
         self.train_clips = [train.serving(job.task) for job in jobs]
@@ -263,7 +263,7 @@ class MaskTrainer:
     def _try(self, state: _State) -> None:
         """Try the thresholded masks on dev clips and keep those that are at least as good as before."""
         for at, job in enumerate(self.jobs):
-            mask = HeadMask.from_logits(state.logits[at], self.model.geometry, fingerprint="", model="")
+            mask = HeadMask.from_logits(state.logits[at], self.model.identity)
             clips = self.dev_clips[at]
             answers: list[str] = []
             references = [job.task.target(self.dev_set.labels[clip]) for clip in clips]
@@ -284,10 +284,8 @@ class MaskTrainer:
             lineage["start"] = dict(job.start.lineage)
         return HeadMask.from_logits(
             logits,
-            self.model.geometry,
-            fingerprint=self.model.fingerprint,
-            model=self.model.name,
-            task=job.task.name,
+            self.model.identity,
+            task=job.task,
             lineage=lineage,
             scores={} if merit is None else {"dev": round(merit, 2)},
         )

@@ -36,7 +36,7 @@ OFFERED = {
 
 def offer(task: TaskSpec) -> str:
     """A task in the few words that stand before the audio: "gender", "gender bar words", "json gender words"."""
-    words = [OFFERED[part] for part in task.parts]
+    words = [OFFERED[name] for name in task.names]
     return f"json {' '.join(words)}" if task.form == "json" else " bar ".join(words)
 
 

@@ -1,14 +1,17 @@
 """Which task does an instruction ask for? A text classifier over instruction examples that refuses the unclear."""
 
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion
 
-from ..data.instructions import out_of_scope, short_requests, wordings
-from ..data.tasks import TASKS, parse_task
+from ..data.tasks import TaskSpec
+from ..data.wordings import wordings
 from ..errors import InstructionError
 from .known import normalise
 
@@ -32,18 +35,30 @@ class Guess:
     nearest: tuple[str, ...]
 
 
+@cache
+def out_of_scope(part: str = "train") -> list[str]:
+    """Requests that no task serves."""
+    return tomllib.loads(files(__package__).joinpath("foreign.toml").read_text(encoding="utf-8"))[part]
+
+
+def short_requests(task: TaskSpec) -> list[str]:
+    """A single task's phrases by themselves and as a plain request."""
+    frames = ("{}", "give {}", "tell me {}", "what is {}", "i want only {}")
+    return [frame.format(phrase) for phrase in task.parts[0].phrases for frame in frames] if task.form == "plain" else []
+
+
 class TaskClassifier:
     """Logistic regression on TF-IDF of words and letters, with a class for what no task serves.
 
     Args:
-        tasks: canonical names of the tasks to choose from, as the bank has them.
+        tasks: those to choose from, as the bank has them.
     """
 
-    def __init__(self, tasks: list[str]) -> None:
+    def __init__(self, tasks: list[TaskSpec]) -> None:
         rng = np.random.default_rng(0)
         texts, classes = [], []
-        for name in sorted(set(tasks)):
-            said = wordings(parse_task(name)) + (short_requests(name) if name in TASKS else [])
+        for name, task in sorted({task.name: task for task in tasks}.items()):
+            said = wordings(task) + short_requests(task)
             chosen = said if len(said) <= EXAMPLES else [said[i] for i in rng.permutation(len(said))[:EXAMPLES]]
             texts += [normalise(variant) for text in chosen for variant in (text, f"please {text}", f"{text} please")]
             classes += [name] * 3 * len(chosen)

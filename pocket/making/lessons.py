@@ -15,10 +15,10 @@ from itertools import permutations
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from ...data.instructions import wordings
 from ...data.manifest import Clip
-from ...data.tasks import TASKS, TaskSpec
+from ...data.tasks import TaskSpec, builtin_tasks, parse_task
 from ..architecture import TEMPLATE, opening
+from ..instructions import wordings
 
 # How often a task is drawn, among those that a clip has labels for.
 WEIGHTS = {"asr": 2.5, "s2tt": 2.5, "gr": 1.5, "ser": 1.5, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
@@ -37,17 +37,17 @@ MOST_OFFERED = 6
 def composites(labels: dict[str, str]) -> list[TaskSpec]:
     """The two-part composites that a clip's labels allow: every ordered pair, as pipe and as JSON."""
     parts = [part for part in COMPOSABLE if labels.get(part)]
-    return [TaskSpec(pair, form) for pair in permutations(parts, 2) for form in ("pipe", "json")]
+    return [parse_task("-".join(pair) + end) for pair in permutations(parts, 2) for end in ("", "-json")]
 
 
 def task_shares(clip: Clip, told: bool) -> dict[TaskSpec, float]:
     """How likely each task of a clip is, in a row that has an instruction (`told`) or none."""
     singles = WEIGHTS if told else UNTOLD_WEIGHTS
-    single = [TaskSpec((name,), "plain") for name in TASKS if name in clip.labels]
+    single = [parse_task(name) for name in builtin_tasks() if name in clip.labels]
     # An empty transcript (sounds without speech) is soon learnt.
-    weights = [singles[task.parts[0]] if clip.labels[task.parts[0]] else 0.5 if told else 1.0 for task in single]
+    weights = [singles[task.names[0]] if clip.labels[task.names[0]] else 0.5 if told else 1.0 for task in single]
     several = composites(clip.labels)
-    shares = [6.0 if set(task.parts) == {"gr", "asr"} else 1.0 for task in several]
+    shares = [6.0 if set(task.names) == {"gr", "asr"} else 1.0 for task in several]
     shares = [share if told or task.form == "pipe" else UNTOLD_JSON * share for share, task in zip(shares, several, strict=True)]
     weights += [(COMPOSITE_WEIGHT if told else UNTOLD_COMPOSITE_WEIGHT) * share for share in shares]
     return dict(zip(single + several, (np.array(weights) / sum(weights)).tolist(), strict=True))
@@ -79,8 +79,8 @@ def vary(instruction: str, rng: np.random.Generator) -> str:
 
 def all_texts(clips: list[Clip]) -> list[str]:
     """Everything the tokenizer should know: template, instructions, and answers of the training clips."""
-    specs = [TaskSpec((name,), "plain") for name in TASKS]
-    specs += [TaskSpec(pair, form) for pair in permutations(COMPOSABLE, 2) for form in ("pipe", "json")]
+    specs = [parse_task(name) for name in builtin_tasks()]
+    specs += [parse_task("-".join(pair) + end) for pair in permutations(COMPOSABLE, 2) for end in ("", "-json")]
     said = [text for spec in specs for text in wordings(spec)[:200]]
     answers = [label for clip in clips if clip.split == "train" for label in clip.labels.values()]
     jsons = [spec.target(clip.labels) for clip in clips[:4000] if clip.split == "train" for spec in composites(clip.labels)]

@@ -6,6 +6,7 @@ The other model is a random Qwen2-Audio of 2×4 heads, the pocket model has 8×6
 import importlib.util
 import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,11 @@ def other(folder):
 @pytest.fixture
 def tiny(other):
     """A mask of the other model."""
+    from amask.data.tasks import parse_task
     from amask.mask_bank.mask import HeadMask
 
     bits = torch.tensor([[1, 0, 1, 1], [0, 1, 1, 0]], dtype=torch.bool)
-    return HeadMask(bits=bits, geometry=other.geometry, fingerprint=other.fingerprint, model=other.name, task="gr")
+    return HeadMask(bits=bits, identity=other.identity, task=parse_task("gr"))
 
 
 @pytest.fixture
@@ -102,6 +104,11 @@ def gr():
     return default_bank().get("gr").mask
 
 
+def twin_of(mask):
+    """The same bits for another model of the same geometry."""
+    return mask.with_(identity=replace(mask.identity, fingerprint=CODE, name="twin"))
+
+
 @pytest.fixture
 def names(tiny, gr, folder, clip, tmp_path, monkeypatch) -> dict[str, str]:
     """What the calls name; the masks are in the user's bank, and the working folder is the test's."""
@@ -109,7 +116,7 @@ def names(tiny, gr, folder, clip, tmp_path, monkeypatch) -> dict[str, str]:
     from amask.mask_bank.files import save_mask
 
     bank = default_bank()
-    assert bank.add(tiny, "tiny").version == bank.add(gr.with_(fingerprint=CODE, model="twin"), "twin").version == 1
+    assert bank.add(tiny, "tiny").version == bank.add(twin_of(gr), "twin").version == 1
     save_mask(tiny, "tiny", 1, tmp_path / "tiny.safetensors")
     torch.save({"model": {"tensor": torch.linspace(-3, 3, 40 * 41)}}, tmp_path / "salmonn.pth")
     monkeypatch.chdir(tmp_path)
@@ -188,10 +195,10 @@ def test_masks_do_not_combine(gr, tiny, other):
     from amask.composer.expression import at_least, evaluate
 
     theirs = f"{other.name} (2×4 heads"
-    twin = gr.with_(fingerprint=CODE, model="twin")
+    twin = twin_of(gr)
     before = [mask.bits.clone() for mask in (gr, tiny, twin)]
     for one, two in itertools.permutations((gr, tiny, twin), 2):
-        about = [f"{mask.model} ({mask.geometry} heads, {mask.fingerprint}" for mask in (one, two)]
+        about = [str(mask.identity) for mask in (one, two)]
         for combine in ("__and__", "__or__", "__xor__", "__sub__", "jaccard"):
             refused(lambda one=one, two=two, combine=combine: getattr(one, combine)(two), *about)
     for count in (1, 2, 3):
@@ -205,17 +212,15 @@ def test_the_bank_gives_no_mask_of_another_model(names, other, tmp_path):
     from amask.mask_bank.bank import default_bank, open_mask, require
 
     bank = default_bank()
-    fits = {"geometry": other.geometry, "fingerprint": other.fingerprint, "model": other.name}
     theirs = f"this model is {other.name} (2×4 heads"
     for spec in ("gr", f"gr@{bank.get('gr').version}"):
-        refused(lambda spec=spec: bank.get(spec, **fits), f"is for {POCKET}", theirs)
-        refused(lambda spec=spec: open_mask(spec, bank, **fits), f"is for {POCKET}", theirs)
-    refused(lambda: require(bank.get("gr"), **fits), f"is for {POCKET}", theirs)
+        refused(lambda spec=spec: bank.get(spec, other), f"is for {POCKET}", theirs)
+        refused(lambda spec=spec: open_mask(spec, bank, other), f"is for {POCKET}", theirs)
+    refused(lambda: require(bank.get("gr"), other), f"is for {POCKET}", theirs)
     pocket = bank.get("gr").mask
-    ours = {"geometry": pocket.geometry, "fingerprint": pocket.fingerprint, "model": "pocket"}
     for spec in ("tiny", names["file"]):
-        refused(lambda spec=spec: open_mask(spec, bank, **ours), f"is for {other.name} (2×4", f"this model is {POCKET}")
-    assert open_mask("tiny", bank, **fits).mask.fingerprint == other.fingerprint
+        refused(lambda spec=spec: open_mask(spec, bank, pocket), f"is for {other.name} (2×4", f"this model is {POCKET}")
+    assert open_mask("tiny", bank, other).mask.identity == other.identity
 
 
 @pytest.fixture(scope="session")

@@ -167,12 +167,11 @@ def test_a_mask_of_another_model_is_refused(amask, clip, tmp_path):
     import torch
 
     from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
     from amask.mask_bank.files import save_mask
     from amask.mask_bank.mask import HeadMask
 
-    mask = HeadMask(
-        bits=torch.ones(40, 40, dtype=torch.bool), geometry=Geometry((40,) * 40), fingerprint="f" * 16, model="salmonn"
-    )
+    mask = HeadMask(bits=torch.ones(40, 40, dtype=torch.bool), identity=Identity(Geometry((40,) * 40), "f" * 16, "salmonn"))
     save_mask(mask, "foreign", 1, tmp_path / "foreign.safetensors")
     done = amask("run", clip, "--mask", tmp_path / "foreign.safetensors")
     assert done.exit_code == 1

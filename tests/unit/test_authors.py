@@ -73,9 +73,9 @@ def test_released_masks(released: dict[str, Path]) -> None:
 
     masks = {name: import_authors(path)[0] for name, path in released.items()}
     assert {name: mask.heads_on for name, mask in masks.items()} == HEADS_ON
-    assert [mask.task for mask in masks.values()] == TASKS
+    assert [mask.task_name for mask in masks.values()] == TASKS
     for mask in masks.values():
-        assert (str(mask.geometry), mask.model, mask.fingerprint) == ("40×40", "salmonn", "imported:salmonn")
+        assert (str(mask.geometry), mask.identity.name, mask.identity.fingerprint) == ("40×40", "salmonn", "imported:salmonn")
     jaccards = [("osr_libri2mix", "asr_librispeech", 0.940), ("osr_libri2mix", "s2tt_covost2", 0.944)]
     for one, other, expected in [*jaccards, ("gender_librispeech", "emotion_iemocap", 0.636)]:
         assert masks[one].jaccard(masks[other]) == pytest.approx(expected, abs=5e-4)
@@ -102,7 +102,7 @@ def test_import(path: Path, flat: torch.Tensor) -> None:
     assert torch.equal(mask.logits, table[:, :4])
     assert torch.equal(mask.bits, table[:, :4] >= 0)
     assert bool(mask.bits[0, :2].all())
-    assert (mask.fingerprint, mask.model, mask.task) == ("f" * 16, "tiny", "gr")
+    assert (mask.identity.fingerprint, mask.identity.name, mask.task_name) == ("f" * 16, "tiny", "gr")
     assert mask.lineage == {
         "operation": "import",
         "layout": "ahamask",
@@ -138,10 +138,11 @@ def test_export_without_logits(path: Path, tmp_path: Path) -> None:
 def test_export_needs_even_layers_and_a_place(path: Path, tmp_path: Path) -> None:
     from amask.errors import BankError, MaskError
     from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
     from amask.mask_bank.authors import export_authors, import_authors
     from amask.mask_bank.mask import HeadMask
 
-    ragged = HeadMask.from_logits(torch.zeros(2, 3), Geometry((3, 2)), fingerprint="f", model="tiny")
+    ragged = HeadMask.from_logits(torch.zeros(2, 3), Identity(Geometry((3, 2)), "f", "tiny"))
     with pytest.raises(MaskError, match="equally many heads"):
         export_authors(ragged, tmp_path / "out.pth")
     with pytest.raises(BankError, match="cannot write"):
@@ -209,8 +210,8 @@ def test_headsup_files(headsup: Path) -> None:
     table = safetensors.torch.load_file(headsup)["tensor"].view(32, 33)
     assert torch.equal(mask.logits, table[:, :-1])
     assert torch.equal(mask.bits, torch.sigmoid(table[:, :-1]) >= 0.5)  # their rule
-    assert (str(mask.geometry), mask.model, mask.task) == ("32×32", "Llama-3.1-8B-Instruct", "")
-    assert mask.fingerprint == "imported:Llama-3.1-8B-Instruct"
+    assert (str(mask.geometry), mask.identity.name, mask.task_name) == ("32×32", "Llama-3.1-8B-Instruct", "")
+    assert mask.identity.fingerprint == "imported:Llama-3.1-8B-Instruct"
     assert mask.lineage["layout"] == "headsup"
     assert note.startswith("dropped the 32 feed-forward numbers (-5.0 to -5.0)")
     assert name_of(headsup) == "zh_en"

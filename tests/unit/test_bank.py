@@ -11,11 +11,18 @@ import torch
 
 def make(seed: int = 0, fingerprint: str = "f" * 16, model: str = "tiny", task: str = "gr"):
     """A mask of 3 layers × 4 heads."""
-    from amask.lalm.gating import Geometry
+    from amask.data.tasks import parse_task
     from amask.mask_bank.mask import HeadMask
 
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed))
-    return HeadMask.from_logits(logits, Geometry((4, 4, 4)), fingerprint=fingerprint, model=model, task=task)
+    return HeadMask.from_logits(logits, identity(fingerprint, model), task=parse_task(task))
+
+
+def identity(fingerprint: str, name: str, heads: tuple[int, ...] = (4, 4, 4)):
+    from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
+
+    return Identity(Geometry(heads), fingerprint, name)
 
 
 @pytest.fixture
@@ -96,23 +103,21 @@ def test_an_absent_bundled_bank_is_an_empty_one(tmp_path: Path) -> None:
 
 def test_the_newest_that_fits_the_model(bank) -> None:
     from amask.errors import MaskError
-    from amask.lalm.gating import Geometry
 
     bank.add(make(0, "a" * 16, "small"), "gr")
     bank.add(make(1, "a" * 16, "small"), "gr")
     bank.add(make(2, "b" * 16, "large"), "gr")
-    geometry = Geometry((4, 4, 4))
     assert bank.get("gr").version == 3
-    assert bank.get("gr", geometry=geometry, fingerprint="a" * 16, model="small").version == 2
-    assert bank.get("gr", fingerprint="b" * 16).version == 3
+    assert bank.get("gr", identity("a" * 16, "small")).version == 2
+    assert bank.get("gr", identity("b" * 16, "large")).version == 3
     with pytest.raises(MaskError) as caught:
-        bank.get("gr", geometry=Geometry((8, 8)), fingerprint="c" * 16, model="other")
+        bank.get("gr", identity("c" * 16, "other", (8, 8)))
     assert one_line(caught) == (
         "mask 'gr@3' is for large (3×4 heads, bbbbbbbbbbbbbbbb); "
         "this model is other (2×8 heads, cccccccccccccccc); see 'amask bank list'"
     )
     with pytest.raises(MaskError, match="gr@3' is for large"):
-        bank.get("gr@3", geometry=geometry, fingerprint="a" * 16, model="small")
+        bank.get("gr@3", identity("a" * 16, "small"))
 
 
 def test_unknown_names_are_answered_by_near_ones(bank) -> None:
@@ -294,11 +299,12 @@ import sys
 from pathlib import Path
 import torch
 from amask.lalm.gating import Geometry
+from amask.lalm.identity import Identity
 from amask.mask_bank.bank import MaskBank
 from amask.mask_bank.mask import HeadMask
 
 bank = MaskBank(Path(sys.argv[1]))
-mask = HeadMask.from_logits(torch.zeros(3, 4), Geometry((4, 4, 4)), fingerprint="f", model="tiny")
+mask = HeadMask.from_logits(torch.zeros(3, 4), Identity(Geometry((4, 4, 4)), "f", "tiny"))
 print("ready", flush=True)
 sys.stdin.readline()
 print(*[bank.add(mask, "gr").version for _ in range(int(sys.argv[2]))])
@@ -333,9 +339,9 @@ def test_open_takes_names_and_paths(bank, tmp_path: Path) -> None:
     assert open_mask("gr", bank).spec == "gr@1"
     assert open_mask(str(stored.path), bank).spec == "gr@1"
     moved = shutil.copy(stored.path, tmp_path / "mine.safetensors")
-    assert open_mask(str(moved), bank, fingerprint="f" * 16).mask.task == "gr"
+    assert open_mask(str(moved), bank, identity("f" * 16, "tiny")).mask.task_name == "gr"
     with pytest.raises(MaskError, match="'gr@1' is for tiny .* this model is other"):
-        open_mask(str(moved), bank, fingerprint="e" * 16, model="other")
+        open_mask(str(moved), bank, identity("e" * 16, "other"))
     with pytest.raises(MaskError, match="there is no such file"):
         open_mask(str(tmp_path / "none.safetensors"), bank)
     with pytest.raises(BankError, match="is not a mask's name"):

@@ -9,19 +9,27 @@ import pytest
 TASKS = ["asr", "gr", "s2tt", "ser", "age", "aac", "asv", "osr", "gr-asr", "asr-gr", "gr-asr-json", "asr-gr-json"]
 
 
+def specs(*names: str):
+    """Tasks as the pocket model means them."""
+    from amask.data.tasks import collect_tasks, parse_task
+    from amask.pocket import SLICE
+
+    known = collect_tasks(SLICE)
+    return [parse_task(name, known) for name in names or TASKS]
+
+
 @pytest.fixture(scope="module")
 def classifier():
     from amask.predictor.classifier import TaskClassifier
 
-    return TaskClassifier(TASKS)
+    return TaskClassifier(specs())
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_known_wordings(classifier, task):
-    from amask.data.instructions import wordings
-    from amask.data.tasks import parse_task
+    from amask.data.wordings import wordings
 
-    assert [classifier.guess(said).task for said in wordings(parse_task(task))[:12]] == [task] * 12
+    assert [classifier.guess(said).task for said in wordings(specs(task)[0])[:12]] == [task] * 12
 
 
 @pytest.mark.parametrize(
@@ -42,8 +50,8 @@ def test_own_words(classifier, said, task):
 
 
 def test_what_no_task_serves_is_refused(classifier):
-    from amask.data.instructions import out_of_scope
     from amask.errors import InstructionError
+    from amask.predictor.classifier import out_of_scope
 
     for said in out_of_scope("withheld"):
         with pytest.raises(InstructionError, match="the nearest tasks are"):
@@ -52,9 +60,9 @@ def test_what_no_task_serves_is_refused(classifier):
 
 def test_unseen_wordings_are_rarely_wrong(classifier):
     """Refusing is allowed, another task is not: at most one in twenty of the withheld wordings."""
-    from amask.data.instructions import wordings
     from amask.data.tasks import parse_task
     from amask.errors import InstructionError
+    from amask.pocket.instructions import wordings
 
     wrong = said_in_all = 0
     for task in TASKS:
@@ -78,27 +86,27 @@ def test_only_tasks_of_the_bank_are_chosen():
     from amask.predictor.classifier import TaskClassifier
 
     with pytest.raises(InstructionError):
-        TaskClassifier(["gr", "asr"]).guess("translate the speech into german")
+        TaskClassifier(specs("gr", "asr")).guess("translate the speech into german")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_known_wordings_need_no_guess(task):
-    from amask.data.instructions import wordings
-    from amask.data.tasks import parse_task
+    from amask.data.wordings import wordings
     from amask.predictor.known import known_task
 
-    for said in wordings(parse_task(task)):
-        assert known_task(said, TASKS) == task
-        assert known_task(f"Please {said.removeprefix('please ').upper()}?", TASKS) == task
-        assert known_task(said, [other for other in TASKS if other != task]) is None
-        assert known_task(f"{said} whatever", TASKS) is None
+    known = specs()
+    for said in wordings(specs(task)[0]):
+        assert known_task(said, known).name == task
+        assert known_task(f"Please {said.removeprefix('please ').upper()}?", known).name == task
+        assert known_task(said, [other for other in known if other.name != task]) is None
+        assert known_task(f"{said} whatever", known) is None
 
 
 def test_known_wordings_wake_no_library():
     """scikit-learn takes seconds to import, which a known wording is not to wait for."""
     code = (
         "import sys; from amask.cli.run import _classify; from amask.mask_bank.bank import default_bank;"
-        "print(_classify(\"what's the speaker's gender\", default_bank()), 'sklearn' in sys.modules)"
+        "print(_classify(\"what's the speaker's gender\", default_bank()).name, 'sklearn' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert run.stdout.split() == ["gr", "False"]

@@ -10,15 +10,16 @@ def make_mask():
     """A mask of a ragged geometry, its bits drawn from a seed."""
     import torch
 
+    from amask.data.tasks import parse_task
     from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
     from amask.mask_bank.mask import HeadMask
 
     def make(heads, seed, share):
         geometry = Geometry(tuple(heads))
         drawn = torch.rand(geometry.shape, generator=torch.Generator().manual_seed(seed))
         logits = torch.where(drawn < share, 1.0, -1.0)
-        about = {"fingerprint": "0" * 16, "model": "toy", "task": "gr", "scores": {"acc": 99.0}}
-        return HeadMask.from_logits(logits, geometry, **about)
+        return HeadMask.from_logits(logits, Identity(geometry, "0" * 16, "toy"), task=parse_task("gr"), scores={"acc": 99.0})
 
     return make
 
@@ -38,7 +39,7 @@ def test_heads_per_layer_are_kept(make_mask, heads, share, made, seed):
     mask = make_mask(heads, made, share)
     control = random_like(mask, seed)
     assert control.bits.sum(1).tolist() == mask.bits.sum(1).tolist()
-    assert (control.geometry, control.fingerprint, control.model) == (mask.geometry, mask.fingerprint, mask.model)
+    assert control.identity == mask.identity
     assert torch.equal(control.bits, random_like(mask, seed).bits)
 
 
@@ -50,5 +51,5 @@ def test_every_seed_is_another_mask_without_task_or_scores(make_mask):
     assert len({bytes(m.bits.flatten().tolist()) for m in (mask, one, two)}) == 3
     # Two random halves of the heads share a third of those that either has on.
     assert one.jaccard(mask) == pytest.approx(1 / 3, abs=0.1)
-    assert (one.task, one.logits, dict(one.scores)) == ("", None, {})
+    assert (one.task, one.logits, dict(one.scores)) == (None, None, {})
     assert dict(one.lineage) == {"operation": "random", "seed": 1, "parents": [{"task": "gr"}]}

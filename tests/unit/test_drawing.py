@@ -9,12 +9,14 @@ from rich.console import Console
 
 
 def make(heads, seed: int = 0):
+    from amask.data.tasks import parse_task
     from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
     from amask.mask_bank.mask import HeadMask
 
     geometry = Geometry(tuple(heads))
     logits = torch.randn(geometry.shape, generator=torch.Generator().manual_seed(seed))
-    return HeadMask.from_logits(logits, geometry, fingerprint="f", model="pocket", task="gr")
+    return HeadMask.from_logits(logits, Identity(geometry, "f", "pocket"), task=parse_task("gr"))
 
 
 def drawn(mask, title: str = "gr@1") -> list[str]:

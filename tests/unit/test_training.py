@@ -152,7 +152,7 @@ def test_the_best_thresholded_mask_is_kept(train):
 
 def test_lineage_tells_how(train):
     mask = train([("gr-asr-json", 5)])[0].masks[0]
-    assert mask.task == "gr-asr-json"
+    assert mask.task_name == "gr-asr-json"
     assert mask.lineage["seed"] == 5
     assert mask.lineage["recipe"]["steps"] == 6
     assert mask.lineage["clips"] == 8
@@ -163,7 +163,7 @@ def test_start_from_a_mask(lalm, train):
 
     bits = torch.zeros(lalm.geometry.shape, dtype=torch.bool)
     bits[0] = True
-    start = HeadMask(bits=bits, geometry=lalm.geometry, fingerprint=lalm.fingerprint, model="tiny", lineage={"from": "hand"})
+    start = HeadMask(bits=bits, identity=lalm.identity, lineage={"from": "hand"})
     mask = train([("gr", 1, start)], steps=1, peak=1e-6, floor=0.0)[0].masks[0]
     assert torch.equal(mask.bits, bits)
     assert mask.lineage["start"] == {"from": "hand"}

@@ -252,10 +252,10 @@ def test_told_nothing_no_task_is_much_likelier_than_the_others():
     shares = task_shares(clip, told=False)
     first: Counter[str] = Counter()
     for task, share in shares.items():
-        first["json" if task.form == "json" else task.parts[0]] += share
+        first["json" if task.form == "json" else task.names[0]] += share
     assert max(first.values()) < 0.32
     assert min(first.values()) > 0.09
-    pipes = {task: share for task, share in shares.items() if task.parts[0] in ("gr", "asr") and task.form != "json"}
+    pipes = {task: share for task, share in shares.items() if task.names[0] in ("gr", "asr") and task.form != "json"}
     going_on = sum(share for task, share in pipes.items() if len(task.parts) > 1)
     assert 0.4 < going_on / sum(pipes.values()) < 0.6  # to stop or to go on is open too
     assert first["json"] > 1.25 * first["gr"] / 2
@@ -272,9 +272,9 @@ def test_a_clip_with_two_labels_is_seldom_told_composites():
 
 
 def test_lessons_say_what_a_clip_has_and_nothing_withheld(pocket, spoken):
-    from amask.data.instructions import wordings
     from amask.data.manifest import Clip
-    from amask.data.tasks import TASKS, parse_task
+    from amask.data.tasks import builtin_tasks, parse_task
+    from amask.pocket.instructions import wordings
     from amask.pocket.making.lessons import Lessons, composites
 
     clips = [*spoken[0], Clip(path="child", labels={"age": "child"}), Clip(path="rain", labels={"aac": "rain falls", "asr": ""})]
@@ -282,7 +282,7 @@ def test_lessons_say_what_a_clip_has_and_nothing_withheld(pocket, spoken):
         [at for at in range(len(clips)) for _ in range(40)], np.random.default_rng(0)
     )
     told_nothing = 0
-    withheld = {text for name in TASKS for text in wordings(parse_task(name), "withheld")}
+    withheld = {text for name in builtin_tasks() for text in wordings(parse_task(name), "withheld")}
     for row, said in zip(rows, _told(pocket, rows), strict=True):
         labels = clips[row.clip].labels
         possible = {labels[task] for task in labels} | {spec.target(labels) for spec in composites(labels)}

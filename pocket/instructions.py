@@ -1,7 +1,4 @@
-"""Instruction wordings: what people say when they want a task done.
-
-They are data (`instructions.toml`): some were used to train the pocket model, others are withheld for tests.
-"""
+"""The wordings that the pocket model was trained with, and others that are withheld for tests (`instructions.toml`)."""
 
 import tomllib
 from functools import cache
@@ -9,7 +6,7 @@ from importlib.resources import files
 from itertools import product
 from typing import Literal
 
-from .tasks import TaskSpec
+from ..data.tasks import TaskSpec
 
 Part = Literal["train", "withheld"]
 
@@ -27,19 +24,8 @@ def wordings(task: TaskSpec, part: Part = "train") -> list[str]:
     """
     table = _table()
     if task.form == "plain":
-        return list(table[task.parts[0]][part])
+        return list(table[task.names[0]][part])
     forms = table["composite"][task.form]
     templates = [forms["three"]] if len(task.parts) == 3 else forms[part]
-    phrases = list(product(*(table[name]["phrases"] for name in task.parts)))
+    phrases = list(product(*(table[name]["phrases"] for name in task.names)))
     return [template.format(*chosen) for template in templates for chosen in phrases]
-
-
-def short_requests(task: str) -> list[str]:
-    """A single task's phrases by themselves and as a plain request: for a classifier, never used to train a model."""
-    frames = ("{}", "give {}", "tell me {}", "what is {}", "i want only {}")
-    return [frame.format(phrase) for phrase in _table()[task]["phrases"] for frame in frames]
-
-
-def out_of_scope(part: Part = "train") -> list[str]:
-    """Requests that no task serves."""
-    return list(_table()["out_of_scope"][part])
