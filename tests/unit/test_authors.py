@@ -243,13 +243,14 @@ def test_files_do_not_say_whose_they_are(headsup: Path, path: Path, tmp_path: Pa
 
 def test_masks_of_different_models_never_mix(headsup: Path) -> None:
     from amask.errors import MaskError
+    from amask.lalm.identity import Identity
     from amask.mask_bank.authors import import_authors
 
     llama, mistral = (import_authors(headsup, model=name)[0] for name in ("Llama-3.1-8B", "Mistral-7B-v0.3"))
     with pytest.raises(MaskError, match=r"is for Mistral-7B-v0\.3 \(32×32 heads.*this model is Llama-3\.1-8B \(32×32 heads"):
         llama & mistral
     with pytest.raises(MaskError, match="this model is qwen2-audio"):
-        llama.require(llama.geometry, "0123456789abcdef", "qwen2-audio")
+        llama.require(Identity(llama.geometry, "0123456789abcdef", "qwen2-audio"))
     assert (llama & import_authors(headsup, model="Llama-3.1-8B")[0]).heads_on == llama.heads_on
 
 

@@ -52,4 +52,4 @@ def test_every_seed_is_another_mask_without_task_or_scores(make_mask):
     # Two random halves of the heads share a third of those that either has on.
     assert one.jaccard(mask) == pytest.approx(1 / 3, abs=0.1)
     assert (one.task, one.logits, dict(one.scores)) == (None, None, {})
-    assert dict(one.lineage) == {"operation": "random", "seed": 1, "parents": [{"task": "gr"}]}
+    assert dict(one.lineage) == {"operation": "random", "seed": 1, "parents": [mask.reference()]}
