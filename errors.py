@@ -17,8 +17,12 @@ class MaskError(AmaskError, ValueError):
     """A mask is damaged, or does not belong to the model or to its partner."""
 
 
+class FileError(AmaskError, OSError):
+    """A file cannot be written: no such folder, no rights, a full disk."""
+
+
 class BankError(AmaskError):
-    """The bank on disk cannot do what was asked: unknown name, unwritable folder, damaged file."""
+    """The bank on disk cannot do what was asked: unknown name, unreadable folder, nothing to remove."""
 
 
 class ModelError(AmaskError, ValueError):

@@ -5,7 +5,6 @@ folder, once, under the hash of its content, and read from there like any file.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from datasets import Audio, ClassLabel, Dataset, Features
 from datasets.exceptions import DatasetsError
 
 from ..errors import DataError
+from .files import write_whole
 from .inputs import AUDIO_SUFFIXES
 from .manifest import Clip, Manifest, Split
 from .tasks import builtin_tasks
@@ -128,12 +128,6 @@ def _file(sound: dict, cache: Path, where: str) -> str:
         return str(Path(path).absolute())
     suffix = Path(path or "").suffix.lower()
     file = cache / (hashlib.sha256(data).hexdigest()[:32] + (suffix if suffix in AUDIO_SUFFIXES else ""))
-    try:
-        if not file.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            half_written = file.with_name(f".{file.name}.{os.getpid()}.part")
-            half_written.write_bytes(data)
-            half_written.replace(file)
-    except OSError as error:
-        raise DataError(f"cannot write {file}: {error.strerror}; free some room, or set XDG_CACHE_HOME") from None
+    if not file.exists():
+        write_whole(data, file, parents=True)
     return file.name

@@ -16,6 +16,7 @@ from jaxtyping import Float32
 
 from ..errors import AudioError, DataError
 from .audio import Channels, read_audio
+from .files import write_whole
 
 PAUSE = 0.1  # seconds of silence between the files of one clip, as in SALMONN's and the AHAMask authors' reader
 DATASET_FILES = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves in a folder
@@ -182,8 +183,11 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(clips: Iterable[Clip], path: Path) -> None:
-    """Write clips as JSONL; empty fields are left out, the split is always said."""
-    with path.open("w", encoding="utf-8") as file:
-        for clip in clips:
-            row = clip.model_dump(mode="json", exclude_defaults=True) | {"split": clip.split}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    """Write clips as JSONL; empty fields are left out, the split is always said.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    rows = (clip.model_dump(mode="json", exclude_defaults=True) | {"split": clip.split} for clip in clips)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_whole(lines.encode("utf-8", errors="backslashreplace"), path)  # a path may hold bytes that are no UTF-8

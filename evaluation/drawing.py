@@ -8,8 +8,8 @@ from jaxtyping import Bool, Int
 from rich.text import Text
 from torch import Tensor, nn, tensor
 
-from ..errors import BankError
-from ..mask_bank.files import write_whole
+from ..data.files import write_whole
+from ..errors import FileError
 from ..mask_bank.mask import HeadMask
 
 if TYPE_CHECKING:
@@ -126,11 +126,11 @@ def picture(mask: HeadMask, path: Path, title: str = "") -> None:
         title: its name; by default its task.
 
     Raises:
-        BankError: the ending is another, or the file cannot be written.
+        FileError: the ending is another, or the file cannot be written.
     """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
-        raise BankError(f"cannot draw to {path}: pictures are .png or .svg, got {path.suffix or 'no ending'!r}")
+        raise FileError(f"cannot draw to {path}: pictures are .png or .svg, got {path.suffix or 'no ending'!r}")
     drawn = io.BytesIO()
     metadata = {"Date": None} if kind == "svg" else {}  # no time in the file
     _figure(mask, title or mask.task_name or "mask").savefig(drawn, format=kind, dpi=200, metadata=metadata)

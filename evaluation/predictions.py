@@ -1,13 +1,13 @@
 """Predictions on disk: what a model answered, kept before it is scored, so that scoring again needs no model."""
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import pydantic
 
+from ..data.files import write_whole
 from ..errors import DataError
 
 How = Literal["mask", "prompt", "none", "random"]
@@ -39,21 +39,11 @@ def write(predictions: Iterable[Prediction], path: Path) -> None:
     """Write predictions as JSONL, one a line; the file appears whole or not at all.
 
     Raises:
-        DataError: the file cannot be written.
+        FileError: the file cannot be written.
     """
     lines = "".join(json.dumps(prediction.model_dump(), ensure_ascii=False) + "\n" for prediction in predictions)
-    half_written = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Bytes of a path that are no UTF-8 are lone surrogates in Python; backslashreplace makes JSON escapes of them.
-        with half_written.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        half_written.replace(path)
-    except OSError as error:
-        half_written.unlink(missing_ok=True)
-        raise DataError(f"cannot write predictions {path}: {error.strerror or error}") from None
+    # Bytes of a path that are no UTF-8 are lone surrogates in Python; backslashreplace makes JSON escapes of them.
+    write_whole(lines.encode("utf-8", errors="backslashreplace"), path, parents=True)
 
 
 def _from_line(line: str, where: str) -> Prediction:

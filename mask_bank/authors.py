@@ -23,11 +23,12 @@ from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..data.files import write_whole
 from ..data.tasks import parse_task
 from ..errors import MaskError
 from ..lalm.gating import Geometry
 from ..lalm.identity import Identity
-from .files import MAX_BYTES, SUFFIX, read_limited, write_whole
+from .files import MAX_BYTES, SUFFIX, read_limited
 from .mask import HeadMask
 
 # (layers, heads) → models that masks of these layouts were or may be trained for. A file's length tells the geometry.
@@ -211,7 +212,7 @@ def export_authors(mask: HeadMask, path: Path) -> None:
 
     Raises:
         MaskError: layers differ in their number of heads, which the layout cannot say.
-        BankError: the file cannot be written.
+        FileError: the file cannot be written.
     """
     if len(set(mask.geometry.heads)) > 1:
         raise MaskError(f"cannot export to the authors' layout: it has equally many heads a layer, the mask {mask.geometry}")

@@ -5,11 +5,8 @@ object with everything else and a SHA-256 checksum over tensors and that object.
 no order for several.) There are no times or machine names in it: the same mask gives the same bytes.
 """
 
-import errno
 import hashlib
 import json
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +17,9 @@ import safetensors.numpy
 import torch
 from safetensors import SafetensorError
 
+from ..data.files import write_whole
 from ..data.tasks import TaskSpec
-from ..errors import BankError, MaskError
+from ..errors import MaskError
 from ..lalm.gating import Geometry
 from ..lalm.identity import Identity
 from .mask import HeadMask
@@ -29,7 +27,6 @@ from .mask import HeadMask
 SUFFIX = ".safetensors"
 SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # a mask of 128 layers × 128 heads takes 80 KiB; what is larger is something else
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class _Record(pydantic.BaseModel):
@@ -199,48 +196,6 @@ def load_mask(path: Path) -> StoredMask:
     return from_bytes(read_limited(path), path)
 
 
-def write_whole(data: bytes, path: Path, *, exclusive: bool = False) -> None:
-    """Write a file so that nobody ever sees a part of it, also if the process is killed.
-
-    Args:
-        data: its content.
-        path: the file; its folder must exist.
-        exclusive: leave a file that is already there as it is.
-
-    Raises:
-        FileExistsError: `exclusive`, and the file is there.
-        BankError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # the same folder, so that it can be moved at once
-    try:
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if exclusive:
-                _move_to_free(part, path)
-            else:
-                part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        if exclusive and isinstance(error, FileExistsError):
-            raise
-        raise BankError(f"cannot write {path}: {error.strerror or error}; choose a folder that can be written") from None
-
-
-def _move_to_free(part: Path, path: Path) -> None:
-    """Give the written file its name unless that is taken: of several processes, one succeeds."""
-    try:
-        os.link(part, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        path.open("xb").close()  # no hard links here: an empty file holds the name for the moment until the next line
-        part.replace(path)
-
-
 def save_mask(mask: HeadMask, name: str, version: int, path: Path, *, exclusive: bool = False) -> StoredMask:
     """Write a mask, whole or not at all.
 
@@ -254,7 +209,7 @@ def save_mask(mask: HeadMask, name: str, version: int, path: Path, *, exclusive:
     Raises:
         FileExistsError: `exclusive`, and the file is there.
         MaskError: lineage or scores hold what JSON cannot.
-        BankError: the file cannot be written.
+        FileError: the file cannot be written.
     """
     write_whole(to_bytes(mask, name, version), path, exclusive=exclusive)
     return StoredMask(mask, name, version, path)

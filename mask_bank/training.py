@@ -8,6 +8,7 @@ same bits.
 """
 
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..data.files import write_whole
 from ..data.tasks import TaskSpec
-from ..errors import BankError, DataError
+from ..errors import DataError
 from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
 from .mask import HeadMask
@@ -82,14 +84,10 @@ class _State:
     merits: list[float | None]
 
     def save(self, path: Path, key: str) -> None:
-        half_written = path.with_suffix(".part")
         content = {"logits": self.logits.detach(), "optimizer": self.optimizer.state_dict(), "step": self.step}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(content | {"best": self.best, "merits": self.merits, "key": key}, half_written)
-            half_written.replace(path)
-        except OSError as error:
-            raise BankError(f"cannot write {path}: {error.strerror}; choose another bank with --bank or AMASK_BANK") from None
+        buffer = io.BytesIO()
+        torch.save(content | {"best": self.best, "merits": self.merits, "key": key}, buffer)
+        write_whole(buffer.getvalue(), path, parents=True)
 
 
 def default_judge(_task: TaskSpec, answers: list[str], references: list[str]) -> float:

@@ -136,7 +136,7 @@ def test_export_without_logits(path: Path, tmp_path: Path) -> None:
 
 
 def test_export_needs_even_layers_and_a_place(path: Path, tmp_path: Path) -> None:
-    from amask.errors import BankError, MaskError
+    from amask.errors import FileError, MaskError
     from amask.lalm.gating import Geometry
     from amask.lalm.identity import Identity
     from amask.mask_bank.authors import export_authors, import_authors
@@ -145,7 +145,7 @@ def test_export_needs_even_layers_and_a_place(path: Path, tmp_path: Path) -> Non
     ragged = HeadMask.from_logits(torch.zeros(2, 3), Identity(Geometry((3, 2)), "f", "tiny"))
     with pytest.raises(MaskError, match="equally many heads"):
         export_authors(ragged, tmp_path / "out.pth")
-    with pytest.raises(BankError, match="cannot write"):
+    with pytest.raises(FileError, match="cannot write"):
         export_authors(import_authors(path, geometry(), model="tiny")[0], path / "out.pth")
 
 

@@ -283,13 +283,13 @@ def test_links_in_a_circle_are_told(bank) -> None:
 
 
 def test_a_write_that_fails_is_told(bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    from amask.errors import BankError
+    from amask.errors import FileError
 
     def refuse(_source: Path, _target: Path) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("os.link", refuse)
-    with pytest.raises(BankError, match="Read-only file system"):
+    with pytest.raises(FileError, match="Read-only file system"):
         bank.add(make(), "gr")
     assert bank.list() == bank.verify() == ()
 

@@ -93,18 +93,18 @@ def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mask.gif", "mask", "mask.png.txt", ".png"])
 def test_other_endings_are_refused(tmp_path: Path, name: str) -> None:
-    from amask.errors import BankError
+    from amask.errors import FileError
     from amask.evaluation.drawing import picture
 
-    with pytest.raises(BankError, match=r"pictures are \.png or \.svg") as caught:
+    with pytest.raises(FileError, match=r"pictures are \.png or \.svg") as caught:
         picture(make([4, 4]), tmp_path / name)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_unwritable_places_are_told(tmp_path: Path) -> None:
-    from amask.errors import BankError
+    from amask.errors import FileError
     from amask.evaluation.drawing import picture
 
-    with pytest.raises(BankError, match="cannot write"):
+    with pytest.raises(FileError, match="cannot write"):
         picture(make([4, 4]), tmp_path / "none" / "mask.png")

@@ -1,0 +1,58 @@
+"""The one writer: a file appears whole or not at all, also if the process is killed or the disk is full."""
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+from ..errors import FileError
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def write_whole(data: bytes, path: Path, *, exclusive: bool = False, parents: bool = False) -> None:
+    """Write a file so that nobody ever sees a part of it; what was there before stays if the writing fails.
+
+    Args:
+        data: its content.
+        path: the file.
+        exclusive: leave a file that is already there as it is; of several processes, one succeeds.
+        parents: make the folder, and those above it, where they are missing.
+
+    Raises:
+        FileExistsError: `exclusive`, and the file is there.
+        FileError: it cannot be written; the message has the path and the system's reason.
+    """
+    part = path.with_name(f".{uuid.uuid4().hex}.part")  # in the same folder, so that it can be moved at once
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if exclusive:
+                _move_to_free(part, path)
+            else:
+                part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        if exclusive and isinstance(error, FileExistsError) and path.exists():
+            raise
+        advice = "free some room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose a folder that can be written"
+        raise FileError(f"cannot write {path}: {error.strerror or error}; {advice}") from None
+    except ValueError as error:  # a NUL in the name
+        raise FileError(f"cannot write {str(path)!r}: {error}; choose another name") from None
+
+
+def _move_to_free(part: Path, path: Path) -> None:
+    """Give the written file its name unless that is taken."""
+    try:
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        path.open("xb").close()  # no hard links here: an empty file holds the name for the moment until the next line
+        part.replace(path)
