@@ -214,8 +214,11 @@ def clock() -> float:
 
 
 @torch.no_grad()
-def hook_seconds(site: HeadSite, gates: Tensor, like: Tensor) -> float:
-    """Seconds of one hook on a decoding step's states: bare sites with hooks less those without, the least of several."""
+def hook_seconds(site: HeadSite, gates: Tensor, like: Tensor) -> tuple[float, float]:
+    """Seconds that one site takes more on a decoding step's states, once it was gated and while it is, the least of several.
+
+    The hook stays in place after the first gates; without gates it only looks whether there are any.
+    """
     sites = [replace(site, projection=nn.Identity()) for _ in range(HOOKED)]
     states = torch.ones(1, 1, site.heads * site.width).to(like)
     several = gates[:1].expand(HOOKED, -1).contiguous()
@@ -227,7 +230,9 @@ def hook_seconds(site: HeadSite, gates: Tensor, like: Tensor) -> float:
                 each.projection(states)
             return clock() - start
 
-    return (min(run(several) for _ in range(20)) - min(run(None) for _ in range(20))) / HOOKED
+    bare = min(run(None) for _ in range(20))
+    run(several)
+    return (min(run(None) for _ in range(20)) - bare) / HOOKED, (min(run(several) for _ in range(20)) - bare) / HOOKED
 
 
 def quartiles(values: list[float]) -> str:
@@ -265,11 +270,12 @@ def report_run(device: torch.device, dtype: torch.dtype, layers: int, pairs: int
     plain, masked = turns(steps, gates, pairs)
     neighbours = list(zip(plain[:-1], plain[1:], strict=True))
     ratios = [took / statistics.mean(around) for took, around in zip(masked, neighbours, strict=True)]
-    step, hook = statistics.median(plain), hook_seconds(site, gates, steps.embeds)
+    step, (idle, hook) = statistics.median(plain), hook_seconds(site, gates, steps.embeds)
     print(f"    a decoding step after {CONTEXT} positions: {1e3 * step:.3f} ms (median of {len(plain)})")
     print(f"    gated / plain, {pairs} pairs by turns: {quartiles(ratios)}")
     print(f"    plain / plain, for the noise: {quartiles([after / before for before, after in neighbours])}")
-    print(f"    the hook alone: {1e6 * hook:.1f} µs a layer, {100 * hook * layers / step:.3f} % of the step")
+    share = 100 * hook * layers / step
+    print(f"    the hook alone: {1e6 * hook:.1f} µs a layer, {share:.3f} % of the step; without gates {1e6 * idle:.1f} µs")
     before, after = peaks(steps, gates, device)
     kind = "allocated" if device.type == "cuda" else "resident"
     print(f"    peak {kind}: plain {before / 1e9:.3f} GB, gated {after / 1e9:.3f} GB, ratio {after / before:.4f}")

@@ -4,7 +4,10 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from ..data.audio import Channels
 from ..errors import ModelError
 from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
+from .calls import keeps_state
 from .gating import Geometry, HeadSite, gated
 from .identity import Identity
 
@@ -56,6 +60,9 @@ class LALM(ABC):
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.geometry = Geometry(tuple(site.heads for site in sites))
+        # Several threads may use a model. Tokenizers change their own settings with each call, hence one at a time.
+        self._tokenizing = RLock()
+        self._exclusive: AbstractContextManager[Any] = RLock() if keeps_state(model) else nullcontext()
 
     @property
     def device(self) -> torch.device:
@@ -93,8 +100,12 @@ class LALM(ABC):
     def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """Turn waveforms (mono, `rate` Hz) into audio embeddings; no mask or prompt has a part in it."""
 
-    def _ids(self, text: str) -> Tensor:
-        return torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long, device=self.device)
+    def _ids(self, text: str) -> Int[Tensor, " token"]:
+        with self._tokenizing:
+            return torch.tensor(self._tokenize(text), dtype=torch.long, device=self.device)
+
+    def _tokenize(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _embed(self, text: str) -> Float[Tensor, "position width"]:
         return self.model.get_input_embeddings()(self._ids(text))
@@ -168,7 +179,7 @@ class LALM(ABC):
         self._check_gates(features, gates)
         end = torch.tensor([self.end_token], device=self.device)
         answers = [torch.cat([self._ids(target), end]) for target in targets]
-        with gated(self.sites, gates):
+        with self._exclusive, gated(self.sites, gates):
             logits = self._answer_logits(features, answers, instructions)
         lengths = torch.tensor([len(answer) for answer in answers], device=logits.device)
         real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]
@@ -220,26 +231,40 @@ class LALM(ABC):
         """
         self._check_gates(features, gates)
         settings = self._settings(max_new_tokens, num_beams)
-        with gated(self.sites, gates):
+        with self._exclusive, gated(self.sites, gates):
             ids = self._continue(features, instructions, settings)
-        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        with self._tokenizing:
+            return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
     def _settings(self, max_new_tokens: int, num_beams: int = 1) -> GenerationConfig:
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
             num_beams=num_beams,
             do_sample=False,
-            repetition_penalty=1.0,  # or transformers takes the one in the model's files
+            bos_token_id=self.model.generation_config.bos_token_id,
             eos_token_id=self.end_tokens,
             pad_token_id=self.pad_token,
         )
+
+    def _search(self, settings: GenerationConfig, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
+        """Greedy or beam search by transformers, with these settings and none from the model's files.
+
+        Transformers fills what is not set from the model's own `generation_config` and keeps caches on the model. It gets
+        a shallow copy, whose `generation_config` these settings are, so that nothing leaks in or stays behind.
+        """
+        model = copy(self.model)
+        model.generation_config = settings
+        return self._generate(model, generation_config=settings, **inputs)
+
+    def _generate(self, model: PreTrainedModel, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
+        return model.generate(**inputs)
 
     def _continue(
         self, features: AudioFeatures, instructions: Sequence[str] | None, settings: GenerationConfig
     ) -> Int[Tensor, "row token"]:
         """The tokens that the model generates."""
         embeds, mask = pad_rows(self._prompt_rows(features, instructions), "left")
-        return self.model.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)
+        return self._search(settings, inputs_embeds=embeds, attention_mask=mask)
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a text is."""

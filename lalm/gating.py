@@ -1,19 +1,21 @@
 """Head gates: scale each attention head's output by a number, on any transformers decoder, without touching weights.
 
 For layer i with heads j, `MHA_i(X) = Σ_j m_ij · Y_ij · W_O_ij` (AHAMask, eq. 3). `Y_i` is the input of `o_proj`, so
-scaling that input head by head is the same thing, and a pre-hook on `o_proj` is all it takes.
+scaling that input head by head is the same thing, and a pre-hook on `o_proj` is all it takes. The gates belong to the
+call and not to the module, see `calls`: threads with different gates may use one model at the same time.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from .calls import Arguments, changed_inputs
 
 
 @dataclass(frozen=True)
@@ -62,49 +64,86 @@ class HeadSite:
     width: int
 
 
-def find_sites(decoder: nn.Module) -> tuple[HeadSite, ...]:
-    """The sites of a transformers decoder, first layer first: each descendant called `o_proj`.
+PROJECTION = "o_proj"
 
-    A head's width is `o_proj.in_features` over *that layer's* number of heads; hidden size over heads, or a global
+
+def find_sites(model: nn.Module, projection: str = PROJECTION, heads: int | None = None) -> tuple[HeadSite, ...]:
+    """Where the heads of a transformers model are, first layer first: its decoder's attention output projections.
+
+    A head's width is the projection's inputs over *that layer's* number of heads; hidden size over heads, or a global
     `head_dim`, is wrong for several models.
 
+    Args:
+        model: a decoder, or a model that has one (`get_decoder()`), with or without ears.
+        projection: the end of the projections' names: `o_proj` for most models, `attn.c_proj` for GPT-2,
+            `self_attn.out_proj` for OPT, `self_attention.dense` for Bloom and Falcon.
+        heads: heads a layer, where the attention modules do not say.
+
     Raises:
-        ModelError: there is none, or a layer's number of heads cannot be found.
+        ModelError: there is no such projection, or a layer's number of heads cannot be found.
     """
+    decoder: nn.Module = model.get_decoder() if hasattr(model, "get_decoder") else model
     modules: dict[str, Any] = dict(decoder.named_modules())
     sites = []
     for path, module in modules.items():
-        parent_path, _, name = path.rpartition(".")
-        if name != "o_proj":
+        if not f".{path}".endswith(f".{projection}"):
             continue
-        attention = modules[parent_path]
+        attention = modules[path.rpartition(".")[0]]
         module = getattr(module, "linear", module)  # some families wrap it
-        heads = getattr(attention, "num_heads", None) or getattr(attention, "num_attention_heads", None)
-        heads = heads or getattr(getattr(attention, "config", None), "num_attention_heads", None)
-        if not heads or module.in_features % heads:
-            raise ModelError(f"cannot tell how many heads enter {path} ({module.in_features} wide; found {heads})")
-        sites.append(HeadSite(module, heads, module.in_features // heads))
+        count, inputs = heads or _heads(attention), _inputs(module)
+        if not count or not inputs or inputs % count:
+            raise ModelError(
+                f"cannot tell how many heads enter {path} ({inputs} wide; found {count}); "
+                "say it by find_sites(model, projection=..., heads=...)"
+            )
+        sites.append(HeadSite(module, count, inputs // count))
     if not sites:
-        raise ModelError(f"{type(decoder).__name__} has no attention output projection called o_proj; heads cannot be masked")
+        raise ModelError(
+            f"{type(decoder).__name__} has no attention output projection called {projection}; heads cannot be masked; "
+            f"name it by find_sites(model, projection=...), one of {_candidates(modules)}"
+        )
     return tuple(sites)
 
 
+def _heads(attention: nn.Module) -> int | None:
+    """How many heads an attention module has."""
+    for holder in (attention, getattr(attention, "config", None)):
+        for name in ("num_heads", "num_attention_heads", "n_heads", "n_head"):
+            found = getattr(holder, name, None)
+            if found:
+                return int(found)
+    return None
+
+
+def _inputs(module: Any) -> int | None:  # noqa: ANN401
+    """Inputs of a linear layer, also of transformers' `Conv1D`."""
+    return getattr(module, "in_features", None) or getattr(module, "nx", None)
+
+
+def _candidates(modules: dict[str, Any]) -> str:
+    """Names of the linear layers in a decoder's layers, which differ between layers by a number only."""
+    linear = [path.split(".") for path, module in modules.items() if _inputs(module)]
+    names = {".".join(steps[-2:]) for steps in linear if len(steps) > 1 and not steps[-2].isdigit()}
+    return ", ".join(sorted(names)) or "none"
+
+
 class _Scaling:
-    """A pre-hook that scales the heads in the input of `o_proj`, (row, time, heads · width).
+    """Scales the heads in the input of a projection, (row, time, heads · width).
 
     Decoding calls it for each token, so a gate is fitted to the states once and kept; not where gradients are wanted.
     """
 
     def __init__(self, gate: Float[Tensor, " head"] | Float[Tensor, "row head"], width: int) -> None:
         self.gate, self.width = gate, width
-        self.fitting: tuple[object, ...] | None = None
+        self.fitted: tuple[tuple[object, ...], Tensor] | None = None
 
-    def __call__(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        states = inputs[0]
-        fitting = (states.dtype, states.device, states.shape[0])
-        if fitting != self.fitting or self.gate.requires_grad:
-            self.ready, self.fitting = self._fit(states), fitting
-        return (states * self.ready, *inputs[1:])
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        states = args[0]
+        how = (states.dtype, states.device, states.shape[0])
+        fitted = self.fitted
+        if fitted is None or fitted[0] != how or self.gate.requires_grad:
+            self.fitted = fitted = how, self._fit(states)
+        return (states * fitted[1], *args[1:]), kwargs
 
     def _fit(self, states: Tensor) -> Tensor:
         gate = self.gate.to(states).repeat_interleave(self.width, -1)
@@ -116,35 +155,39 @@ class _Scaling:
         return gate.repeat_interleave(rows // len(gate), dim=0)[:, None]  # beams of a row lie side by side
 
 
-@contextmanager
+@runtime_checkable
+class HasSites(Protocol):
+    """What knows where its heads are, such as a `LALM`."""
+
+    sites: Sequence[HeadSite]
+
+
 def gated(
-    sites: Sequence[HeadSite], gates: Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None
-) -> Iterator[None]:
-    """Within this context the decoder's heads are scaled by the gates; afterwards, also after an error, they are not.
+    model: nn.Module | HasSites | Sequence[HeadSite],
+    gates: Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None,
+) -> AbstractContextManager[None]:
+    """Within this context a decoder's heads are scaled by the gates, in the passes of the thread that entered it.
 
     Gradients reach the gates. Cached decoding and left padding need no care, since a gate holds for all positions;
-    under beam search each row's gates serve all its beams.
+    under beam search each row's gates serve all its beams. Nested contexts multiply. A thread that is started within,
+    such as one that generates for a streamer, begins without gates: enter the context in that thread.
 
     Args:
-        sites: the decoder's sites, in the order of the gates' layers.
+        model: a transformers model or decoder with projections called `o_proj`, a `LALM`, or sites from `find_sites`.
         gates: one number a head for all rows, or for each row of the batch; None gates nothing.
 
     Raises:
-        ModelError: the gates do not fit the sites.
+        ModelError: the gates do not fit the sites, or the model's heads are not found.
     """
     if gates is None:
-        yield
-        return
-    widest = max(site.heads for site in sites)
-    if gates.dim() not in (2, 3) or tuple(gates.shape[-2:]) != (len(sites), widest):
-        geometry = Geometry(tuple(site.heads for site in sites))
+        return nullcontext()
+    if isinstance(model, nn.Module):
+        sites: Sequence[HeadSite] = find_sites(model)
+    else:
+        sites = model if isinstance(model, Sequence) else model.sites
+    geometry = Geometry(tuple(site.heads for site in sites))
+    if gates.dim() not in (2, 3) or tuple(gates.shape[-2:]) != geometry.shape:
         raise ModelError(f"gates of shape {tuple(gates.shape)} do not fit a model of {geometry} (layers × heads)")
-    hooks = []
-    try:
-        for layer, site in enumerate(sites):
-            scaling = _Scaling(gates[..., layer, : site.heads], site.width)
-            hooks.append(site.projection.register_forward_pre_hook(scaling))
-        yield
-    finally:
-        for handle in hooks:
-            handle.remove()
+    rows = gates.unbind(-2)
+    scalings = [_Scaling(row[..., : site.heads], site.width) for row, site in zip(rows, sites, strict=True)]
+    return changed_inputs({site.projection: scaling for site, scaling in zip(sites, scalings, strict=True)})

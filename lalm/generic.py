@@ -1,13 +1,13 @@
 """The generic adapter: any audio-text model of transformers, by its own code.
 
 The model's forward pass does everything that is its own (position ids, attention masks, per-layer embeddings, soft
-caps); only hearing is taken apart. `encode` runs the model up to the door of its decoder and keeps what stands at the
-audio's places; later passes get a stand-in token at these places and, at the same door, what was heard. So audio is
+caps); only hearing is taken apart. `encode` runs the model up to its decoder and keeps the embeddings at the audio's
+places; later passes get a stand-in token at these places and, where the decoder begins, the embeddings. So audio is
 encoded once, whatever the family calls its encoder and however it merges what that says.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,14 @@ from transformers import BatchFeature, GenerationConfig, PreTrainedModel, Proces
 from ..errors import ModelError
 from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
 from .base import LALM
+from .calls import Arguments, Change, changed_inputs
 from .gating import find_sites
 from .listening import join_features
 from .turns import Turns, render_turns
 
 
-class _AtTheDoor(Exception):
-    """Ends a forward pass where the decoder begins; carries what was about to enter it."""
+class _Reached(Exception):
+    """Ends a forward pass where the decoder begins; carries the embeddings that were about to enter it."""
 
     def __init__(self, states: Tensor) -> None:
         super().__init__()
@@ -44,8 +45,8 @@ class TransformersLALM(LALM):
 
     keeps_placeholder = False
     """Whether the model looks at the placeholders' ids beyond merging audio (per-layer embeddings do)."""
-    calmly: Mapping[str, Any] = {}
-    """What the model must be given besides, to hear without chance."""
+    deterministic: Mapping[str, Any] = {}
+    """Arguments of the model's forward pass without which it would encode audio with random noise."""
     one_by_one = False
     """Whether what is heard of a clip would depend on the other clips of a batch."""
 
@@ -80,8 +81,8 @@ class TransformersLALM(LALM):
         return self.processor(text=text, audio=list(waves), return_tensors="pt", text_kwargs=settings)
 
     @property
-    def door(self) -> tuple[nn.Module, str]:
-        """The module that what was heard enters together with the text, and the argument by which it does."""
+    def entry(self) -> tuple[nn.Module, str]:
+        """The first module that gets the embeddings of audio and text together, and by which argument."""
         return self.decoder, "inputs_embeds"
 
     @torch.no_grad()
@@ -89,16 +90,15 @@ class TransformersLALM(LALM):
         """The model's own audio path, up to its decoder."""
         if self.one_by_one and len(waves) > 1:
             return join_features([self.encode([wave]) for wave in waves])
-        inputs = self.ask([self.turns.frame()] * len(waves), waves).to(self.device, self.model.dtype)
-        module, argument = self.door
-        handle = module.register_forward_pre_hook(_stop(argument), with_kwargs=True)
+        with self._tokenizing:
+            inputs = self.ask([self.turns.frame()] * len(waves), waves).to(self.device, self.model.dtype)
+        module, argument = self.entry
         try:
-            self.model(**inputs, **self.calmly, use_cache=False)
+            with self._exclusive, changed_inputs({module: _stop(argument)}):
+                self.model(**inputs, **self.deterministic, use_cache=False)
             raise ModelError(f"{self.name}: {type(self.model).__name__} never called its decoder")
-        except _AtTheDoor as reached:
+        except _Reached as reached:
             states = reached.states
-        finally:
-            handle.remove()
         rows = []
         for ids, real, state in zip(inputs["input_ids"], inputs["attention_mask"].bool(), states, strict=True):
             start, end = len(self.turns.before), int(real.sum()) - len(self.turns.after)
@@ -108,28 +108,23 @@ class TransformersLALM(LALM):
         embeds, mask = pad_rows(rows, "right")
         return AudioFeatures(embeds, mask.sum(1).cpu())
 
-    @contextmanager
-    def _hearing(self, features: AudioFeatures, places: Bool[Tensor, "row position"]) -> Iterator[None]:
-        """Within this context, what was heard enters the decoder at its places; also with beams, and once with a cache."""
-        module, argument = self.door
+    def _hearing(self, features: AudioFeatures, places: Bool[Tensor, "row position"]) -> AbstractContextManager[None]:
+        """Within this context the audio's embeddings enter the decoder at their places, for beams too, and once with a cache."""
+        module, argument = self.entry
         heard = [row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True)]
         length = places.shape[1]
 
-        def put(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        def put(args: tuple, kwargs: dict) -> Arguments:
             states = _argument(argument, args, kwargs)
             if states.shape[1] < length:  # a step with a cache: the prompt has been through
-                return None
+                return args, kwargs
             beams = len(states) // len(heard)
             mask = places.to(states.device).repeat_interleave(beams, 0).unsqueeze(-1)
             audio = torch.cat([row for row in heard for _ in range(beams)]).to(states)
             prompt = states[:, :length].masked_scatter(mask, audio)
             return _with_argument(argument, args, kwargs, torch.cat([prompt, states[:, length:]], 1))
 
-        handle = module.register_forward_pre_hook(put, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
+        return changed_inputs({module: put})
 
     def _prompt_ids(self, features: AudioFeatures, instructions: Sequence[str] | None) -> tuple[list[Tensor], list[Tensor]]:
         """Each row's prompt, with a stand-in where audio goes, and where that is."""
@@ -164,12 +159,7 @@ class TransformersLALM(LALM):
         prompts, places = self._prompt_ids(features, instructions)
         ids, mask = self._pad(prompts, "left")
         with self._hearing(features, _stack(places, "left")):
-            found = self.search(input_ids=ids, attention_mask=mask, generation_config=settings)
-        return found[:, ids.shape[1] :]
-
-    def search(self, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
-        """Greedy or beam search: prompt and answer."""
-        return self.model.generate(**inputs)
+            return self._search(settings, input_ids=ids, attention_mask=mask)[:, ids.shape[1] :]
 
     def _pad(self, rows: list[Tensor], side: str) -> tuple[Int[Tensor, "row position"], Int[Tensor, "row position"]]:
         mask = _stack([torch.ones_like(row) for row in rows], side)
@@ -192,17 +182,17 @@ def _placeholder(model: PreTrainedModel, processor: ProcessorMixin) -> int:
 
 
 def _argument(name: str, args: tuple, kwargs: dict) -> Tensor:
-    """What enters at the door: given by name, or as a module's first argument."""
+    """An argument of a call, given by name or first."""
     return kwargs[name] if name in kwargs else args[0]
 
 
-def _with_argument(name: str, args: tuple, kwargs: dict, value: Tensor) -> tuple[tuple, dict]:
-    """The same call with another value there."""
+def _with_argument(name: str, args: tuple, kwargs: dict, value: Tensor) -> Arguments:
+    """The same call's arguments with another value for it."""
     return (args, kwargs | {name: value}) if name in kwargs else ((value, *args[1:]), kwargs)
 
 
-def _stop(argument: str) -> Callable[[nn.Module, tuple, dict], None]:
-    def stop(_module: nn.Module, args: tuple, kwargs: dict) -> None:
-        raise _AtTheDoor(_argument(argument, args, kwargs))
+def _stop(argument: str) -> Change:
+    def stop(args: tuple, kwargs: dict) -> Arguments:
+        raise _Reached(_argument(argument, args, kwargs))
 
     return stop

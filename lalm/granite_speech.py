@@ -21,6 +21,6 @@ class GraniteSpeech(TransformersLALM):
             raise ModelError(f"{name} hears by a LoRA adapter; pip install peft")
         super().__init__(name, model, processor)
 
-    def search(self, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
-        """As any model: its own `generate` would switch the adapter off, since it is given no audio."""
-        return cast(Tensor, GenerationMixin.generate(self.model, **inputs))
+    def _generate(self, model: PreTrainedModel, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
+        # Its own `generate` would switch the adapter off, since it is given no audio.
+        return cast(Tensor, GenerationMixin.generate(model, **inputs))

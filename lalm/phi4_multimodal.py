@@ -17,6 +17,6 @@ class Phi4Multimodal(TransformersLALM):
         return model.model.layers
 
     @property
-    def door(self) -> tuple[nn.Module, str]:
+    def entry(self) -> tuple[nn.Module, str]:
         """The first layer is where audio and text come in together."""
         return self.model.model.layers[0], "hidden_states"

@@ -6,4 +6,4 @@ from .generic import TransformersLALM
 class VibeVoiceAsr(TransformersLALM):
     """`VibeVoiceAsrForConditionalGeneration`."""
 
-    calmly = {"sample": False}
+    deterministic = {"sample": False}

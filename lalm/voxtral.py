@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import Tensor
 from transformers import BatchFeature
 
 from .generic import TransformersLALM
@@ -25,7 +24,7 @@ class Voxtral(TransformersLALM):
         """The format of mistral-common for a turn with audio."""
         return f"<s>[INST][BEGIN_AUDIO][AUDIO]{MARK}[/INST]" + ("" if reply is None else f"{reply}</s>")
 
-    def _ids(self, text: str) -> Tensor:
+    def _tokenize(self, text: str) -> list[int]:
         pieces = [piece for piece in SPECIAL.split(text) if piece]
         ids = [
             [self.tokenizer.convert_tokens_to_ids(piece)]
@@ -33,7 +32,7 @@ class Voxtral(TransformersLALM):
             else self.tokenizer(piece, add_special_tokens=False)["input_ids"]
             for piece in pieces
         ]
-        return torch.tensor(sum(ids, []), dtype=torch.long, device=self.device)
+        return sum(ids, [])
 
     def ask(self, text: list[str], waves: Sequence[Float32[np.ndarray, " _"]]) -> BatchFeature:
         """Log-mels by windows, and as many placeholders as the model makes embeddings of them."""

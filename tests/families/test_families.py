@@ -1,5 +1,6 @@
 """Every family of audio-text models, on a tiny random one: what docs/models.md says of it is what ran here."""
 
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy, deepcopy
 from functools import cache
 from importlib.util import find_spec
@@ -99,7 +100,7 @@ def test_hears_as_the_model_itself(name: str) -> None:
     for wave, words, answer, found in zip(waves(model), said(model) or ["", ""], ANSWERS, mine, strict=True):
         inputs = model.ask([model.turns.frame(words) + answer], [wave])
         with torch.no_grad():
-            own = model.model(**inputs, **model.calmly, use_cache=False).logits[0]
+            own = model.model(**inputs, **model.deterministic, use_cache=False).logits[0]
         torch.testing.assert_close(found, own[-len(found) - 1 : -1], atol=1e-4, rtol=1e-4)
 
 
@@ -198,16 +199,35 @@ def test_gradient_agrees_with_finite_differences(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_hooks_are_gone_after_an_exception(name: str) -> None:
-    """An error inside a pass leaves the model as it was."""
+def test_an_error_leaves_nothing_behind(name: str) -> None:
+    """After an error inside a pass the model is as it was."""
     model = lalm(name)
     before = logits(model, heard(name))
     end = model.decoder.register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.token_losses(heard(name), ANSWERS, torch.zeros(model.geometry.shape))
     end.remove()
-    assert not any(module._forward_pre_hooks for module in model.model.modules())
     assert torch.equal(logits(model, heard(name)), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_threads_get_the_answers_of_one(name: str) -> None:
+    """Eight threads encode, answer and score on one model, each with its own mask, clip and instruction."""
+    model = lalm(name)
+    clips = waves(model)
+
+    def ask(at: int) -> tuple[str, float]:
+        features = model.encode([clips[at % 2]])
+        asked = [f"say {at % 8}"] if said(model) else None
+        (answer,) = model.generate(features, some_gates(model, at % 8), asked, max_new_tokens=3)
+        return answer, float(model.loss(features, ANSWERS[:1], some_gates(model, at % 8)))
+
+    alone = [ask(at) for at in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(32)))
+    assert [answer for answer, _ in found] == [alone[at % 8][0] for at in range(32)]
+    assert [loss for _, loss in found] == pytest.approx([alone[at % 8][1] for at in range(32)], abs=1e-4)
+    assert len({round(loss, 3) for _, loss in alone}) > 5
 
 
 @pytest.mark.parametrize("name", NAMES)

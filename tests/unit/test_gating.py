@@ -1,14 +1,29 @@
 """Gated heads on tiny random decoders: what a gate does, for whom, and that it leaves nothing behind."""
 
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
+from threading import Barrier
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 CLOSE = {"rtol": 0, "atol": 2e-5}
 SHOWS = 1e-2  # what differs, differs by more than this
@@ -52,10 +67,6 @@ class Tiny:
         with gated(self.sites, gates):
             ids = self.model.generate(**inputs, generation_config=search)
         return ids[:, inputs["input_ids"].shape[1] :]
-
-
-def hooks_of(model: nn.Module) -> int:
-    return sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules())
 
 
 def in_float64(model: PreTrainedModel) -> PreTrainedModel:
@@ -201,29 +212,65 @@ def test_gates_take_the_dtype_of_the_model(tiny):
     assert torch.equal(half.logits(torch.ones(tiny.shape)), half.logits(None))
 
 
-def test_nothing_is_left_after_use_or_error(tiny):
+def test_gates_are_gone_after_use_and_after_an_error(tiny):
     from amask.lalm.gating import gated
 
     plain = tiny.logits(None)
-    assert hooks_of(tiny.model) == 0
-    with pytest.raises(RuntimeError, match="on purpose"), gated(tiny.sites, tiny.gates()):
-        assert hooks_of(tiny.model) == len(tiny.sites)
-        raise RuntimeError("on purpose")
-    assert hooks_of(tiny.model) == 0
+    assert not torch.equal(tiny.logits(tiny.gates()), plain)
     assert torch.equal(tiny.logits(None), plain)
+    with pytest.raises(RuntimeError, match="on purpose"), gated(tiny.sites, tiny.gates()):
+        raise RuntimeError("on purpose")
+    assert torch.equal(tiny.logits(None), plain)
+
+
+def test_contexts_may_be_left_in_any_order(tiny):
+    """As generators that are paused within one do."""
+    from amask.lalm.gating import gated
+
+    plain, (one, other) = tiny.logits(None), (gated(tiny.sites, tiny.gates(seed=seed)) for seed in (1, 2))
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert torch.equal(tiny.logits(None), tiny.logits(torch.ones(tiny.shape)))
+    other.__exit__(None, None, None)
+    assert torch.equal(tiny.logits(None), plain)
+
+
+def test_a_call_with_its_own_gates_is_not_touched_by_other_threads(tiny):
+    """Each thread gets what it gets alone; between its passes the others enter and leave their gates."""
+    from amask.lalm.gating import gated
+
+    masks = [tiny.gates(rows=rows, seed=seed) for seed in range(4) for rows in (None, 3)]
+    ids = {"input_ids": tiny.ids, "attention_mask": torch.ones_like(tiny.ids)}
+    alone = [tiny.generate(mask, **ids) for mask in masks]
+    everybody = Barrier(len(masks))
+
+    def ask(mask: Tensor) -> list[Tensor]:
+        everybody.wait()
+        with gated(tiny.model, mask):
+            everybody.wait()  # all gates are active at once
+            first = tiny.generate(None, **ids)
+            everybody.wait()
+        return [first, *(tiny.generate(mask, **ids) for _ in range(4))]
+
+    with ThreadPoolExecutor(len(masks)) as pool:
+        answers = list(pool.map(ask, masks))
+    for expected, found in zip(alone, answers, strict=True):
+        assert all(torch.equal(expected, answer) for answer in found)
+    assert len({tuple(answer.flatten().tolist()) for answer in alone}) == len(masks)
 
 
 def test_gates_that_do_not_fit_are_refused(tiny):
     from amask.errors import ModelError
 
-    layers, heads = tiny.shape
+    plain, (layers, heads) = tiny.logits(None), tiny.shape
     for shape in ((layers + 1, heads), (layers, heads + 1), (1, heads), (layers, 1), (3, layers, heads - 1), (heads, layers)):
         if shape != tiny.shape:
             with pytest.raises(ModelError, match=r"do not fit a model of \d+×\d+"):
                 tiny.logits(torch.ones(shape))
     with pytest.raises(ModelError, match="gates for 2 rows"):
         tiny.logits(torch.ones(2, layers, heads))  # three rows to gate
-    assert hooks_of(tiny.model) == 0
+    assert torch.equal(tiny.logits(None), plain)
 
 
 class Mixing(nn.Module):
@@ -280,8 +327,59 @@ def test_decoders_without_heads_are_refused(hybrid):
     from amask.errors import ModelError
     from amask.lalm.gating import find_sites
 
-    with pytest.raises(ModelError, match="no attention output projection"):
+    with pytest.raises(ModelError, match=r"no attention output projection called o_proj.*projection=\.\.\.\), one of none"):
         find_sites(nn.Sequential(nn.Linear(2, 2)))
     hybrid[2].num_heads = 3  # of 20 columns
-    with pytest.raises(ModelError, match=r"cannot tell how many heads enter 2\.o_proj \(20 wide; found 3\)"):
+    with pytest.raises(ModelError, match=r"cannot tell how many heads enter 2\.o_proj \(20 wide; found 3\).*heads="):
         find_sites(hybrid)
+    assert [site.heads for site in find_sites(hybrid, heads=1)] == [1, 1, 1]
+
+
+TEXT_ONLY = {
+    "gpt2": (GPT2LMHeadModel, GPT2Config(n_embd=24, n_layer=2, n_head=3, vocab_size=40, n_positions=32), "attn.c_proj"),
+    "opt": (
+        OPTForCausalLM,
+        OPTConfig(
+            vocab_size=40,
+            hidden_size=24,
+            word_embed_proj_dim=24,
+            ffn_dim=32,
+            num_hidden_layers=2,
+            num_attention_heads=3,
+            max_position_embeddings=32,
+        ),
+        "self_attn.out_proj",
+    ),
+    "bloom": (BloomForCausalLM, BloomConfig(vocab_size=40, hidden_size=24, n_layer=2, n_head=3), "self_attention.dense"),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_ONLY)
+def test_heads_of_other_decoders_are_found_where_the_user_says(name, randomized):
+    """The error names the places; heads there are columns of the projection, Conv1D's rows."""
+    from amask.errors import ModelError
+    from amask.lalm.gating import find_sites, gated
+
+    kind, config, projection = TEXT_ONLY[name]
+    model = randomized(kind(config), 0)
+    with pytest.raises(ModelError, match=rf"projection=.*\b{projection}\b"):
+        find_sites(model)
+    sites = find_sites(model, projection)
+    assert [(site.heads, site.width) for site in sites] == [(3, 8), (3, 8)]
+    gates, ids = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.5]]), torch.arange(5)[None]
+    with torch.no_grad(), gated(sites, gates):
+        got = model(ids).logits
+    for site, gate in zip(sites, gates, strict=True):
+        columns = gate.repeat_interleave(site.width)
+        site.projection.weight.mul_(columns[:, None] if name == "gpt2" else columns)
+    torch.testing.assert_close(got, model(ids).logits, **CLOSE)
+
+
+def test_a_model_is_as_good_as_its_sites(tiny):
+    from amask.lalm.gating import find_sites, gated
+
+    assert find_sites(tiny.model) == find_sites(tiny.model.get_decoder()) == tiny.sites
+    for model in (tiny.model, tiny.model.get_decoder(), tiny):
+        with gated(model, tiny.gates()):
+            found = tiny.logits(None)
+        assert torch.equal(found, tiny.logits(tiny.gates()))

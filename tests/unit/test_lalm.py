@@ -1,5 +1,7 @@
 """`LALM` over a tiny random Qwen2-Audio: the same numbers as transformers' own path, clip by clip and in batches."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import pytest
@@ -12,6 +14,30 @@ CLOSE = {"rtol": 0, "atol": 2e-5}
 SECONDS = (0.6, 2.0, 1.25)
 ASKED = ("who speaks?", "", "a {brace}, please")
 ANSWERS = ("a man", "the quick brown fox", "x")
+
+
+FROM_FILES = {
+    "repetition_penalty": 5.0,
+    "do_sample": True,
+    "top_p": 0.5,
+    "temperature": 0.7,
+    "no_repeat_ngram_size": 1,
+    "suppress_tokens": list(range(6, 60)),
+    "begin_suppress_tokens": [60],
+    "bad_words_ids": [[61], [62, 63]],
+    "sequence_bias": [[[64], 9.0]],
+    "forced_bos_token_id": 65,
+    "forced_eos_token_id": 66,
+    "min_new_tokens": 12,
+    "min_length": 40,
+    "max_time": 1e-9,
+    "length_penalty": 9.0,
+    "early_stopping": "never",
+    "exponential_decay_length_penalty": [1, 9.0],
+    "cache_implementation": "static",
+    "use_cache": False,
+    "eos_token_id": [2, 3],
+}
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +224,21 @@ def test_a_batch_may_mix_masks(lalm, features, gates, beams):
     assert len(set(answers)) == 3
 
 
+def test_eight_threads_with_masks_of_their_own_get_the_answers_of_one(lalm, waves):
+    """400 calls, encoding included, on one model."""
+
+    def ask(at):
+        mask = (torch.rand(lalm.geometry.shape, generator=torch.Generator().manual_seed(at % 16)) > 0.4).float()
+        features = lalm.encode([waves[at % 3]])
+        return lalm.generate(features, mask, [ASKED[at % 3]], max_new_tokens=4 + at % 3, num_beams=1 + at % 2)
+
+    alone = [ask(at) for at in range(48)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(400)))
+    assert answers == [alone[at % 48] for at in range(400)]
+    assert len({answer for (answer,) in alone}) > 24
+
+
 def test_an_answer_ends_at_the_end_token(lalm, features, monkeypatch):
     (answer,) = lalm.generate(features.rows([0]), max_new_tokens=12)
     monkeypatch.setattr(type(lalm), "end_token", lalm.tokenizer.convert_tokens_to_ids(answer[2]))
@@ -205,12 +246,22 @@ def test_an_answer_ends_at_the_end_token(lalm, features, monkeypatch):
     assert cut == answer[: answer.index(answer[2]) + 1]
 
 
-def test_search_does_not_depend_on_settings_in_the_models_files(lalm, features, monkeypatch):
-    answers = lalm.generate(features, max_new_tokens=12)
-    monkeypatch.setattr(
-        lalm.model, "generation_config", GenerationConfig(repetition_penalty=5.0, do_sample=True, top_p=0.5, temperature=0.7)
-    )
-    assert lalm.generate(features, max_new_tokens=12) == answers
+@pytest.mark.parametrize("beams", [1, 3])
+def test_search_does_not_depend_on_settings_in_the_models_files(lalm, features, template, tmp_path, beams):
+    """Only the tokens that end answers are taken from them."""
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    from amask.lalm.qwen2_audio import Qwen2Audio
+
+    lalm.model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(json.dumps(FROM_FILES))
+    model = Qwen2Audio("tiny", Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path), lalm.processor, template)
+    own = model.model.generation_config
+    assert {name: getattr(own, name) for name in FROM_FILES} == FROM_FILES
+    answers = lalm.generate(features, max_new_tokens=12, num_beams=beams)
+    assert model.generate(features, max_new_tokens=12, num_beams=beams) == answers
+    assert model.model.generation_config is own
+    assert model.end_tokens == [2, 3]
 
 
 def test_gates_for_other_rows_are_refused(lalm, features, gates):
@@ -230,7 +281,6 @@ def test_model_is_frozen_and_the_same_after_use(lalm, features, gates):
     lalm.generate(features, gates, max_new_tokens=2)
     assert not lalm.model.training
     assert not any(parameter.requires_grad for parameter in lalm.model.parameters())
-    assert not any(site.projection._forward_pre_hooks for site in lalm.sites)
     del lalm.fingerprint  # computed anew
     assert lalm.fingerprint == fingerprint
 

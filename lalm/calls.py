@@ -1,0 +1,72 @@
+"""State that belongs to a call, so that several threads may use one model.
+
+What a call changes in a model's inputs (gates, audio) is kept in a context variable, of which every thread and every
+asyncio task has its own. The module itself only gets one permanent pre-hook, the same for all calls, which looks the
+change up and does nothing where the current call has none.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
+from typing import Any
+
+from torch import nn
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Change = Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
+"""From a module's positional and keyword arguments to those that it gets instead."""
+
+_CHANGES: ContextVar[tuple[Mapping[nn.Module, Change], ...]] = ContextVar("amask_changes", default=())
+_INSTALLING = Lock()
+
+
+def _apply(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
+    """The permanent pre-hook."""
+    active = _CHANGES.get()
+    if not active:
+        return None
+    for changes in active:
+        if module in changes:
+            args, kwargs = changes[module](args, kwargs)
+    return args, kwargs
+
+
+def _install(module: nn.Module) -> None:
+    with _INSTALLING:  # or two threads would install it twice, and each change would be made twice
+        if _apply not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(_apply, with_kwargs=True)
+
+
+@contextmanager
+def changed_inputs(changes: Mapping[nn.Module, Change]) -> Iterator[None]:
+    """Within this context, and for the thread that entered it only, modules get changed inputs; contexts may nest.
+
+    A thread that is started within begins without them, as threads begin with an empty context.
+
+    Args:
+        changes: for each module, what is done to its arguments.
+    """
+    for module in changes:
+        _install(module)
+    _CHANGES.set((*_CHANGES.get(), changes))
+    try:
+        yield
+    finally:
+        # Not by the variable's token: a generator may be left in another order or context than it was entered.
+        _CHANGES.set(tuple(other for other in _CHANGES.get() if other is not changes))
+
+
+def keeps_state(model: nn.Module) -> bool:
+    """Whether transformers' own code keeps something of a call on the model's modules, so that calls must not overlap.
+
+    Such are the position offsets of Qwen's omni models (`rope_deltas`) and rotary embeddings whose frequencies change
+    with the length of the input.
+    """
+    return any(hasattr(module, "rope_deltas") or _changes_frequencies(module) for module in model.modules())
+
+
+def _changes_frequencies(module: nn.Module) -> bool:
+    found = getattr(module, "rope_type", None)
+    kinds = found.values() if isinstance(found, dict) else [found]
+    return any("dynamic" in kind or kind == "longrope" for kind in kinds if isinstance(kind, str))
