@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from amask.data.manifest import read_manifest, write_manifest
+from amask.data.manifest import write_manifest
+from amask.data.reading import read_manifest
 
 # Adults whose gender label contradicts their pitch: the median F0 of 2430, "female", is 118 Hz, that of 2236, "male", 165 Hz.
 DOUBTFUL = ("2430", "2236")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from amask.data.manifest import Clip, Manifest, read_manifest
+from amask.data.manifest import Clip, Manifest
+from amask.data.reading import read_manifest
 from amask.data.tasks import parse_task
 from amask.evaluation.harness import clips_for, predict, table, trials
 from amask.lalm.listening import listen

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from amask.cli.common import open_bank, report
 from amask.cli.training import train_masks
-from amask.data.manifest import Clip, Manifest, read_manifest, write_manifest
+from amask.data.manifest import Clip, Manifest, write_manifest
+from amask.data.reading import read_manifest
 from amask.mask_bank.bank import BUNDLED
 from amask.mask_bank.files import save_mask
 from amask.mask_bank.recipe import Recipe

@@ -102,7 +102,7 @@ def open_model(name: str, device: str, dtype: str = "auto") -> "LALM":
 
 def open_data(manifest: Path | None) -> "Manifest":
     """The manifest given, or the slice of the pocket corpus that comes with amask."""
-    from ..data.manifest import read_manifest
+    from ..data.reading import read_manifest
     from ..pocket import SLICE
 
     return read_manifest(manifest or SLICE)

@@ -15,34 +15,21 @@ from datasets import Audio, ClassLabel, Dataset, Features
 from datasets.exceptions import DatasetsError
 
 from ..errors import DataError
+from .columns import labels_of
 from .files import write_whole
+from .folders import split_of
 from .inputs import AUDIO_SUFFIXES
-from .manifest import Clip, Manifest, Split
-from .tasks import builtin_tasks
+from .manifest import Clip, Manifest, Split, divide
 
 SOURCE = re.compile(r"hf:([^:]+)(?::([^:\[\]]+))??(?::([^:\[\]]+(?:\[[^\]]*\])?))?")  # lazy: one word more is a split
-# Columns that many datasets have → our tasks. A column that is called like a task comes before them.
-COLUMNS = {
-    "text": "asr",
-    "transcription": "asr",
-    "sentence": "asr",
-    "gender": "gr",
-    "emotion": "ser",
-    "caption": "aac",
-    "translation": "s2tt",
-}
-GENDERS = {
-    **dict.fromkeys(("female", "f", "woman", "feminine", "female_feminine"), "female"),
-    **dict.fromkeys(("male", "m", "man", "masculine", "male_masculine"), "male"),
-}
 TEXT = ("string", "large_string")
-SPLITS: dict[str, Split] = {"train": "train", "valid": "dev", "dev": "dev", "test": "test"}  # by a name's beginning
 
 
 def read_dataset(source: str) -> Manifest:
     """Make a manifest of a dataset: every row a clip, in the order of the dataset.
 
-    Splits become ours by their names: train…, valid… and dev…, test…; any other is `test`.
+    Splits become ours by their names: train…, valid… and dev…, test…; any other is `test`. A folder with one split only is
+    divided, see `divide`.
 
     Args:
         source: a folder, or `hf:NAME`, `hf:NAME:SPLIT` or `hf:NAME:CONFIG:SPLIT`; a split may be a part of one, such as
@@ -53,12 +40,14 @@ def read_dataset(source: str) -> Manifest:
     """
     cache = Path(platformdirs.user_cache_dir("amask", appauthor=False)) / "datasets"
     clips: list[Clip] = []
-    for name, part in _load(source).items():
-        split: Split = next((ours for start, ours in SPLITS.items() if name.startswith(start)), "test")
+    splits = _load(source)
+    for name, part in splits.items():
+        split = split_of(name) or "test"
         clips += _clips(part, split, cache, f"dataset {source}, split {name or 'without a name'}")
     if not clips:
         raise DataError(f"dataset {source} has no rows")
-    return Manifest(tuple(clips), cache)
+    told = len(splits) > 1 or source.startswith("hf:")
+    return Manifest(tuple(clips) if told else divide(clips), cache, divided=not told)
 
 
 def _load(source: str) -> dict[str, Dataset]:
@@ -79,16 +68,16 @@ def _load(source: str) -> dict[str, Dataset]:
 
 def _clips(rows: Dataset, split: Split, cache: Path, where: str) -> Iterator[Clip]:
     sound = _sound_column(rows.features, where)
-    columns = _label_columns(rows.features, where)
+    columns = _label_columns(rows.features, sound, where)
     try:
-        rows = rows.select_columns([sound, *columns.values()]).cast_column(sound, Audio(decode=False))
+        rows = rows.select_columns([sound, *columns]).cast_column(sound, Audio(decode=False))
     except (TypeError, ValueError, NotImplementedError) as error:  # the last is Arrow's
         reason = str(error).partition("\n")[0]
         raise DataError(f"{where}: column {sound!r} is no column of audio: {reason}") from None
     for number, row in enumerate(rows):
-        said = {task: _label(task, row[column], rows.features[column]) for task, column in columns.items()}
+        labels = labels_of({column: _value(row[column], rows.features[column]) for column in columns})
         path = _file(row[sound] or {}, cache, f"{where}, row {number}")
-        yield Clip(path=path, labels={task: label for task, label in said.items() if label}, split=split)
+        yield Clip(path=path, labels=labels, split=split)
 
 
 def _sound_column(features: Features, where: str) -> str:
@@ -98,25 +87,20 @@ def _sound_column(features: Features, where: str) -> str:
     return found[0]
 
 
-def _label_columns(features: Features, where: str) -> dict[str, str]:
-    """Task → the column of text or classes that holds its labels."""
+def _label_columns(features: Features, sound: str, where: str) -> list[str]:
+    """The columns of text or classes beside that of the sound; the rest can be no labels."""
     usable = [name for name, kind in features.items() if isinstance(kind, ClassLabel) or getattr(kind, "dtype", "") in TEXT]
-    found = {task: task for task in builtin_tasks() if task in usable}
-    for column, task in COLUMNS.items():
-        if column in usable:
-            found.setdefault(task, column)
+    found = [name for name in usable if name != sound]
     if not found:
-        expected = f"a task ({', '.join(builtin_tasks())}) or {', '.join(COLUMNS)}"
-        raise DataError(f"{where}: no column of labels among {', '.join(features)}; call one {expected}, and let it hold text")
+        raise DataError(f"{where}: no column of labels among {', '.join(features)}; let one hold text or classes")
     return found
 
 
-def _label(task: str, value: str | int | None, kind: object) -> str | None:
-    """The target text; None where the row has none, or a gender that the task does not know."""
+def _value(value: str | int | None, kind: object) -> str | None:
+    """What a row says: a class by its name; -1 is a class that was not told."""
     if isinstance(value, int):
-        value = kind.int2str(value) if isinstance(kind, ClassLabel) and value >= 0 else None  # -1: not told
-    text = (value or "").strip()
-    return GENDERS.get(text.lower()) if task == "gr" else text
+        return kind.int2str(value) if isinstance(kind, ClassLabel) and value >= 0 else None
+    return value
 
 
 def _file(sound: dict, cache: Path, where: str) -> str:

@@ -1,12 +1,12 @@
 """Manifests: lists of clips with every label a clip has.
 
-Two formats are read here: ours (JSONL, one clip a line) and the AHAMask authors' (`{"annotation": [...]}`); `hub` makes
-a manifest of a Hugging Face dataset.
+`reading` makes them of files and data sets.
 """
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +14,15 @@ import numpy as np
 import pydantic
 from jaxtyping import Float32
 
-from ..errors import AudioError, DataError
+from ..errors import AudioError
 from .audio import Channels, read_audio
 from .files import write_whole
+from .tasks import Task
 
 PAUSE = 0.1  # seconds of silence between the files of one clip, as in SALMONN's and the AHAMask authors' reader
-DATASET_FILES = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves in a folder
+
+SPLIT_NAMES: dict[str, "Split"] = {"train": "train", "valid": "dev", "dev": "dev", "test": "test"}  # by a name's beginning
+FEWEST = 3  # speakers that can be divided into three splits
 
 Split = Literal["train", "dev", "test"]
 
@@ -59,10 +62,11 @@ class Clip(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class Manifest:
-    """Clips and the folder that their relative paths start from."""
+    """Clips, the folder that their relative paths start from, and whether their splits were drawn, since none was told."""
 
     clips: tuple[Clip, ...]
     folder: Path
+    divided: bool = False
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -107,87 +111,41 @@ class Manifest:
         """The clips of one split (or all) that carry a label for each of some single tasks."""
         wanted = tuple(tasks)
         kept = (c for c in self.clips if split in (None, c.split) and all(task in c.labels for task in wanted))
-        return Manifest(tuple(kept), self.folder)
+        return replace(self, clips=tuple(kept))
+
+    def labelled(self, tasks: Iterable[Task]) -> "Manifest":
+        """The same clips, with the labels of tasks that name a column of their own under the tasks' names."""
+        columns = {task.name: task.column for task in tasks if task.column}
+        if not columns:
+            return self
+        clips = [
+            clip.model_copy(update={"labels": clip.labels | own})
+            for clip in self.clips
+            for own in [{name: clip.labels[column] for name, column in columns.items() if column in clip.labels}]
+        ]
+        return replace(self, clips=tuple(clips))
 
 
-# The authors' task names → ours.
-AUTHORS_TASKS = {
-    "asr": "asr",
-    "gender_recognition": "gr",
-    "emotion_recognition": "ser",
-    "speaker_verification": "asv",
-    "audiocaption": "aac",
-    "audiocaption_v2": "aac",
-    "overlap_asr": "osr",
-    "translation_ec": "s2tt",
-    "en2zh": "s2tt",
-}
+def divide(clips: Sequence[Clip]) -> tuple[Clip, ...]:
+    """The clips with a split each, drawn by speaker: a tenth test, a tenth dev, the rest train; the same every time.
 
-
-def _from_authors(entry: object, where: str) -> Clip:
-    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("path", "text")):
-        raise DataError(f"{where}: an annotation needs 'path' and 'text', both strings")
-    more = entry.get("expand_wav") or []
-    if not isinstance(more, list) or not all(isinstance(path, str) for path in more):
-        raise DataError(f"{where}: 'expand_wav' must be a list of the files that follow 'path'")
-    task = str(entry.get("task", "asr"))
-    labels = {AUTHORS_TASKS.get(task, task): str(entry["text"])}
-    return Clip(path=str(entry["path"]), more=tuple(more), labels=labels, instruction=str(entry.get("Q") or ""))
-
-
-def _from_line(line: str, where: str) -> Clip:
-    try:
-        return Clip.model_validate_json(line)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "line"
-        raise DataError(f"{where}: {field}: {first['msg']}") from None
-
-
-def is_dataset(path: Path) -> bool:
-    """Whether a Hugging Face dataset is meant: `hf:NAME…`, or a folder that `save_to_disk` has written."""
-    return str(path).startswith("hf:") or any((path / name).is_file() for name in DATASET_FILES)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read a manifest in our format (.jsonl) or the authors' (.json), or make one of a Hugging Face dataset.
-
-    A folder means its manifest.jsonl, unless it is a saved dataset; `hf:NAME` is a dataset of the Hub (see `hub`).
-
-    Raises:
-        DataError: the file is missing, empty or malformed; the message names the line.
+    Where fewer than three speakers are named the clips themselves are divided.
     """
-    if is_dataset(path):
-        from .hub import read_dataset  # noqa: PLC0415 (a second to import, and it needs this module)
-
-        return read_dataset(str(path))
-    try:
-        path = path / "manifest.jsonl" if path.is_dir() else path
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
-        raise DataError(f"cannot read manifest {path}: {getattr(error, 'strerror', None) or error}") from None
-    if path.suffix == ".json":
-        try:
-            entries = json.loads(text)["annotation"]
-        except (ValueError, KeyError, TypeError):
-            entries = None
-        if not isinstance(entries, list):
-            raise DataError(f"manifest {path}: expected JSON of the form {{'annotation': [...]}}")
-        clips = [_from_authors(entry, f"{path}, annotation {number}") for number, entry in enumerate(entries)]
-    else:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        clips = [_from_line(line, f"{path}, line {number}") for number, line in lines]
-    if not clips:
-        raise DataError(f"manifest {path} has no clips")
-    return Manifest(tuple(clips), path.parent)
+    speakers = [clip.speaker or clip.path for clip in clips]
+    keys = speakers if len(set(speakers)) >= FEWEST else [clip.path for clip in clips]
+    order = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode(errors="surrogateescape")).digest())
+    part = -(-len(order) // 10)
+    splits: dict[str, Split] = dict.fromkeys(order, "train")
+    splits |= dict.fromkeys(order[part : 2 * part], "dev") | dict.fromkeys(order[:part], "test")
+    return tuple(clip.model_copy(update={"split": splits[key]}) for clip, key in zip(clips, keys, strict=True))
 
 
 def write_manifest(clips: Iterable[Clip], path: Path) -> None:
-    """Write clips as JSONL; empty fields are left out, the split is always said.
+    """Write clips as JSONL; empty fields are left out, split and labels are always said.
 
     Raises:
         FileError: the file cannot be written.
     """
-    rows = (clip.model_dump(mode="json", exclude_defaults=True) | {"split": clip.split} for clip in clips)
+    rows = (clip.model_dump(mode="json", exclude_defaults=True) | {"split": clip.split, "labels": clip.labels} for clip in clips)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write_whole(lines.encode("utf-8", errors="backslashreplace"), path)  # a path may hold bytes that are no UTF-8

@@ -20,7 +20,7 @@ import pydantic
 
 from ..errors import DataError
 
-Metric = Literal["wer", "cer", "acc", "eer", "bleu", "chrf", "rouge_l", "meteor"]
+Metric = Literal["wer", "cer", "acc", "eer", "bleu", "chrf", "rouge_l", "meteor", "exact"]
 Form = Literal["plain", "pipe", "json"]
 JSON_SUFFIX = "json"
 BAR = "|"
@@ -46,6 +46,7 @@ class Task(pydantic.BaseModel):
         labels: the closed set of answers; empty where the answer is open text.
         wordings: instructions that ask for it, for prompts and to find the task that an instruction means.
         phrases: what it is called within a composite's instruction: "the gender".
+        column: what a manifest's column of its labels is called; empty for the task's name.
         kind: the kind of clips that measures it, in manifests where every clip has a kind (`Clip.kind`).
     """
 
@@ -57,6 +58,7 @@ class Task(pydantic.BaseModel):
     labels: tuple[Words, ...] = ()
     wordings: tuple[Words, ...] = ()
     phrases: tuple[Words, ...] = ()
+    column: str = ""
     kind: str = "speech"
 
     @pydantic.model_validator(mode="after")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from ...data.manifest import Manifest, read_manifest
+from ...data.manifest import Manifest
+from ...data.reading import read_manifest
 from .. import SLICE, WEIGHTS
 from ..architecture import build_model, build_processor, train_tokenizer
 from ..corpus.clips import REAL, make_corpus

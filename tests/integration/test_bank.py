@@ -14,7 +14,8 @@ QUICK = ["--steps", "3", "--batch", "2"]
 @pytest.fixture
 def data(tmp_path):
     """A manifest of some clips of the slice."""
-    from amask.data.manifest import read_manifest, write_manifest
+    from amask.data.manifest import write_manifest
+    from amask.data.reading import read_manifest
     from amask.pocket import SLICE
 
     manifest = read_manifest(SLICE)

@@ -38,7 +38,8 @@ def test_trainings_are_written_down(bundled, root):
 
 @pytest.mark.parametrize("task", WORST)
 def test_a_bundled_mask_does_its_task(bundled, pocket, task):
-    from amask.data.manifest import Manifest, read_manifest
+    from amask.data.manifest import Manifest
+    from amask.data.reading import read_manifest
     from amask.data.tasks import parse_task
     from amask.evaluation.harness import Trial, clips_for, predict, table
     from amask.lalm.listening import listen

@@ -17,13 +17,20 @@ def manifest():
 
 
 @pytest.fixture
+def reading():
+    from amask.data import reading
+
+    return reading
+
+
+@pytest.fixture
 def refused():
     from amask.errors import DataError
 
     return lambda fragment: pytest.raises(DataError, match=fragment)
 
 
-def test_clips_come_back_as_written(manifest, tmp_path):
+def test_clips_come_back_as_written(manifest, reading, tmp_path):
     # U+2028 and U+0085 end a line for str.splitlines() but are legal within a JSON string.
     clips = (
         manifest.Clip(path="a.opus", labels={"asr": "stelle die grüne Schüssel", "gr": "female"}, split="train", duration=1.5),
@@ -36,7 +43,7 @@ def test_clips_come_back_as_written(manifest, tmp_path):
         ),
     )
     manifest.write_manifest(clips, tmp_path / "manifest.jsonl")
-    read = manifest.read_manifest(tmp_path)  # a folder stands for its manifest.jsonl
+    read = reading.read_manifest(tmp_path)  # a folder stands for its manifest.jsonl
     assert read.clips == clips
     assert len((tmp_path / "manifest.jsonl").read_text(encoding="utf-8").split("\n")) == 3  # one clip a line
     assert read.path(clips[1]) == tmp_path / "b" / "ü.wav"
@@ -60,13 +67,13 @@ def test_select_by_split_and_labels(manifest, tmp_path):
     assert len(whole.select()) == 6
 
 
-def test_byte_order_mark_and_blank_lines_are_skipped(manifest, tmp_path):
+def test_byte_order_mark_and_blank_lines_are_skipped(manifest, reading, tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"path": "a.wav"}\r\n\r\n{"path": "b.wav"}\r\n')
-    assert [clip.path for clip in manifest.read_manifest(path)] == ["a.wav", "b.wav"]
+    assert [clip.path for clip in reading.read_manifest(path)] == ["a.wav", "b.wav"]
 
 
-def test_authors_format(manifest, tmp_path):
+def test_authors_format(manifest, reading, tmp_path):
     entries = [
         {"path": "a.flac", "text": "Male", "task": "gender_recognition"},
         {"path": "b.flac", "text": "hello", "Q": "Recognise the speech."},
@@ -74,13 +81,13 @@ def test_authors_format(manifest, tmp_path):
     ]
     path = tmp_path / "test.json"
     path.write_text(json.dumps({"annotation": entries}), encoding="utf-8")
-    clips = manifest.read_manifest(path).clips
-    assert [clip.labels for clip in clips] == [{"gr": "Male"}, {"asr": "hello"}, {"of_their_own": "ein Hund"}]
+    clips = reading.read_manifest(path).clips
+    assert [clip.labels for clip in clips] == [{"gr": "male"}, {"asr": "hello"}, {"of_their_own": "ein Hund"}]
     assert [clip.instruction for clip in clips] == ["", "Recognise the speech.", ""]
 
 
 @pytest.fixture
-def joined(manifest, tmp_path):
+def joined(reading, tmp_path):
     """A manifest in the authors' format of one clip of three files: 0.5 s, 0.25 s (stereo, another rate) and 0.5 s."""
     rng = np.random.default_rng(0)
     waves = [rng.uniform(-0.5, 0.5, size).astype(np.float32) for size in ((8_000,), (11_025, 2), (8_000,))]
@@ -88,7 +95,7 @@ def joined(manifest, tmp_path):
         soundfile.write(tmp_path / f"{name}.wav", wave, rate, subtype="FLOAT")
     entry = {"path": "a.wav", "expand_wav": ["b.wav", "c.wav"], "text": "Yes", "task": "speaker_verification"}
     (tmp_path / "test.json").write_text(json.dumps({"annotation": [entry, {"path": "a.wav", "text": "x", "expand_wav": []}]}))
-    return manifest.read_manifest(tmp_path / "test.json"), waves
+    return reading.read_manifest(tmp_path / "test.json"), waves
 
 
 def test_several_files_are_one_clip_with_pauses(joined):
@@ -147,10 +154,10 @@ def test_models_hear_the_joined_clip(joined, tiny_qwen2_audio, monkeypatch):
     assert told == [1, 2]
 
 
-def test_the_authors_demonstration(manifest, shared):
-    read = manifest.read_manifest(shared / "ahamask_official" / "demo.json")
+def test_the_authors_demonstration(manifest, reading, shared):
+    read = reading.read_manifest(shared / "ahamask_official" / "demo.json")
     assert len(read) == len(json.loads((shared / "ahamask_official" / "demo.json").read_text())["annotation"])
-    assert {clip.labels["gr"] for clip in read} <= {"Male", "Female"}
+    assert {clip.labels["gr"] for clip in read} <= {"male", "female"}
     assert all(read.path(clip).is_file() for clip in read)
 
 
@@ -183,17 +190,17 @@ def test_the_authors_demonstration(manifest, shared):
         ),
     ],
 )
-def test_malformed_manifests_are_refused(manifest, refused, tmp_path, name, content, fragment):
+def test_malformed_manifests_are_refused(manifest, reading, refused, tmp_path, name, content, fragment):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with refused(fragment) as caught:
-        manifest.read_manifest(path)
+        reading.read_manifest(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_manifests_are_refused(manifest, refused, tmp_path):
+def test_missing_manifests_are_refused(manifest, reading, refused, tmp_path):
     with refused("cannot read manifest .*nowhere.jsonl: No such file"):
-        manifest.read_manifest(tmp_path / "nowhere.jsonl")
+        reading.read_manifest(tmp_path / "nowhere.jsonl")
     with refused("cannot read manifest .*manifest.jsonl: No such file"):
-        manifest.read_manifest(tmp_path)
+        reading.read_manifest(tmp_path)

@@ -101,7 +101,7 @@ def test_german_word_order():
 
 
 def test_slice_is_whole():
-    from amask.data.manifest import read_manifest
+    from amask.data.reading import read_manifest
     from amask.data.tasks import builtin_tasks
     from amask.pocket import SLICE
 
@@ -113,3 +113,71 @@ def test_slice_is_whole():
     voices = {s: {n for c in manifest if c.split == s for n in c.speaker.split("+")} for s in ("train", "test")}
     assert not {n.split("-")[1] for n in voices["train"] if n} & {n.split("-")[1] for n in voices["test"] if n}
     assert json.loads((SLICE / "manifest.jsonl").read_text().splitlines()[0])["split"] == "train"
+
+
+def test_a_users_tasks_join_the_built_in_ones(tmp_path):
+    from amask.data.tasks import collect_tasks, parse_task
+
+    accent = '[accent]\nmetric = "acc"\nlabels = ["irish", "welsh"]\nwordings = ["which accent"]\n'
+    (tmp_path / "tasks.toml").write_text(accent + '[gr]\nmetric = "acc"\nlabels = ["f", "m"]\n')
+    known = collect_tasks(None, tmp_path)
+    assert known["gr"].labels == ("f", "m")  # of the same name the last counts
+    assert parse_task("accent|asr", known).target({"accent": "irish", "asr": "hello"}) == "irish|hello"
+    assert parse_task("gr-accent-json", known, ["Gender", "Accent"]).target({"gr": "f", "accent": "irish"}) == (
+        '{"Gender": "f", "Accent": "irish"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ("[a", "is not TOML"),
+        ('[accent]\nmetric = "acc"', "'acc' goes with labels"),
+        ('[accent]\nmetric = "wer"\nlabels = ["a", "b"]', "'wer' goes without labels"),
+        ('[accent]\nmetric = "acc"\nlabels = ["a", "A"]', "all different"),
+        ('[accent]\nmetric = "f1"', "metric"),
+        ('[accent]\nmetric = "wer"\nwording = ["x"]', "wording: Extra inputs"),
+        ('[my-accent]\nmetric = "wer"', "small letters"),
+        ('[json]\nmetric = "wer"', "not 'json'"),
+        ("accent = 3", "task 'accent'"),
+    ],
+)
+def test_tasks_that_are_not_what_they_should_be(tmp_path, text, fragment):
+    from amask.data.tasks import read_tasks
+    from amask.errors import DataError
+
+    (tmp_path / "tasks.toml").write_text(text)
+    with pytest.raises(DataError, match="tasks.toml") as caught:
+        read_tasks(tmp_path / "tasks.toml")
+    assert fragment in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bar_in_a_part_is_refused_before_it_spoils_a_pipe():
+    from amask.data.tasks import parse_task
+    from amask.errors import DataError
+
+    labels = {"gr": "male", "asr": "a|b"}
+    with pytest.raises(DataError, match=r"'a\|b' cannot be part of gr-asr"):
+        parse_task("gr-asr").target(labels)
+    spec = parse_task("gr-asr-json")
+    assert spec.split(spec.target(labels)) == labels
+
+
+@pytest.mark.parametrize("answer", ['{"gr": null, "asr": "a"}', '{"gr": "male", "asr": 3}', '{"gr": ["male"], "asr": "a"}'])
+def test_json_answers_hold_text(answer):
+    from amask.data.tasks import parse_task
+
+    assert parse_task("gr-asr-json").split(answer) is None
+
+
+def test_wordings_of_composites_name_every_part():
+    from amask.data.tasks import parse_task
+    from amask.data.wordings import wordings
+
+    for name in ("gr-asr", "gr-ser-asr-json", "gr-ser-age-asr"):
+        spec = parse_task(name)
+        said = wordings(spec)
+        assert len(said) == len(set(said)) >= 18
+        for text in said:
+            assert all(any(phrase in text for phrase in part.phrases) for part in spec.parts)

@@ -47,7 +47,7 @@ def test_a_stopped_making_goes_on(make):
 
 
 def test_labels_tell_what_was_said(make):
-    from amask.data.manifest import read_manifest
+    from amask.data.reading import read_manifest
     from amask.pocket.corpus.sounds import EVENTS
     from amask.pocket.corpus.voices import ESPEAK_VARIANTS, FLITE_VOICES
 

@@ -15,7 +15,7 @@ def pocket():
 @pytest.fixture(scope="module")
 def spoken(pocket):
     """Some clips of the slice that ships: the manifest's rows and their waveforms."""
-    from amask.data.manifest import read_manifest
+    from amask.data.reading import read_manifest
     from amask.pocket import SLICE
 
     manifest = read_manifest(SLICE)

@@ -3,7 +3,8 @@
 import numpy as np
 import soundfile
 
-from amask.data.manifest import Clip, Manifest, read_manifest
+from amask.data.manifest import Clip, Manifest
+from amask.data.reading import read_manifest
 from amask.pocket.corpus.shipping import make_slice
 from amask.pocket.corpus.synthesis import RATE
 
