@@ -14,8 +14,8 @@ class Recipe(pydantic.BaseModel):
         peak: highest learning rate; then a cosine to `floor`.
         floor: lowest learning rate.
         warmup: steps of linear warm-up.
-        tau_begin, tau_end: temperature of the relaxation, falling linearly over `tau_fraction` of the steps.
-        tau_fraction: below 1 a share of the steps, else a number of steps.
+        tau_begin, tau_end: temperature of the relaxation, falling linearly over `tau_fraction`.
+        tau_fraction: up to 1 a share of the steps, so that 1.0 is the whole training; above 1 a number of steps.
         noise: "logistic", or "gumbel" as in the authors' code, which is biased towards off.
         noise_end: the noise's scale falls linearly over the steps from 1 to this; 1 does not change it, as the authors.
         mean, deviation: the logits start at N(mean, deviation).
@@ -37,7 +37,7 @@ class Recipe(pydantic.BaseModel):
     warmup: int = pydantic.Field(30, ge=0)
     tau_begin: float = pydantic.Field(4.0, gt=0)
     tau_end: float = pydantic.Field(0.5, gt=0)
-    tau_fraction: float = pydantic.Field(0.9999, ge=0)
+    tau_fraction: float = pydantic.Field(1.0, ge=0)
     noise: NoiseKind = "logistic"
     noise_end: float = pydantic.Field(1.0, ge=0)
     mean: float = 4.0
@@ -48,6 +48,13 @@ class Recipe(pydantic.BaseModel):
     margin: float = pydantic.Field(0.0, ge=0)
     evaluations: int = pydantic.Field(5, ge=1)
     dev_clips: int = pydantic.Field(100, ge=1)
+
+    @pydantic.field_validator("tau_fraction")
+    @classmethod
+    def _share_or_steps(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError("expected a share of the steps, from 0 to 1, or a whole number of steps")
+        return value
 
 
 COMPOSITE = Recipe(margin=2.0, noise_end=0.0)

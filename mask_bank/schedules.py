@@ -14,8 +14,8 @@ class LinearSchedule:
     Attributes:
         begin: the value at step 0.
         end: the value from the end of the decay on.
-        decay: length of the decay: below 1 a fraction of all steps, else a number of steps. Thus 1.0 is one step, and 0
-            means `end` throughout.
+        decay: length of the decay: up to 1 a share of all steps (1.0 is the whole training, 0 means `end` throughout),
+            above 1 a number of steps. (The authors take 1.0 for one step.)
         steps: all steps of the training.
     """
 
@@ -27,7 +27,7 @@ class LinearSchedule:
     @property
     def decay_steps(self) -> int:
         """The first step at which the value is `end`."""
-        return int(self.decay * self.steps if self.decay < 1 else self.decay)
+        return int(self.decay * self.steps if self.decay <= 1 else self.decay)
 
     def at(self, step: int) -> float:
         """The value of a step."""

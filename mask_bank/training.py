@@ -229,22 +229,31 @@ class MaskTrainer:
             targets += [job.task.target(self.train_set.labels[clip]) for clip in chosen]
             rows += chosen
         sampled = torch.cat(gates)
-        losses = self._row_losses(rows, targets, sampled)
+        leaf = sampled.detach().requires_grad_()
+        losses = self._row_losses(rows, targets, leaf)
         per_job = losses.view(len(self.jobs), recipe.batch).mean(1)
-        penalty = recipe.sparsity * sampled[:, self.model.geometry.present].sum(-1).view(len(self.jobs), -1).mean(1)
+        penalty = recipe.sparsity * sampled[:, self.model.geometry.present].sum() / recipe.batch
         state.optimizer.zero_grad()
-        (per_job + penalty).sum().backward()
+        torch.autograd.backward([sampled, penalty], [leaf.grad, None])
         state.optimizer.step()
         on = (state.logits.detach() >= 0)[:, self.model.geometry.present].sum(-1)
-        return tuple(per_job.detach().tolist()), tuple(on.tolist()), tau
+        return tuple(per_job.tolist()), tuple(on.tolist()), tau
 
     def _row_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:
-        """Loss of each row; rows of similar length go through the model together."""
+        """Loss of each row; the gradient of all jobs' mean losses is added up in `gates.grad`.
+
+        Rows of similar length go through the model together, forwards and backwards before the next ones, so that the
+        memory taken does not grow with the number of rows.
+        """
         lengths = self.train_set.features.lengths[rows].tolist()
         order = sorted(range(len(rows)), key=lambda at: lengths[at] + len(targets[at]) / 4)
-        pieces = [order[at : at + TOGETHER] for at in range(0, len(order), TOGETHER)]
-        losses = torch.cat([self._piece_losses([rows[i] for i in p], [targets[i] for i in p], gates[p]) for p in pieces])
-        return losses[torch.tensor(order).argsort()]
+        losses = torch.empty(len(rows))
+        for start in range(0, len(order), TOGETHER):
+            piece = order[start : start + TOGETHER]
+            found = self._piece_losses([rows[i] for i in piece], [targets[i] for i in piece], gates[piece])
+            (found.sum() / self.recipe.batch).backward()
+            losses[piece] = found.detach().float()
+        return losses
 
     def _piece_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:
         """The same for rows that go together."""

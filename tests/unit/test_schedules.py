@@ -1,15 +1,16 @@
 """Temperature and learning rate over the steps of a training."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-steps_and_decay = st.integers(1, 400).flatmap(
-    lambda steps: st.tuples(st.just(steps), st.one_of(st.floats(0, 0.99), st.integers(1, steps).map(float)))
+steps_and_decay = st.integers(2, 400).flatmap(
+    lambda steps: st.tuples(st.just(steps), st.one_of(st.floats(0, 1), st.integers(2, steps).map(float)))
 )
 
 
 @given(steps_and_decay)
+@settings(deadline=None)  # the first example imports torch
 def test_temperature_falls_linearly_to_its_end(case):
     from amask.mask_bank.schedules import LinearSchedule
 
@@ -22,8 +23,8 @@ def test_temperature_falls_linearly_to_its_end(case):
     assert taus[0] == (4.0 if schedule.decay_steps else 0.5)
 
 
-@pytest.mark.parametrize(("decay", "steps"), [(0.3, 27_000), (15.0, 15), (1.0, 1), (0.0, 0)])
-def test_a_decay_below_one_is_a_fraction(decay, steps):
+@pytest.mark.parametrize(("decay", "steps"), [(0.3, 27_000), (15.0, 15), (1.0, 90_000), (0.0, 0)])
+def test_a_decay_up_to_one_is_a_share(decay, steps):
     from amask.mask_bank.schedules import LinearSchedule
 
     assert LinearSchedule(4.0, 0.05, decay, 90_000).decay_steps == steps
@@ -57,3 +58,14 @@ def test_warm_up_may_start_over_with_each_epoch():
     anew = LearningRateSchedule(1e-2, 1e-4, 80, 200, 1e-3, steps_per_epoch=50)
     for step in range(200):
         assert anew.at(step) == once.at(step - 50 if 50 <= step < 80 else step)
+
+
+@pytest.mark.parametrize("fraction", [1.5, -0.1])
+def test_a_recipe_takes_a_share_or_whole_steps(fraction):
+    import pydantic
+
+    from amask.mask_bank.recipe import Recipe
+
+    assert Recipe(tau_fraction=1.0).tau_fraction == 1.0
+    with pytest.raises(pydantic.ValidationError, match=r"tau_fraction"):
+        Recipe(tau_fraction=fraction)

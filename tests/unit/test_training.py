@@ -77,6 +77,53 @@ def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train, ma
     assert told[0].tau == 4.0
 
 
+@pytest.mark.parametrize("margin", [0.0, 1.5])
+def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, margin, monkeypatch):
+    from amask.mask_bank.sampling import draw_noise, relaxed, straight_through
+
+    monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 3)
+    seen = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["params"][0].grad), step(self)))
+    trainer, _ = train([("gr", 1), ("asr", 2)], steps=1, margin=margin, sparsity=0.1)
+
+    total = 0
+    logits = torch.stack([trainer._initial(job) for job in trainer.jobs]).requires_grad_()
+    for at, job in enumerate(trainer.jobs):
+        generator = trainer._generator(job, 0)
+        rows = torch.randint(8, (4,), generator=generator).tolist()
+        gates = straight_through(relaxed(logits[at], draw_noise((4, *lalm.geometry.shape), "logistic", generator), 4.0))
+        targets = [job.task.target(sets[0].labels[row]) for row in rows]
+        total = total + trainer._piece_losses(rows, targets, gates).mean() + 0.1 * gates.sum((1, 2)).mean()
+    (whole,) = torch.autograd.grad(total, logits)
+    assert whole.abs().min() > 0
+    assert torch.allclose(seen[0], whole, rtol=1e-4, atol=1e-7)
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_step(train, monkeypatch):
+    monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 4)
+    held = {"now": 0, "most": 0}
+
+    class Saved:
+        """What the graph keeps of a forward pass, and how many bytes that is."""
+
+        def __init__(self, tensor):
+            self.tensor = tensor
+            held["now"] += tensor.nbytes
+            held["most"] = max(held.values())
+
+        def __del__(self):
+            held["now"] -= self.tensor.nbytes
+
+    peaks = []
+    for batch in (4, 32):
+        held.update(now=0, most=0)
+        with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+            train([("asr", 1)], steps=1, evaluations=1, batch=batch)
+        peaks.append(held["most"])
+    assert peaks[1] < 1.5 * peaks[0]
+
+
 def test_only_logits_change(lalm, train):
     before = {name: parameter.clone() for name, parameter in lalm.model.named_parameters()}
     train([("gr", 1)])
@@ -132,7 +179,8 @@ def test_noise_fades(train, monkeypatch, noise_end, scales):
         off.append(1 - float(gates.detach().mean()))
         return 0 * gates.sum((1, 2))
 
-    monkeypatch.setattr(MaskTrainer, "_row_losses", spy)
+    monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 200)
+    monkeypatch.setattr(MaskTrainer, "_piece_losses", spy)
     train([("gr", 1)], steps=4, batch=200, mean=1.0, deviation=0.0, noise_end=noise_end)
     # A logit of 1 is sampled off where scale · noise < -1, for logistic noise in σ(-1 / scale) of 1600 draws.
     assert off == pytest.approx([1 / (1 + math.exp(1 / scale)) for scale in scales], abs=0.05)
@@ -183,7 +231,7 @@ def test_focal_weight_by_hand(train):
     trainer.model = Fake()
     tokens = [(3, 0.5), (1, 1.0), (1, 2.0)]  # weight and loss
     by_hand = sum(weight * (1 - math.exp(-loss)) ** 2 * loss for weight, loss in tokens) / (3 + 1 + 1)
-    assert float(trainer._row_losses([0], ["a|"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
+    assert float(trainer._piece_losses([0], ["a|"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=6), st.floats(0.5, 10))
