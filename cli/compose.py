@@ -61,8 +61,8 @@ def compose(
 
         def lookup(spec: str) -> "HeadMask":
             stored = opened.get(spec, loaded)
-            tasks[spec] = stored.mask.task_name
-            return stored.mask.with_(lineage={"mask": stored.spec})
+            tasks[spec] = stored.task_name
+            return stored
 
         composed = evaluate(text, lookup)
         composed = composed.with_(lineage=dict(composed.lineage) | {"expression": text})

@@ -7,7 +7,7 @@ no order for several.) There are no times or machine names in it: the same mask 
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from ..data.files import write_whole
 from ..data.tasks import TaskSpec
-from ..errors import MaskError
+from ..errors import FileError, MaskError
 from ..lalm.gating import Geometry
 from ..lalm.identity import Identity
 from .mask import HeadMask
@@ -45,26 +45,44 @@ class _Record(pydantic.BaseModel):
     scores: dict[str, pydantic.FiniteFloat]
 
 
-@dataclass(frozen=True, eq=False)
-class StoredMask:
-    """A mask on disk.
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class StoredMask(HeadMask):
+    """A mask on disk: a `HeadMask` that has a name.
 
     Attributes:
-        mask: the mask.
         name: what it is called.
         version: 1, 2, 3 … of that name.
         path: its file.
     """
 
-    mask: HeadMask
     name: str
     version: int
     path: Path
+
+    @classmethod
+    def of(cls, mask: HeadMask, name: str, version: int, path: Path) -> "StoredMask":
+        """A mask and the place where it is stored."""
+        about = {each.name: getattr(mask, each.name) for each in fields(HeadMask)}
+        return cls(**about, name=name, version=version, path=path)
 
     @property
     def spec(self) -> str:
         """The full name: `asr@2`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def called(self) -> str:
+        """What messages call it: the full name."""
+        return self.spec
+
+    @property
+    def mask(self) -> HeadMask:
+        """The mask without its place."""
+        return self.with_()
+
+    def reference(self) -> dict[str, Any]:
+        """How a lineage names this mask as a parent: its full name, its task, its content."""
+        return {"mask": self.spec} | super().reference()
 
 
 def _canonical(record: dict[str, Any]) -> str:
@@ -167,7 +185,7 @@ def from_bytes(data: bytes, path: Path) -> StoredMask:
     except (ValueError, LookupError, TypeError, RecursionError):
         why = "its content cannot be read"
     else:
-        return StoredMask(mask, name, version, path)
+        return StoredMask.of(mask, name, version, path)
     raise MaskError(f"mask file {path} is damaged or foreign: {why}; remove it, and train or fetch the mask again")
 
 
@@ -203,13 +221,15 @@ def save_mask(mask: HeadMask, name: str, version: int, path: Path, *, exclusive:
         mask: the mask.
         name: what it is called.
         version: 1, 2, 3 … of that name.
-        path: the file; its folder must exist.
+        path: the file, which ends in `.safetensors`; its folder must exist.
         exclusive: leave a file that is already there as it is.
 
     Raises:
         FileExistsError: `exclusive`, and the file is there.
         MaskError: lineage or scores hold what JSON cannot.
-        FileError: the file cannot be written.
+        FileError: the ending is another, or the file cannot be written.
     """
+    if path.suffix != SUFFIX:
+        raise FileError(f"cannot write mask {name!r} to {path}: its file must end in {SUFFIX}, or it could not be read again")
     write_whole(to_bytes(mask, name, version), path, exclusive=exclusive)
-    return StoredMask(mask, name, version, path)
+    return StoredMask.of(mask, name, version, path)

@@ -3,10 +3,11 @@
 import hashlib
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,8 +18,11 @@ from ..errors import MaskError
 from ..lalm.gating import Geometry
 from ..lalm.identity import Identified, Identity, identity_of
 
+if TYPE_CHECKING:
+    from .files import StoredMask
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class HeadMask:
     """A binary mask over the heads of one model.
 
@@ -28,8 +32,10 @@ class HeadMask:
             does not have are False.
         task: what the mask triggers, with its definition; None for what has no task of its own, such as `NOT gr`.
         logits: the numbers before the threshold, where the mask was trained: on is `logits >= 0`.
-        lineage: how it came to be: trained with which recipe, data and seed, or composed of which parents.
-        scores: metric → value, on dev data.
+        lineage: how it came to be: trained with which recipe, data and seed, or composed of which parents. "dev_data" is
+            the hash of the dev clips and their labels that the scores were taken on.
+        scores: on dev data. "dev" is a figure of merit that ranks masks of one task on the same dev clips: the task's headline
+            metric in percent, negative where lower values are better.
     """
 
     bits: Bool[Tensor, "layer head"]
@@ -41,6 +47,8 @@ class HeadMask:
 
     def __post_init__(self) -> None:
         """Check that shapes, bits and logits agree."""
+        if self.bits.dtype != torch.bool:
+            raise MaskError(f"mask bits are {self.bits.dtype}, expected torch.bool: a head is on or off; give bits >= 0.5")
         for name, tensor in (("bits", self.bits), ("logits", self.logits)):
             if tensor is not None and tuple(tensor.shape) != self.geometry.shape:
                 raise MaskError(f"mask {name} have shape {tuple(tensor.shape)}, expected {self.geometry.shape}")
@@ -58,6 +66,16 @@ class HeadMask:
         """The mask of some logits: a head is on where its logit is at least 0 (sigmoid at least 0.5)."""
         logits = logits.detach().float().cpu()
         return cls(bits=threshold(logits, identity.geometry), identity=identity, logits=logits, **about)
+
+    def __repr__(self) -> str:
+        """`HeadMask('gr', 8×64, 113 of 512 heads on, pocket)`."""
+        on = f"{self.heads_on} of {self.heads_total} heads on"
+        return f"{type(self).__name__}({self.called!r}, {self.geometry}, {on}, {self.identity.name})"
+
+    @property
+    def called(self) -> str:
+        """What messages call it: its task; a mask of a bank has a name of its own."""
+        return self.task_name
 
     @property
     def geometry(self) -> Geometry:
@@ -94,8 +112,34 @@ class HeadMask:
         return self.bits.float()
 
     def with_(self, **changes: Any) -> "HeadMask":  # noqa: ANN401
-        """A copy with some attributes changed."""
-        return replace(self, **changes)
+        """A copy with some attributes changed; of a bank's mask a copy without its place there."""
+        return HeadMask(**{each.name: getattr(self, each.name) for each in fields(HeadMask)} | changes)
+
+    def save(self, path: Path | str, name: str = "") -> "StoredMask":
+        """Write the mask to a file, whole or not at all; a file that is there is replaced.
+
+        Args:
+            path: ends in `.safetensors`.
+            name: what the mask is called; by default its task.
+
+        Raises:
+            FileError: the ending is another, or the file cannot be written.
+            MaskError: lineage or scores hold what JSON cannot.
+        """
+        from .files import save_mask  # noqa: PLC0415 (it needs this module)
+
+        return save_mask(self, name or self.task_name or Path(path).stem, 1, Path(path))
+
+    @staticmethod
+    def load(path: Path | str) -> "StoredMask":
+        """Read a mask's file.
+
+        Raises:
+            MaskError: it is missing, damaged, or not a mask; the message names it.
+        """
+        from .files import load_mask  # noqa: PLC0415 (it needs this module)
+
+        return load_mask(Path(path))
 
     def require(self, model: Identity | Identified, name: str = "") -> None:
         """Refuse another model than the mask's own.
@@ -109,18 +153,17 @@ class HeadMask:
         """
         other = identity_of(model)
         if not self.identity.same(other):
-            called = name or self.task_name or "given"
+            called = name or self.called or "given"
             raise MaskError(f"mask {called!r} is for {self.identity}; this model is {other}; see 'amask bank list'")
 
     def reference(self) -> dict[str, Any]:
-        """How a lineage names this mask as a parent: its name in the bank where it has one, its task, its content."""
-        named = {"mask": self.lineage["mask"]} if "mask" in self.lineage else {}
-        return named | {"task": self.task_name, "digest": self.digest}
+        """How a lineage names this mask as a parent: its task and its content, and in a bank also its name."""
+        return {"task": self.task_name, "digest": self.digest}
 
     def _combine(self, other: "HeadMask", combine: Callable[[Tensor, Tensor], Tensor], operation: str) -> "HeadMask":
         other.require(self)
         lineage = {"operation": operation, "parents": [self.reference(), other.reference()]}
-        return replace(self, bits=combine(self.bits, other.bits), logits=None, task=None, lineage=lineage, scores={})
+        return HeadMask(combine(self.bits, other.bits), self.identity, lineage=lineage)
 
     def __and__(self, other: "HeadMask") -> "HeadMask":
         """Heads that are on in both."""
@@ -141,7 +184,7 @@ class HeadMask:
     def __invert__(self) -> "HeadMask":
         """Heads that are off."""
         lineage = {"operation": "not", "parents": [self.reference()]}
-        return replace(self, bits=~self.bits & self.geometry.present, logits=None, task=None, lineage=lineage, scores={})
+        return HeadMask(~self.bits & self.geometry.present, self.identity, lineage=lineage)
 
     def jaccard(self, other: "HeadMask") -> float:
         """|both on| / |either on|; 1.0 for two empty masks."""

@@ -7,14 +7,13 @@ import torch
 @pytest.fixture
 def masks():
     from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
     from amask.mask_bank.mask import HeadMask
 
+    model = Identity(Geometry((5, 5, 5)), "f", "m")
     generator = torch.Generator().manual_seed(0)
     return {
-        name: HeadMask(
-            bits=torch.rand(3, 5, generator=generator) > 0.5, geometry=Geometry((5, 5, 5)), fingerprint="f", model="m", task=name
-        )
-        for name in ("gr", "asr", "ser", "gr-asr", "android")
+        name: HeadMask(torch.rand(3, 5, generator=generator) > 0.5, model) for name in ("gr", "asr", "ser", "gr-asr", "android")
     }
 
 
@@ -59,8 +58,9 @@ def test_unreadable(masks, expression):
 def test_masks_of_two_models_do_not_mix(masks):
     from amask.composer.expression import evaluate
     from amask.errors import MaskError
+    from amask.lalm.identity import Identity
 
-    masks["asr"] = masks["asr"].with_(fingerprint="another", model="salmonn")
+    masks["asr"] = masks["asr"].with_(identity=Identity(masks["gr"].geometry, "another", "salmonn"))
     with pytest.raises(MaskError, match="salmonn"):
         evaluate("gr AND asr", masks.__getitem__)
 

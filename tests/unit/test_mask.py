@@ -126,3 +126,52 @@ def test_what_is_frozen_stays() -> None:
         mask.lineage["operation"] = "none"
     assert mask.with_(task=None).task_name == ""
     assert mask.task_name == "gr"
+
+
+def test_bits_are_on_or_off() -> None:
+    from amask.errors import MaskError
+    from amask.mask_bank.mask import HeadMask
+
+    for bits in (torch.full((2, 2), 0.5), torch.ones(2, 2, dtype=torch.uint8), torch.ones(2, 2, dtype=torch.long)):
+        unchecked = object.__new__(HeadMask)  # as where shapes and types in signatures are not checked
+        object.__setattr__(unchecked, "bits", bits)
+        object.__setattr__(unchecked, "identity", identity((2, 2)))
+        with pytest.raises(MaskError, match=r"mask bits are torch\..*, expected torch\.bool"):
+            unchecked.__post_init__()
+    assert set(make((2,), [True, False]).gates.flatten().tolist()) == {0.0, 1.0}
+
+
+def test_a_mask_is_shown_in_a_line() -> None:
+    assert repr(make((2, 2), [True, False, False, False])) == "HeadMask('gr', 2×2, 1 of 4 heads on, tiny)"
+    assert repr(~make((1, 2), [True, False, True])) == "HeadMask('', 1, 2 heads, 1 of 3 heads on, tiny)"
+
+
+def test_masks_are_saved_and_loaded(tmp_path) -> None:
+    from amask.errors import FileError, MaskError
+    from amask.mask_bank.mask import HeadMask
+
+    mask = make((2, 2), [True, False, False, False], scores={"dev": 1.0})
+    mask.save(tmp_path / "mine.safetensors")
+    back = HeadMask.load(str(tmp_path / "mine.safetensors"))
+    assert (back.digest, back.scores, back.name) == (mask.digest, {"dev": 1.0}, "gr")
+    assert (~mask).save(tmp_path / "not.safetensors").name == "not"
+    mask.save(tmp_path / "not.safetensors", "again")  # over what is there
+    assert repr(HeadMask.load(tmp_path / "not.safetensors")) == "StoredMask('again@1', 2×2, 1 of 4 heads on, tiny)"
+    with pytest.raises(FileError, match=r"must end in \.safetensors"):
+        mask.save(tmp_path / "mine.pt")
+    with pytest.raises(MaskError, match="no such file"):
+        HeadMask.load(tmp_path / "none.safetensors")
+
+
+def test_stored_masks_are_masks_that_lineages_name(tmp_path) -> None:
+    from amask.mask_bank.mask import HeadMask
+
+    gr, asr = make((2,), [True, False]).save(tmp_path / "1.safetensors"), make((2,), [True, True], task="asr")
+    both = gr & asr
+    assert type(both) is type(~gr) is type(gr.mask) is type(gr.with_(scores={})) is HeadMask
+    assert both.lineage["parents"] == [
+        {"mask": "gr@1", "task": "gr", "digest": gr.digest},
+        {"task": "asr", "digest": asr.digest},
+    ]
+    assert (~gr).lineage["parents"][0]["mask"] == "gr@1"
+    assert gr.mask.digest == gr.digest
