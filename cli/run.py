@@ -1,6 +1,7 @@
 """`amask run`: answer for audio clips, by mask or, for comparison, by prompt."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,7 @@ class Order:
 
 
 def run(
-    clips: Annotated[list[str], typer.Argument(help="Audio files, globs, folders.")],
+    clips: Annotated[list[str], typer.Argument(help="Audio files, globs, folders; - is standard input.")],
     task: Annotated[str | None, typer.Option(help="What to do, by its mask: asr, gr, gr-asr, gr-asr-json …")] = None,
     mask: Annotated[str | None, typer.Option(help="A mask: NAME, NAME@VERSION, or a .safetensors file.")] = None,
     instruction: Annotated[str | None, typer.Option(help="What to do, in words; a mask that does it is chosen.")] = None,
@@ -51,15 +52,19 @@ def run(
         given = [option for option in (task, mask, instruction, prompt) if option is not None]
         if len(given) != 1:
             raise InstructionError("say what to do by one of --task, --mask, --instruction or --prompt")
-        paths = expand_inputs(clips)
+        inputs = expand_inputs(clips)
         opened = open_bank(bank)
         early = _classify(instruction, opened).name if instruction is not None else task
         if prompt is not None and not prompt.strip():
             raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
         loaded = open_model(model, device, dtype)
         order = _order(loaded, opened, early, mask, prompt)
-        failed = answer(loaded, paths, order, beams=beams, batch=batch, trim=trim, as_json=as_json)
-        if failed:
+        for line in inputs.missing:
+            err.print(f"amask: {line}", style="red", markup=False)
+        if inputs.skipped:
+            err.print(f"amask: skipped, of kinds that are not read: {', '.join(map(str, inputs.skipped))}", markup=False)
+        failed = answer(loaded, list(inputs.files), order, beams=beams, batch=batch, trim=trim, as_json=as_json)
+        if failed or inputs.missing:
             raise typer.Exit(1)
 
 
@@ -92,7 +97,8 @@ def _order(model: "LALM", bank: "MaskBank", task: str | None, mask: str | None, 
 
 def answer(model: "LALM", paths: list[Path], order: Order, *, beams: int, batch: int, trim: bool, as_json: bool) -> int:
     """Answer for all clips, a batch at a time, printing as it goes; returns how many could not be read."""
-    from ..data.audio import read_audio
+    from ..data.audio import examine_audio
+    from ..data.inputs import STANDARD_INPUT
     from ..errors import AudioError
 
     gates = order.mask.mask.gates.to(model.device) if order.mask else None
@@ -101,7 +107,11 @@ def answer(model: "LALM", paths: list[Path], order: Order, *, beams: int, batch:
         waves, heard = [], []
         for path in paths[start : start + batch]:
             try:
-                waves.append(read_audio(path, model.rate, longest=model.longest, trim=trim, channels=model.channels))
+                audio = sys.stdin.buffer if path == STANDARD_INPUT else path
+                clip = examine_audio(audio, model.rate, longest=model.longest, trim=trim, channels=model.channels)
+                for warning in clip.warnings:
+                    err.print(f"amask: {path}: {warning}", style="yellow", markup=False)
+                waves.append(clip.wave)
                 heard.append(path)
             except AudioError as error:
                 err.print(f"amask: {' '.join(str(error).split())}", style="red", markup=False)

@@ -2,63 +2,94 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import AudioError
-from .audio import shown
+from .decoding import shown
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif")
+STANDARD_INPUT = Path("-")
+# Endings by which folders and patterns know audio that libsndfile reads.
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".aifc", ".au", ".caf", ".mp2", ".oga", ".rf64"),
+    *(".snd", ".sph", ".w64", ".wave"),
+)
+# Endings of other audio, and of films with sound.
+OTHER_SUFFIXES = (
+    *(".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".dsf", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".mpc"),
+    *(".ra", ".spx", ".tta", ".voc", ".webm", ".wma", ".wv"),
+)
 
 
-def expand_inputs(names: Sequence[str]) -> list[Path]:
-    """The files that names on a command line stand for: files, patterns (`*`, `?`, `[…]`, `**`) and folders.
+@dataclass(frozen=True)
+class Inputs:
+    """What names on a command line stand for.
+
+    Attributes:
+        files: to be heard, in the order of the names, each once; `STANDARD_INPUT` for "-".
+        skipped: audio files found in folders or by patterns, of kinds that cannot be read (m4a, wma, mp4 …).
+        missing: one line for each name that stands for nothing, and each folder that cannot be listed.
+    """
+
+    files: tuple[Path, ...] = ()
+    skipped: tuple[Path, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def expand_inputs(names: Sequence[str]) -> Inputs:
+    """The files that names on a command line stand for: files, patterns (`*`, `?`, `[…]`, `**`), folders and "-".
 
     A folder stands for the audio files below it, sorted, and so does a folder that a pattern matches. A pattern finds
     audio files, known by `AUDIO_SUFFIXES`, and files of the ending that it names itself; a file named in full is taken
     whatever its ending. Hidden files are found by their full name only. The order of the names is kept; a file named
-    twice comes once, at its first place.
+    twice comes once, at its first place. "-" is standard input, "./-" a file of that name.
 
     Raises:
-        AudioError: a name stands for nothing, or a folder cannot be listed.
+        AudioError: names were given, and none of them stands for anything.
     """
-    found: dict[str, Path] = {}
-    for name in names:
-        for path in _matches(name):
-            found.setdefault(os.path.abspath(path), path)
-    return list(found.values())
+    each = [_stand_for(name) for name in names]
+    missing = tuple(line for one in each for line in one.missing)
+    files = _once(path for one in each for path in one.files)
+    if missing and not files:
+        raise AudioError(missing[0] + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""))
+    return Inputs(files, _once(path for one in each for path in one.skipped), missing)
 
 
-def _matches(name: str) -> list[Path]:
-    if os.path.exists(name) and not os.path.isdir(name):
-        return [Path(name)]
-    endings = ", ".join(AUDIO_SUFFIXES)
-    if os.path.isdir(name):
-        paths, failure = _audio_below(name), f"folder {shown(name)} holds no audio file; looked for {endings}, also below it"
-    elif glob.has_magic(name):
-        paths, failure = _matched(name), f"no audio file matches {shown(name)}; looked for {endings}"
-    else:
-        paths, failure = [], f"{shown(name)} does not exist; expected an audio file, a folder or a pattern such as '*.wav'"
-    if not paths:
-        raise AudioError(failure)
-    return paths
+def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
+    first: dict[str, Path] = {}
+    for path in paths:
+        first.setdefault(str(path) if path == STANDARD_INPUT else os.path.abspath(path), path)
+    return tuple(first.values())
 
 
-def _matched(pattern: str) -> list[Path]:
-    endings = {*AUDIO_SUFFIXES, Path(pattern).suffix.lower()} - {""}
-    paths: list[Path] = []
-    for match in sorted(glob.glob(pattern, recursive=True)):
-        if os.path.isdir(match):
-            paths += _audio_below(match)
-        elif Path(match).suffix.lower() in endings:
-            paths.append(Path(match))
-    return paths
+def _stand_for(name: str) -> Inputs:
+    if Path(name) == STANDARD_INPUT:
+        return Inputs((STANDARD_INPUT if name == str(STANDARD_INPUT) else Path(name).absolute(),))
+    folder = os.path.isdir(name)
+    if os.path.exists(name) and not folder:
+        return Inputs((Path(name),))
+    if not folder and not glob.has_magic(name):
+        what = "is a link to nothing" if os.path.islink(name) else "does not exist"
+        return Inputs(missing=(f"{shown(name)} {what}; expected an audio file, a folder or a pattern such as '*.wav'",))
+    failures: list[str] = []
+    matches = [name] if folder else sorted(glob.glob(name, recursive=True))
+    paths = [path for match in matches for path in (_below(match, failures) if os.path.isdir(match) else [Path(match)])]
+    wanted = {*AUDIO_SUFFIXES, "" if folder else Path(name).suffix.lower()} - {""}
+    files = tuple(path for path in paths if path.suffix.lower() in wanted)
+    skipped = tuple(path for path in paths if path.suffix.lower() in set(OTHER_SUFFIXES) - wanted)
+    if not files and not failures:
+        nothing = f"folder {shown(name)} holds no audio file" if folder else f"no audio file matches {shown(name)}"
+        others = f"; found {len(skipped)} of other kinds, such as {shown(skipped[0])}: convert them to wav" if skipped else ""
+        failures.append(f"{nothing}; looked for {', '.join(AUDIO_SUFFIXES)}" + (", also below it" if folder else "") + others)
+    return Inputs(files, skipped, tuple(failures))
 
 
-def _audio_below(folder: str) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise AudioError(f"cannot list folder {shown(error.filename)}: {error.strerror}; check its permissions")
+def _below(folder: str, failures: list[str]) -> list[Path]:
+    """The files below a folder that are not hidden, sorted; folders that cannot be listed join the failures."""
 
-    paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names]
-    shown = (path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    return sorted(path for path in shown if path.suffix.lower() in AUDIO_SUFFIXES)
+    def note(error: OSError) -> None:
+        failures.append(f"cannot list folder {shown(error.filename)}: {error.strerror}; check its permissions")
+
+    paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=note) for name in names]
+    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))

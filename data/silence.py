@@ -1,4 +1,4 @@
-"""Silence at the ends of a clip: where it is, and how to cut it off."""
+"""Silence: how loud a clip is where, whether it is silent, and how to cut silence off its ends."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -8,6 +8,19 @@ OUTERMOST = 5  # frames that tell how loud the background is
 LOUDEST = 5  # so many frames are louder than what counts as the loudest: a click is not sound, a word of a long clip is
 RISE = 8.0  # dB by which sound stands out of the background
 RANGE = (40.0, 12.0)  # dB below the loudest: what is softer than the first is silence, what is louder than the second sound
+SILENT = -60.0  # dBFS (of the mean square; full scale is 1.0): a clip no frame of which reaches it is silent
+
+
+def levels(wave: Float32[np.ndarray, " time"], rate: int) -> Float[np.ndarray, " frame"]:
+    """How loud each 20 ms are, in dBFS; the rest that fills no frame is left out."""
+    frame = int(FRAME * rate)
+    power = (wave[: len(wave) // frame * frame].reshape(-1, frame) ** 2).mean(1)
+    return 10 * np.log10(power + 1e-12)
+
+
+def is_silent(wave: Float32[np.ndarray, " time"], rate: int) -> bool:
+    """Whether no 20 ms of a clip reach -60 dBFS: the noise of a recorder's electronics, or nothing at all."""
+    return bool(levels(wave, rate).max(initial=-np.inf) < SILENT)
 
 
 def cut_silence(wave: Float32[np.ndarray, " time"], rate: int, keep: float) -> Float32[np.ndarray, " kept"]:
@@ -22,8 +35,7 @@ def cut_silence(wave: Float32[np.ndarray, " time"], rate: int, keep: float) -> F
         What is between; all of it where nothing stands out.
     """
     frame, edge = int(FRAME * rate), round(keep * rate)
-    power = (wave[: len(wave) // frame * frame].reshape(-1, frame) ** 2).mean(1)
-    level = 10 * np.log10(power + 1e-12)
+    level = levels(wave, rate)
     if len(level) <= OUTERMOST:
         return wave
     before, behind = _stands_out(level), _stands_out(level[::-1])

@@ -1,5 +1,6 @@
 """Audio files: what is read is compared with the signal that was written; what cannot be read says why in one line."""
 
+import io
 import struct
 import tracemalloc
 
@@ -15,13 +16,6 @@ def read():
     from amask.data.audio import read_audio
 
     return read_audio
-
-
-@pytest.fixture
-def expand():
-    from amask.data.inputs import expand_inputs
-
-    return expand_inputs
 
 
 @pytest.fixture
@@ -172,6 +166,28 @@ def test_a_wav_without_a_known_size_is_read_to_its_end(read, tmp_path):
         np.testing.assert_allclose(read(tmp_path / "a.wav"), tone(), atol=2**-14)
 
 
+def test_a_flac_is_read_whole_whatever_its_header_says(tmp_path):
+    from amask.data.audio import examine_audio
+
+    for promised in (RATE // 2, RATE + 16):
+        flac_of(tmp_path / "a.flac", promised)
+        heard = examine_audio(tmp_path / "a.flac")
+        np.testing.assert_allclose(heard.wave, noise(), atol=2**-15)
+        assert heard.warnings == (("its header promises 8000 samples, it holds 16000; all are used",) if promised < RATE else ())
+
+
+@pytest.mark.parametrize("length", [RATE, RATE + 1, 4096 * 4])
+def test_a_flac_without_a_known_size_is_read_to_its_end(read, refused, tmp_path, length, monkeypatch):
+    samples = np.random.default_rng(0).normal(size=length) * 0.1
+    flac_of(tmp_path / "a.flac", 0, samples)
+    np.testing.assert_allclose(read(tmp_path / "a.flac"), samples, atol=2**-15)
+    monkeypatch.setattr("amask.data.decoding.BLOCK", (4096, 4096))  # blocks that end just where the samples do
+    np.testing.assert_allclose(read(tmp_path / "a.flac"), samples, atol=2**-15)
+    np.testing.assert_allclose(read(tmp_path / "a.flac", longest=0.5, trim=True), samples[: RATE // 2], atol=2**-15)
+    with refused(r"is more than 0\.5 s long"):
+        read(tmp_path / "a.flac", longest=0.5)
+
+
 def text_in_disguise(path):
     path.write_text("This is not a recording. " * 100)
 
@@ -204,13 +220,18 @@ def joined(path, **options):
     path.write_bytes(path.read_bytes() * 2)
 
 
-def streamed_flac(path):
-    """A FLAC whose header gives no number of samples, as encoders write it to a pipe."""
-    save(path, noise())
+def flac_of(path, frames, samples=None):
+    """A FLAC whose header gives a number of samples; 0 is "unknown", as encoders write it to a pipe."""
+    save(path, noise() if samples is None else samples)
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0  # 36 bits of the stream's description, which starts at byte 8
-    data[22:26] = bytes(4)
+    data[22:26] = frames.to_bytes(4, "big")
     path.write_bytes(data)
+
+
+def cut_stream(path):
+    flac_of(path, 0)
+    path.write_bytes(path.read_bytes()[:-3000])
 
 
 OPUS = {"format": "OGG", "subtype": "OPUS"}
@@ -221,11 +242,12 @@ BAD_FILES = {
     "empty": ("a.wav", lambda path: path.touch(), r"is empty \(0 bytes\)"),
     "text": ("a.wav", text_in_disguise, "is no audio or is damaged; expected wav, .* convert it: ffmpeg -i"),
     "text as mp3": ("a.mp3", text_in_disguise, "is no audio or is damaged"),
+    "another format": ("a.voc", lambda path: save(path, tone()), "is of the format VOC; expected wav, .* convert it: ffmpeg -i"),
     "headerless": ("a.raw", text_in_disguise, "has no header"),
     "cut in the header": ("a.wav", lambda path: path.write_bytes(wav_header(32000)[:30]), "is no audio or is damaged"),
     "cut after the header": ("a.wav", lambda path: path.write_bytes(wav_header(32000)), "promises 32000 bytes .* holds 0"),
     "cut wav": ("a.wav", lambda path: cut(path, 0.5), "breaks off: its header promises 960000 bytes of samples, it holds 479978"),
-    "wav cut by a hair": ("a.wav", lambda path: cut(path, 0.9999), "breaks off"),
+    "wav cut a little": ("a.wav", lambda path: cut(path, 0.999), "breaks off"),
     "cut rf64": ("a.wav", lambda path: cut(path, 0.5, format="RF64"), "breaks off"),
     "cut aiff": ("a.aiff", lambda path: cut(path, 0.5), "breaks off"),
     "cut flac": ("a.flac", lambda path: cut(path, 0.5), "is damaged or breaks off"),
@@ -236,7 +258,9 @@ BAD_FILES = {
     "mp3 of unknown length": ("a.mp3", untagged, "would be cut: only .* convert it: ffmpeg"),
     "joined ogg": ("a.ogg", joined, "holds several streams"),
     "joined opus": ("a.opus", lambda path: joined(path, **OPUS), "holds several streams"),
-    "flac of unknown length": ("a.flac", streamed_flac, "does not say how long it is"),
+    "flac that names too much": ("a.flac", lambda path: flac_of(path, 2 * RATE), r"header promises 2\.0 s, it holds 1\.0 s"),
+    "joined flac": ("a.flac", joined, "is damaged or breaks off"),
+    "cut flac of unknown length": ("a.flac", cut_stream, "is damaged or breaks off"),
     "no samples": ("a.wav", lambda path: save(path, tone(0)), "holds no samples"),
     "too short": ("a.wav", lambda path: save(path, tone(0.05)), r"is 0\.05 s long; at least 0\.1 s is needed"),
     "NaN": ("a.wav", lambda path: holding(path, np.nan), "holds samples that are NaN or infinite"),
@@ -260,6 +284,36 @@ def test_bad_files_are_refused_in_one_line(read, refused, tmp_path, case):
     assert str(tmp_path) in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.wav", {}), ("a.flac", {}), ("a.mp3", {}), ("a.ogg", {}), ("a.opus", {"format": "OGG", "subtype": "OPUS"})],
+)
+def test_a_stream_is_read_as_the_file_is(read, tmp_path, name, options):
+    path = save(tmp_path / name, noise(2.0, 48000), 48000, **options)
+    np.testing.assert_array_equal(read(io.BytesIO(path.read_bytes())), read(path))
+    with path.open("rb") as stream:
+        np.testing.assert_array_equal(read(stream, longest=1.0, trim=True), read(path)[:RATE])
+
+
+@pytest.mark.parametrize(
+    ("data", "fragment"),
+    [
+        (b"", r"the stream is empty \(0 bytes\)"),
+        (b"This is not a recording. " * 100, "the stream is no audio or is damaged; .* convert it: ffmpeg -i - -f wav -"),
+        (wav_header(32000) + bytes(16000), "the stream breaks off: its header promises 32000 bytes of samples, it holds 16000"),
+    ],
+)
+def test_bad_streams_are_refused(read, refused, data, fragment):
+    with refused(fragment):
+        read(io.BytesIO(data))
+
+
+def test_a_stream_that_has_no_end_is_refused(read, refused, monkeypatch):
+    monkeypatch.setattr("amask.data.decoding.MOST_BYTES", 1000)
+    with refused("the stream has more than 1000 bytes"):
+        read(io.BytesIO(bytes(1001)))
 
 
 def test_forbidden_files_are_refused(read, refused, tmp_path, monkeypatch):
@@ -287,53 +341,58 @@ def test_an_mp3s_tags_are_not_taken_for_sound(read, tmp_path):
 
 
 @pytest.fixture
-def tree(tmp_path, monkeypatch):
-    """A folder of (empty) files, from inside."""
-    for name in ("b.wav", "a.MP3", "notes.txt", "old.au", ".hidden.wav", "x/c.flac", "x/y/d.opus", "x/y/[1].wav", ".git/e.wav"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "bare").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def examine(tmp_path):
+    """The warnings for some samples, and what is heard of them."""
+    from amask.data.audio import examine_audio
+
+    def examined(samples, **options):
+        path = save(tmp_path / "a.wav", samples, subtype="FLOAT")
+        heard = examine_audio(path, **options)
+        assert heard.seconds == len(heard.wave) / RATE
+        np.testing.assert_array_equal(heard.wave, examine_audio(path, **options).wave)
+        return heard.warnings, heard.wave
+
+    return examined
 
 
-@pytest.mark.parametrize(
-    ("names", "paths"),
-    [
-        (["b.wav", "a.MP3"], ["b.wav", "a.MP3"]),
-        (["notes.txt"], ["notes.txt"]),  # named in full: reading it will say what is wrong
-        (["."], ["a.MP3", "b.wav", "x/c.flac", "x/y/[1].wav", "x/y/d.opus"]),
-        (["x/", "b.wav"], ["x/c.flac", "x/y/[1].wav", "x/y/d.opus", "b.wav"]),
-        (["*.wav"], ["b.wav"]),
-        (["*.au"], ["old.au"]),  # the pattern names the ending itself
-        (["?.*"], ["a.MP3", "b.wav"]),
-        (["*"], ["a.MP3", "b.wav", "x/c.flac", "x/y/[1].wav", "x/y/d.opus"]),
-        (["**/*.wav"], ["b.wav", "x/y/[1].wav"]),
-        (["x/**"], ["x/c.flac", "x/y/[1].wav", "x/y/d.opus"]),
-        (["x/y/[1].wav"], ["x/y/[1].wav"]),  # a file's name before a pattern
-        (["b.wav", "./b.wav", "x/../b.wav", "*.wav"], ["b.wav"]),
-        (["x/c.flac", "."], ["x/c.flac", "a.MP3", "b.wav", "x/y/[1].wav", "x/y/d.opus"]),
-        ([], []),
-    ],
-)
-def test_names_stand_for_files(expand, tree, names, paths):
-    assert [path.as_posix() for path in expand(names)] == paths
+def test_ordinary_sound_is_no_reason_for_a_warning(examine):
+    left, right = noise(), tone()
+    for samples in (left, np.stack([left, right], axis=1), np.stack([left, left], axis=1), left * 0.01):
+        assert examine(samples)[0] == ()
+    assert examine(tone() * 2)[0] == ()  # full scale is not clipped
+    assert examine(np.concatenate([np.zeros(RATE), left, np.zeros(RATE)]))[0] == ()
 
 
-def test_absolute_names_stand_for_files(expand, tree):
-    assert expand([str(tree / "x"), "x/c.flac"]) == [tree / "x" / name for name in ("c.flac", "y/[1].wav", "y/d.opus")]
+@pytest.mark.parametrize("rms", [0.0, 1e-5, 0.0009])
+def test_silence_is_heard_with_a_warning(examine, rms):
+    samples = np.random.default_rng(0).normal(size=RATE) * rms
+    warnings, wave = examine(samples)
+    assert warnings == ("it is silent or almost so: nothing in it reaches -60 dBFS",)
+    np.testing.assert_allclose(wave, samples, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("name", "fragment"),
-    [
-        ("nothing.wav", "nothing.wav does not exist; expected an audio file, a folder or a pattern"),
-        ("", "'' does not exist"),
-        ("*.ogg", r"no audio file matches \*\.ogg; looked for \.wav, \.flac, \.mp3, \.ogg"),
-        ("bare/**", "no audio file matches"),
-        ("bare", "folder bare holds no audio file; looked for .wav, .flac, .mp3, .ogg"),
-    ],
-)
-def test_names_that_stand_for_nothing_are_refused(expand, refused, tree, name, fragment):
-    with refused(fragment):
-        expand(["b.wav", name])
+@pytest.mark.parametrize(("gains", "channel"), [((1, -1), 1), ((0.8, -1), 2), ((1, -0.75), 1), ((0.5, 0.5, -1, 0), 3)])
+def test_where_channels_cancel_each_other_the_loudest_is_heard(examine, gains, channel):
+    samples = np.stack([tone() * gain for gain in gains], axis=1)
+    warnings, wave = examine(samples)
+    assert warnings == (f"its channels cancel each other (opposite phase); channel {channel} is used alone",)
+    np.testing.assert_allclose(wave, samples[:, channel - 1], atol=1e-7)
+    assert examine(samples, channels="first")[0] == ()
+
+
+@pytest.mark.parametrize("gains", [(1, 0), (1, 0, 0, 0, 0, 0, 0, 0), (1, -0.4), (1, 0.001)])
+def test_channels_that_differ_in_loudness_do_not_cancel(examine, gains):
+    samples = np.stack([tone() * gain for gain in gains], axis=1)
+    warnings, wave = examine(samples)
+    assert warnings == ()
+    np.testing.assert_allclose(wave, samples.mean(1), atol=1e-6)
+
+
+def test_unrelated_channels_do_not_cancel(examine):
+    assert examine(np.random.default_rng(0).normal(size=(RATE, 8)) * 0.1)[0] == ()
+
+
+def test_clipped_sound_is_said_to_be(examine):
+    warnings, _ = examine(np.clip(tone() * 4, -1, 1))
+    assert len(warnings) == 1
+    assert warnings[0].startswith("it is clipped: 6")  # sin > 1/2 two thirds of the time
