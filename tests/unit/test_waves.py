@@ -82,6 +82,12 @@ def test_any_kind_and_order_of_axes_is_the_same_sound(convert, kind, scale, shap
     np.testing.assert_allclose(wave, (left + right) / 2 if "channel" in shape else left, rtol=0, atol=2**-15)
 
 
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_where_channels_cancel_each_other_the_loudest_is_taken(convert, rate):
+    wave = convert(np.stack([-0.9 * tone(1.0, rate), tone(1.0, rate)], 1), rate, RATE)
+    np.testing.assert_allclose(wave[2000:-2000], tone()[2000:-2000], rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000])
 def test_any_rate_keeps_pitch_length_and_loudness(convert, rate):
     wave = convert(tone(1.0, rate), rate, RATE)
