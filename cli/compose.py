@@ -1,6 +1,5 @@
 """`amask compose`: masks from masks, and composite tasks that start from them."""
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,14 +48,17 @@ def compose(
     masks of the expression, in that order, and the data are clips that carry all their labels.
     """
     with one_line_errors():
-        from ..composer.expression import evaluate, names_in
+        from ..composer.expression import name_of, names_in, parse
         from ..errors import MaskError
 
         text = " ".join(expression)
+        tree = parse(text)
         if json_form and pipe_form:
             raise MaskError("choose one of --json and --pipe")
         opened = open_bank(bank)
         loaded = open_model(model, device, dtype)
+        from ..composer.algebra import evaluate  # imports torch
+
         tasks: dict[str, str] = {}
 
         def lookup(spec: str) -> "HeadMask":
@@ -64,15 +66,14 @@ def compose(
             tasks[spec] = stored.task_name
             return stored
 
-        composed = evaluate(text, lookup)
-        composed = composed.with_(lineage=dict(composed.lineage) | {"expression": text})
+        composed = evaluate(tree, lookup)
         if not (json_form or pipe_form):
-            stored = opened.add(composed, name or _slug(text))
+            stored = opened.add(composed, name or name_of(tree))
             out.print(f"{stored.spec}: {composed.heads_on} of {composed.heads_total} heads on")
             return
         from .training import recipe_for, train_masks
 
-        parts = [tasks[spec] for spec in names_in(text)]
+        parts = [tasks[leaf.name] for leaf in names_in(tree)]
         if len(parts) < 2 or not all(parts):
             raise MaskError(f"a composite needs at least two masks that have a task each; {text!r} gives {parts}")
         composite = "-".join([*parts, "json"] if json_form else parts)
@@ -80,10 +81,3 @@ def compose(
         err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
         stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, dtype, composed, loaded)[0]
         report([stored], as_json=False)
-
-
-def _slug(expression: str) -> str:
-    """`gr AND asr` → `gr-and-asr`."""
-    words = {"|": " or ", "&": " and ", "^": " xor ", "~": " not "}
-    spelled = "".join(words.get(letter, letter) for letter in expression).lower()
-    return re.sub(r"[^a-z0-9._+]+", "-", spelled.replace("@", ".")).strip("-.+")

@@ -121,7 +121,7 @@ def test_compose_set_operations(amask):
     shown = json.loads(amask("bank", "show", "gr-and-asr", "--json").stdout)
     both = json.loads(amask("bank", "compare", "gr", "asr", "--json").stdout)["both"]
     assert shown["heads_on"] == both
-    assert shown["lineage"]["operation"] == "and"
+    assert shown["lineage"]["operation"] == "expression"
     assert [parent["task"] for parent in shown["lineage"]["parents"]] == ["gr", "asr"]
 
 
@@ -130,7 +130,7 @@ def test_compose_json_trains_a_composite(amask, data):
     assert done.exit_code == 0, done.stderr
     shown = json.loads(amask("bank", "show", "both", "--json").stdout)
     assert shown["task"] == "gr-asr-json"
-    assert shown["lineage"]["start"]["operation"] == "and"
+    assert shown["lineage"]["start"]["operation"] == "expression"
     assert shown["lineage"]["recipe"]["margin"] == 2.0
 
 
@@ -139,6 +139,27 @@ def test_bad_expressions(amask, expression):
     done = amask("compose", *expression)
     assert done.exit_code == 1
     assert done.stderr.strip().count("\n") == 0
+
+
+def test_an_unreadable_expression_is_reported_before_the_model_is_loaded(amask, monkeypatch):
+    monkeypatch.setattr("amask.cli.compose.open_model", lambda *_: pytest.fail("the model was loaded"))
+    done = amask("compose", "gr", "AND", "AND", "asr")
+    assert done.exit_code == 1
+    assert "at column 8 of 'gr AND AND asr'" in done.stderr
+
+
+def test_composed_masks_can_be_composed_by_the_names_they_got(amask):
+    for expression in ("NOT gr", "gr AND (asr OR ser)", "(gr AND asr) OR ser"):
+        assert amask("compose", *expression.split()).exit_code == 0
+    masks = json.loads(amask("bank", "list", "--json").stdout)
+    names = [mask["name"] for mask in masks if mask["lineage"]["operation"] == "expression"]
+    assert len(set(names)) == 3
+    for name in names:
+        assert amask("compose", name, "AND", "asr").exit_code == 0
+    done = amask("compose", "gr", "AND", "asrr")
+    assert done.exit_code == 1
+    assert "did you mean asr" in done.stderr
+    assert "(at column 8 of 'gr AND asrr')" in done.stderr
 
 
 def test_eval_rows(amask, data, tmp_path):
