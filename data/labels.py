@@ -1,0 +1,145 @@
+"""Labels: which one of a closed set an answer gives, and whether the labels of a manifest are of the set at all.
+
+The rule, for masks and prompts alike: an answer gives the label that it names, if it names exactly one of the set, as whole
+words, case and punctuation aside, in a clause without a negation. "The speaker is female." gives "female"; "not female",
+"male or female", "woman" and "" give none. Longer labels are looked for first, so that "very angry" does not name "angry".
+"""
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..errors import DataError
+from .confidence import Interval, resampled
+from .normalise import tokens
+from .tasks import TaskSpec
+
+_CLAUSES = re.compile(r"[,.;:!?()\n，。；：！？、]|\s[-–—]\s|—")
+_NOT = re.compile(r"n['’ʼ]t\b")
+NEGATIONS = frozenset(
+    ("not", "no", "non", "never", "neither", "nor", "none", "without", "cannot", "nicht", "kein", "pas", "不", "没")
+)
+
+
+def find_label(answer: str, labels: Sequence[str]) -> str | None:
+    """The one label of a closed set that an answer gives; None where it gives none, several, or one under a negation.
+
+    Labels that only differ in symbols ("c", "c++") are found where they are the whole answer.
+    """
+    exact = exact_label(answer, labels)
+    wanted = {label: tokens(label) for label in labels}
+    if exact is not None or not all(wanted.values()) or len(set(map(tuple, wanted.values()))) < len(labels):
+        return exact
+    clauses = [tokens(_NOT.sub(" not", clause)) for clause in _CLAUSES.split(answer.lower())]
+    words = [(word, number) for number, clause in enumerate(clauses) for word in clause]
+    found: dict[str, set[int]] = {}
+    for label in sorted(labels, key=lambda label: len(wanted[label]), reverse=True):
+        words, touched = _take(wanted[label], words)
+        if touched:
+            found[label] = touched
+    negated = {number for word, number in words if word in NEGATIONS}
+    if len(found) != 1:
+        return None
+    label, touched = next(iter(found.items()))
+    return None if touched & negated else label
+
+
+def _take(wanted: list[str], words: list[tuple[str, int]]) -> tuple[list[tuple[str, int]], set[int]]:
+    """Take every occurrence of some words out of others; the words that stay, and the clauses that it was in."""
+    touched: set[int] = set()
+    at = 0
+    while at <= len(words) - len(wanted):
+        here = words[at : at + len(wanted)]
+        if [word for word, _ in here] == wanted:
+            touched.update(number for _, number in here)
+            words = [*words[:at], ("", -1), *words[at + len(wanted) :]]  # so that the words around do not become neighbours
+        at += 1
+    return words, touched
+
+
+def exact_label(answer: str, labels: Sequence[str]) -> str | None:
+    """The label that an answer is, and nothing else, case and surrounding punctuation aside; None where it is none."""
+    for strip in (" ", string.punctuation + string.whitespace):
+        same = [label for label in labels if _bare(label, strip) == _bare(answer, strip)]
+        if len(same) == 1:
+            return same[0]
+    return None
+
+
+def _bare(text: str, strip: str) -> str:
+    return " ".join(text.casefold().split()).strip(strip)
+
+
+def require_labels(spec: TaskSpec, labels: Mapping[str, str], where: str) -> str:
+    """The right answer for a clip's labels, if it can be one.
+
+    Args:
+        spec: the task.
+        labels: the clip's, by single task.
+        where: what to call the clip in a message.
+
+    Raises:
+        DataError: a label is missing, outside its task's closed set, or cannot stand in the task's form.
+    """
+    for part in spec.parts:
+        if part.name not in labels:
+            raise DataError(f"{where} has no label for {part.name}")
+        if part.labels and exact_label(labels[part.name], part.labels) is None:
+            known = ", ".join(part.labels)
+            raise DataError(f"{where}: {labels[part.name]!r} is not a label of {part.name}; expected one of {known}")
+    try:
+        return spec.target(labels)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def equal_error_rate(
+    answers: Sequence[str],
+    references: Sequence[str],
+    labels: Sequence[str],
+    likelihoods: Sequence[Mapping[str, float]] | None = None,
+    intervals: bool = False,
+) -> tuple[float, Interval | None]:
+    """Where as many of the second label are taken for the first as of the first for the second, in percent.
+
+    Where no threshold gives equal rates, the line between the two nearest does (as in a ROC curve).
+
+    Args:
+        answers: what the model said.
+        references: what is right.
+        labels: two; the first is what is detected, such as "yes".
+        likelihoods: how likely the model finds each label, for each row. Without them an answer is a hard decision: 1 for
+            the first label, 0 for the second, and 0.5 where none is found.
+        intervals: whether to resample for the 95 % interval, too.
+
+    Raises:
+        DataError: there are not two labels, or the references are all of one.
+    """
+    if len(labels) != 2:
+        raise DataError(f"an equal error rate takes two labels, got {', '.join(labels)}; use the metric acc")
+    truth = np.array([exact_label(reference, labels) == labels[0] for reference in references])
+    if truth.all() or not truth.any():
+        raise DataError(f"an equal error rate takes clips of both labels, {' and '.join(labels)}; got one of them only")
+    if likelihoods is None:
+        decided = {labels[0]: 1.0, labels[1]: 0.0, None: 0.5}
+        scores = np.array([decided[find_label(answer, labels)] for answer in answers])
+    else:
+        scores = np.array([row[labels[0]] / max(row[labels[0]] + row[labels[1]], 1e-300) for row in likelihoods])
+    value = _equal_error(truth, scores)
+    if not intervals:
+        return value, None
+
+    def again(rows: np.ndarray) -> float:
+        some = truth[rows]
+        return value if some.all() or not some.any() else _equal_error(some, scores[rows])
+
+    return value, resampled(len(truth), again)
+
+
+def _equal_error(truth: np.ndarray, scores: np.ndarray) -> float:
+    from sklearn.metrics import roc_curve  # noqa: PLC0415 (a second to import)
+
+    false_alarms, hits, _ = roc_curve(truth, scores)
+    return float(100 * np.interp(0, false_alarms - (1 - hits), false_alarms))
