@@ -1,7 +1,5 @@
 """`LALM`: the one face that every model family shows."""
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +18,7 @@ from ..data.audio import Channels
 from ..errors import ModelError
 from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
 from .calls import keeps_state
+from .fingerprint import hash_model
 from .gating import Geometry, HeadSite, gated
 from .identity import Identity
 
@@ -76,25 +75,18 @@ class LALM(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that tell whether a mask was made for this very model.
+        """16 hex digits that tell whether a mask was made for this very model, see `fingerprint.hash_model`."""
+        return hash_model(self._facts(), self._weights())
 
-        A hash of the family, the model's parameters (names, shapes and some evenly spaced values of each, compared in
-        bfloat16, so that the precision of loading does not matter) and the text around the audio.
-        """
-        template = [self.template.before, self.template.after, *([self.template.end] if self.template.end else [])]
-        hashed = hashlib.sha256(json.dumps([type(self).__name__, *template]).encode())
-        for name, parameter in sorted(self._identity()):
-            hashed.update(f"{name}{tuple(parameter.shape)}".encode())
-            if not parameter.is_meta:
-                some = parameter.detach().flatten()[:: max(1, parameter.numel() // 32)]
-                some = some.to("cpu", torch.bfloat16)
-                some[some.abs() < 2**-14] = 0  # float16 is too coarse for smaller numbers
-                hashed.update(some.view(torch.int16).numpy().tobytes())
-        return hashed.hexdigest()[:16]
+    def _facts(self) -> dict[str, Any]:
+        """What, beside the weights, the fingerprint is made of."""
+        text = [self.template.before, self.template.after, self.template.end]
+        heads = [[site.heads, site.width] for site in self.sites]
+        return {"type": self.model.config.model_type, "heads": heads, "text": text}
 
-    def _identity(self) -> Iterable[tuple[str, Tensor]]:
-        """The parameters that the fingerprint is made of, by name."""
-        return self.model.named_parameters()
+    def _weights(self) -> Iterable[Tensor]:
+        """The parameters that the fingerprint is made of."""
+        return self.model.parameters()
 
     @abstractmethod
     def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:

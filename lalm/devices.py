@@ -79,7 +79,7 @@ class Placement:
 
         Raises:
             ModelError: not all of a spread model is on the cards. What accelerate keeps elsewhere is not there to be
-                hashed, so the model would have another fingerprint and none of its masks would fit.
+                hashed, so the model would have no fingerprint and none of its masks would fit.
         """
         if not self.spread:
             return model.to(self.device)

@@ -1,6 +1,6 @@
 """Qwen2-Audio, and with it the pocket model: Whisper-style encoder, linear projector, Qwen2 decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +37,15 @@ class Setup(pydantic.BaseModel):
     silence: pydantic.NonNegativeFloat | None = None
 
 
-def read_setup(name: str) -> tuple[PromptTemplate, float | None]:
-    """The text around the audio, and how much silence is heard; without a setup file those of Instruct or Base, by name.
+def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float | None]:
+    """The text around the audio, and how much silence is heard.
+
+    Without a setup file the text is that of Instruct where answers end as turns of a chat do, or where the name's last
+    part says "instruct"; else that of Base.
+
+    Args:
+        name: a folder or Hub id.
+        ends: the tokens at which answers end by the model's own files.
 
     Raises:
         ModelError: `amask.json` is damaged.
@@ -51,7 +58,8 @@ def read_setup(name: str) -> tuple[PromptTemplate, float | None]:
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"cannot read {file}: {reason}; expected before, after, end and silence") from None
         return PromptTemplate(found.before, found.after, found.end), found.silence
-    return INSTRUCT_TEMPLATE if "instruct" in Path(name).name.lower() else BASE_TEMPLATE, None
+    chats = INSTRUCT_TEMPLATE.end in ends or "instruct" in Path(name).name.lower()
+    return INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE, None
 
 
 class Qwen2Audio(LALM):
@@ -93,3 +101,23 @@ class Qwen2Audio(LALM):
         states = tower(mels, attention_mask=padding).last_hidden_state
         embeds = self.model.model.multi_modal_projector(states)
         return AudioFeatures(embeds[:, : int(pooled.max())].to(self.device), pooled)
+
+
+def from_files(
+    name: str, model: Qwen2AudioForConditionalGeneration, processor: Qwen2AudioProcessor, folder: str = ""
+) -> Qwen2Audio:
+    """A loaded model with the text around the audio that its files ask for.
+
+    Args:
+        name: how users call it.
+        model: as loaded.
+        processor: its own.
+        folder: where it lies; by default `name`.
+
+    Raises:
+        ModelError: `amask.json` is damaged.
+    """
+    own = model.generation_config.eos_token_id
+    ids = {*(own if isinstance(own, list) else [own]), processor.tokenizer.eos_token_id} - {None}
+    ends = processor.tokenizer.convert_ids_to_tokens(sorted(ids))
+    return Qwen2Audio(name, model, processor, *read_setup(folder or name, ends))

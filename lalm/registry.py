@@ -16,7 +16,7 @@ from .granite_speech import GraniteSpeech
 from .kyutai import KyutaiSpeechToText
 from .loading import read_model, read_pretrained
 from .phi4_multimodal import Phi4Multimodal
-from .qwen2_audio import Qwen2Audio, read_setup
+from .qwen2_audio import Qwen2Audio, from_files
 from .salmonn.files import is_salmonn
 from .salmonn.model import load_salmonn
 from .vibevoice_asr import VibeVoiceAsr
@@ -84,7 +84,7 @@ def load_model(name: str = POCKET, device: str = AUTO, dtype: str | None = None)
         raise ModelError(f"model {name!r} is a {family}, which takes no audio; see docs/models.md for those that do")
     model = placement.settle(read_model(kind, name, **placement.arguments()))
     if kind is Qwen2AudioForConditionalGeneration:
-        return Qwen2Audio(name, model, processor, *read_setup(name))
+        return from_files(name, model, processor)
     return adapt(name, model, processor)
 
 
@@ -99,4 +99,4 @@ def load_pocket(placement: Placement) -> Qwen2Audio:
         raise ModelError("the pocket model's weights are missing from this installation; reinstall amask")
     how = placement.arguments(usual="float32")
     model = placement.settle(Qwen2AudioForConditionalGeneration.from_pretrained(POCKET_WEIGHTS, **how))
-    return Qwen2Audio(POCKET, model, AutoProcessor.from_pretrained(POCKET_WEIGHTS), *read_setup(str(POCKET_WEIGHTS)))
+    return from_files(POCKET, model, AutoProcessor.from_pretrained(POCKET_WEIGHTS), str(POCKET_WEIGHTS))

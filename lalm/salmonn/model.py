@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ class Salmonn(LALM):
     Attributes:
         ears: from waveforms to audio embeddings.
         lora: the tensors that were merged into the language model; they are part of what the model is.
+        lora_alpha: their weight times their rank.
     """
 
     channels: Channels = "first"
@@ -44,9 +46,11 @@ class Salmonn(LALM):
         template: PromptTemplate,
         ears: Ears,
         lora: Mapping[str, Tensor],
+        lora_alpha: float,
     ) -> None:
         super().__init__(name, model, tokenizer, template, find_sites(model.get_decoder()))
         self.ears, self.lora = ears.eval().requires_grad_(False), dict(lora)
+        self.lora_alpha = lora_alpha
         self.longest = float(ears.extractor.chunk_length)
 
     @torch.no_grad()
@@ -73,13 +77,18 @@ class Salmonn(LALM):
         said = None if instructions is None else [text.strip() for text in instructions]
         return super()._prompt_rows(features, said)
 
-    def _identity(self) -> Iterator[tuple[str, Tensor]]:
-        """What the fingerprint is made of: LoRA apart from the weights that it was merged into, whose rounding varies."""
+    def _facts(self) -> dict[str, Any]:
+        qformer = self.ears.qformer
+        windows = [qformer.window, qformer.stride, qformer.qformer.config.num_attention_heads]
+        return super()._facts() | {"type": "salmonn", "lora_alpha": self.lora_alpha, "windows": windows}
+
+    def _weights(self) -> Iterator[Tensor]:
+        """LoRA apart from the weights that it was merged into, which the precision of loading changes."""
         for name, parameter in self.model.named_parameters():
             if not any(f".{target}." in name for target in TARGETS):
-                yield name, parameter
-        yield from self.ears.named_parameters(prefix="ears")
-        yield from self.lora.items()
+                yield parameter
+        yield from self.ears.parameters()
+        yield from self.lora.values()
 
 
 def prompt_template(prompt: str, start: str) -> PromptTemplate:
@@ -120,4 +129,4 @@ def load_salmonn(name: str, placement: Placement) -> Salmonn:
     llm = placement.settle(read_model(LlamaForCausalLM, files.llm, local_files_only=True, **placement.arguments()))
     merge_lora(llm, tensors, files.lora_alpha, files.checkpoint)
     lora = {name: tensor for name, tensor in tensors.items() if is_lora(name)}
-    return Salmonn(name, llm, tokenizer, prompt_template(files.prompt, tokenizer.bos_token), ears, lora)
+    return Salmonn(name, llm, tokenizer, prompt_template(files.prompt, tokenizer.bos_token), ears, lora, files.lora_alpha)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from amask.errors import ModelError
+from amask.lalm.qwen2_audio import BASE_TEMPLATE, INSTRUCT_TEMPLATE
 from amask.lalm.registry import load_model
 
 from . import FAMILIES
@@ -80,3 +81,24 @@ def test_damaged_folders(folder: Path, damage: Callable[[Path], None], says: str
     with pytest.raises(ModelError, match=says) as caught:
         load_model(str(folder), "cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "eos", "chats"),
+    [
+        ("instruct/plain", "<|endoftext|>", False),
+        ("instruct/Qwen2-Audio-7B-Instruct", "<|endoftext|>", True),
+        ("models--Qwen--Qwen2-Audio-7B-Instruct/snapshots/0a1b2c", "<|im_end|>", True),
+        ("plain", "<|im_end|>", True),
+        ("plain", "<|endoftext|>", False),
+    ],
+)
+def test_qwen2_audios_text_is_told_by_its_own_files_and_name(tmp_path: Path, path: str, eos: str, chats: bool) -> None:
+    """Not by the folders above, such as a user's `~/instruct`."""
+    model, processor = FAMILIES["qwen2_audio"]()
+    processor.tokenizer.eos_token = "<|endoftext|>"
+    model.generation_config.eos_token_id = [processor.tokenizer.convert_tokens_to_ids(token) for token in {"<|endoftext|>", eos}]
+    folder = tmp_path / path
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    assert load_model(str(folder), "cpu").template == (INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE)

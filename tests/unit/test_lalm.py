@@ -2,7 +2,6 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 
 import pytest
 import torch
@@ -283,40 +282,3 @@ def test_model_is_frozen_and_the_same_after_use(lalm, features, gates):
     assert not any(parameter.requires_grad for parameter in lalm.model.parameters())
     del lalm.fingerprint  # computed anew
     assert lalm.fingerprint == fingerprint
-
-
-def test_fingerprint(lalm, tiny_qwen2_audio, template):
-    from amask.lalm.assembly import PromptTemplate
-    from amask.lalm.gating import gated
-    from amask.lalm.qwen2_audio import Qwen2Audio
-
-    def fingerprint(model=None, template=template):
-        return Qwen2Audio("other name", model or deepcopy(lalm.model), lalm.processor, template).fingerprint
-
-    assert fingerprint() == lalm.fingerprint
-    assert len(lalm.fingerprint) == 16
-    assert fingerprint(deepcopy(lalm.model).double()) == lalm.fingerprint
-    assert fingerprint(deepcopy(lalm.model).bfloat16()) == lalm.fingerprint
-    with gated(lalm.sites, torch.zeros(lalm.geometry.shape)):
-        assert fingerprint(lalm.model) == lalm.fingerprint
-    others = [
-        fingerprint(tiny_qwen2_audio(seed=1)[0]),
-        fingerprint(template=PromptTemplate(template.before, template.after + " ")),
-        fingerprint(template=PromptTemplate(template.before + " ", template.after)),
-        fingerprint(template=PromptTemplate(template.before, "{}" + template.after.replace("{}", ""))),
-    ]
-    assert len({lalm.fingerprint, *others}) == 5
-
-
-@pytest.mark.parametrize("born", [torch.bfloat16, torch.float16])
-def test_fingerprint_of_half_precision_weights_survives_any_precision(lalm, template, born):
-    from amask.lalm.qwen2_audio import Qwen2Audio
-
-    model = deepcopy(lalm.model).to(born)
-    for parameter in model.parameters():
-        parameter.mul_(2**-12)  # some numbers are now too small for float16
-    prints = {
-        Qwen2Audio("tiny", deepcopy(model).to(dtype), lalm.processor, template).fingerprint
-        for dtype in (torch.float32, torch.bfloat16, torch.float16)
-    }
-    assert len(prints) == 1

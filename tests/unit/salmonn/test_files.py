@@ -28,6 +28,8 @@ def test_files_may_lie_anywhere(pristine, folder, tmp_path, load, model):
     assert (other.template.before, other.template.after) == ("<s>Human: <Speech>", "</Speech> {} Answer:")
     queries = [some.model.model.layers[0].self_attn.q_proj.weight for some in (found, other)]
     assert not torch.equal(*queries)
+    (folder / "salmonn.toml").write_text("\n".join([*lines, "lora_alpha = 16"]))
+    assert load(folder).fingerprint not in {found.fingerprint, other.fingerprint}
 
 
 def test_qformer_configuration(folder, load, model, waves):
@@ -36,6 +38,7 @@ def test_qformer_configuration(folder, load, model, waves):
     two = load(folder)
     assert two.ears.qformer.qformer.config.num_attention_heads == 2
     assert not torch.allclose(two.encode(waves).embeds, model.encode(waves).embeds, atol=1e-4)
+    assert two.fingerprint != model.fingerprint
 
 
 @pytest.mark.parametrize("content", ['{"num_attention_heads": 3}', '{"hidden_act": "relu"}', "[]", "{"])
