@@ -5,6 +5,7 @@ words, case and punctuation aside, in a clause without a negation. "The speaker 
 "male or female", "woman" and "" give none. Longer labels are looked for first, so that "very angry" does not name "angry".
 """
 
+import json
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -61,15 +62,25 @@ def _take(wanted: list[str], words: list[tuple[str, int]]) -> tuple[list[tuple[s
 
 def exact_label(answer: str, labels: Sequence[str]) -> str | None:
     """The label that an answer is, and nothing else, case and surrounding punctuation aside; None where it is none."""
-    for strip in (" ", string.punctuation + string.whitespace):
-        same = [label for label in labels if _bare(label, strip) == _bare(answer, strip)]
+    for around in ("", string.punctuation + string.whitespace):
+        same = [label for label in labels if bare(label, around) == bare(answer, around)]
         if len(same) == 1:
             return same[0]
     return None
 
 
-def _bare(text: str, strip: str) -> str:
-    return " ".join(text.casefold().split()).strip(strip)
+def bare(text: str, around: str = "") -> str:
+    """A text without case, double spaces, and some characters at either end."""
+    return " ".join(text.casefold().split()).strip(around or None)
+
+
+def same_answer(answer: str, reference: str) -> bool:
+    """Whether open text is right as a whole, case and spaces aside; of JSON neither order nor layout counts."""
+    try:
+        left, right = (json.loads(bare(text)) for text in (answer, reference))
+    except (ValueError, RecursionError):
+        return bare(answer) == bare(reference)
+    return left == right and json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)  # 1, 1.0 and true differ
 
 
 def require_labels(spec: TaskSpec, labels: Mapping[str, str], where: str) -> str:

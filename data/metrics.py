@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import DataError
 from . import text_metrics
 from .confidence import Counts, Interval, interval, ratio
-from .labels import equal_error_rate, exact_label, find_label, require_labels
+from .labels import equal_error_rate, exact_label, find_label, require_labels, same_answer
 from .normalise import characters, plain, words_alike
 from .tasks import Metric, Task, TaskSpec
 
@@ -70,6 +70,8 @@ def _single(
     if metric in CORPUS:
         value, around = CORPUS[metric](answers, references, intervals)
         return [Score(metric, value, interval=around)]
+    if metric == "exact":
+        return [_share_of(metric, _shares([same_answer(a, r) for a, r in zip(answers, references, strict=True)]), intervals)]
     right = [exact_label(reference, labels) for reference in references]
     exact = [exact_label(answer, labels) == label for answer, label in zip(answers, right, strict=True)]
     plainly = _share_of("exact", _shares(exact), intervals)
@@ -85,12 +87,14 @@ def _shares(right: Sequence[bool]) -> Counts:
 
 
 def is_right(task: Task, answer: str, reference: str) -> bool:
-    """Whether an answer to a single task is right, by what its metric overlooks: case, punctuation, words around a label."""
+    """Whether an answer to a single task is right, whatever its metric overlooks aside: case, words around a label."""
     if task.labels:
         return find_label(answer, task.labels) == exact_label(reference, task.labels)
     if task.metric == "wer":
         left, right = words_alike(answer, reference)
         return left == right
+    if task.metric == "exact":
+        return same_answer(answer, reference)
     read = characters if task.metric == "cer" else plain
     return read(answer) == read(reference)
 

@@ -172,6 +172,24 @@ def test_labels_outside_the_closed_set_are_refused(score):
         score("gr-asr", ["female|a"], ["F|a"])
 
 
+@pytest.mark.parametrize(
+    ("answer", "reference", "expected"),
+    [
+        ("Two  Lattes", "two lattes", 100.0),
+        ("two lattes", "two latte", 0.0),
+        ("+", "-", 0.0),
+        ('{"size":"L", "drink" : "latte"}', '{"drink": "latte", "size": "l"}', 100.0),
+        ('{"drink": "latte"}', '{"drink": "latte", "size": "l"}', 0.0),
+        ('{"count": 1}', '{"count": true}', 0.0),
+        ('{"count": 1}', '{"count": "1"}', 0.0),
+        ('{"items": ["a", "b"]}', '{"items": ["b", "a"]}', 0.0),
+        ('{"drink": "latte"', '{"drink": "latte"}', 0.0),
+    ],
+)
+def test_exact_is_right_as_a_whole(value, answer, reference, expected):
+    assert value("exact", [answer], [reference]) == expected
+
+
 def test_eer_by_hard_decisions(value):
     """Of 4 "yes" one is missed, of 2 "no" none is taken for "yes": the ROC goes (0, 0) to (0, 0.75) to (1, 1).
 
@@ -313,9 +331,13 @@ def test_every_metric_of_a_task_can_be_scored(task, monkeypatch):
     from amask.data.tasks import Metric
 
     monkeypatch.setattr("amask.data.text_metrics.open_wordnet", NoSynonyms)
+    third = dict.fromkeys(("wer", "eer", "meteor"), 100 / 3) | {"cer": 37.5}  # METEOR of a right word is a half
     for metric in get_args(Metric):
         labels = ("yes", "no") if metric in ("acc", "eer") else ()
-        for scores in score(task(metric, labels), ["yes", "no", "no"], ["yes", "no", "yes"], intervals=True):
+        found = score(task(metric, labels), ["yes", "no", "no"], ["yes", "no", "yes"], intervals=True)
+        assert found[0].metric == metric
+        assert found[0].value == pytest.approx(third.get(metric, 200 / 3), abs=9)
+        for scores in found:
             low, high = scores.interval
             assert 0 <= low <= scores.value <= high, metric
 
