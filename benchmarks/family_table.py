@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[1]
 MARKS = ("<!-- families: begin -->\n", "<!-- families: end -->")
 COLUMNS = {
     "loads": ("test_loads", "test_loads_from_a_folder"),
-    "hears as the model itself": ("test_hears_as_the_model_itself", "test_generates_what_the_model_itself_does"),
+    "hears as the model itself": (
+        "test_hears_as_the_model_itself",
+        "test_a_clip_is_heard_the_same_whatever_is_beside_it",
+        "test_nothing_is_cut",
+        "test_generates_what_the_model_itself_does",
+    ),
     "gates": (
         "test_ones_change_nothing",
         "test_a_head_off_is_its_columns_zeroed",
@@ -36,12 +41,9 @@ FAMILIES = {
     "voxtral": ("Voxtral", "silence that fills up its windows of 30 s is heard"),
     "audioflamingo3": ("Audio Flamingo 3", ""),
     "musicflamingo": ("Music Flamingo", ""),
-    "granite_speech": ("Granite Speech", "clips are heard one by one; needs torchaudio, and peft for its LoRA adapter"),
-    "phi4_multimodal": (
-        "Phi-4 Multimodal",
-        "clips are heard one by one; its LoRA adapter for speech is not loaded; needs torchvision",
-    ),
-    "gemma3n": ("Gemma 3n", "clips are heard one by one; needs torchvision and timm"),
+    "granite_speech": ("Granite Speech", "needs torchaudio, and peft for its LoRA adapter"),
+    "phi4_multimodal": ("Phi-4 Multimodal", "its LoRA adapter for speech is not loaded; needs torchvision"),
+    "gemma3n": ("Gemma 3n", "needs torchvision and timm"),
     "gemma4": ("Gemma 4", "needs torchvision"),
     "glmasr": ("GLM-ASR", ""),
     "qwen3_asr": ("Qwen3-ASR", "takes no instruction behind the audio, so no prompt to compare with"),

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..data.audio import Channels
-from ..errors import ModelError
+from ..data.audio import Channels, check_wave
+from ..errors import AudioError, ModelError
 from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
 from .calls import keeps_state
 from .fingerprint import hash_model
@@ -28,7 +28,7 @@ Gates = Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None
 class LALM(ABC):
     """A frozen large audio language model whose heads can be gated.
 
-    A family says how audio becomes embeddings (`encode`) and what text stands around them (`template`); the rest is
+    A family says how audio becomes embeddings (`_encode`) and what text stands around them (`template`); the rest is
     shared. The text around the audio is the same in training and in use, with and without an instruction.
 
     Attributes:
@@ -38,13 +38,12 @@ class LALM(ABC):
         template: the exact text around the audio.
         sites: where the heads are.
         rate: sampling rate of the audio, Hz.
-        shortest, longest: seconds of audio that the model takes.
+        longest: seconds of audio that the model takes at once; None where it takes clips of any length.
         channels: which channels of a file the model hears, see `data.audio.read_audio`.
     """
 
     rate = 16_000
-    shortest = 0.1
-    longest = 30.0
+    longest: float | None = None
     channels: Channels = "mean"
 
     def __init__(
@@ -88,9 +87,32 @@ class LALM(ABC):
         """The parameters that the fingerprint is made of."""
         return self.model.parameters()
 
+    @torch.no_grad()
+    def encode(self, waves: Sequence[Any]) -> AudioFeatures:
+        """Turn waveforms into audio embeddings; no mask or prompt has a part in it, nor what else is in the batch.
+
+        Args:
+            waves: one-dimensional float arrays of samples at `rate`, full scale 1.0; see `data.audio.to_mono_rate`.
+
+        Raises:
+            AudioError: there is no clip, or one is no such array, is shorter than 0.1 s or longer than `longest`, or has
+                samples that are not finite or far beyond full scale.
+        """
+        if not len(waves):
+            raise AudioError("there is no clip to encode; give at least one")
+        checked = [self._check(wave, f"clip {at} of {len(waves)}: ") for at, wave in enumerate(waves, start=1)]
+        with self._exclusive:
+            return self._encode(checked)
+
+    def _check(self, wave: Any, which: str) -> Float32[np.ndarray, " time"]:  # noqa: ANN401
+        try:
+            return check_wave(wave, self.rate, self.longest)
+        except AudioError as error:
+            raise AudioError(f"{which}{error}") from None
+
     @abstractmethod
-    def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
-        """Turn waveforms (mono, `rate` Hz) into audio embeddings; no mask or prompt has a part in it."""
+    def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+        """`encode` for clips that have been checked."""
 
     def _ids(self, text: str) -> Int[Tensor, " token"]:
         with self._tokenizing:

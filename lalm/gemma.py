@@ -11,5 +11,3 @@ class Gemma4(TransformersLALM):
 
 class Gemma3n(Gemma4):
     """`Gemma3nForConditionalGeneration`. Every clip takes 188 tokens, which is 30 s and no more."""
-
-    one_by_one = True

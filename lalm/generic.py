@@ -8,6 +8,7 @@ encoded once, whatever the family calls its encoder and however it merges what t
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
 from .base import LALM
 from .calls import Arguments, Change, changed_inputs
 from .gating import find_sites
-from .listening import join_features
 from .turns import Turns, render_turns
 
 
@@ -47,66 +47,79 @@ class TransformersLALM(LALM):
     """Whether the model looks at the placeholders' ids beyond merging audio (per-layer embeddings do)."""
     deterministic: Mapping[str, Any] = {}
     """Arguments of the model's forward pass without which it would encode audio with random noise."""
-    one_by_one = False
-    """Whether what is heard of a clip would depend on the other clips of a batch."""
 
     def __init__(self, name: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         self.processor = processor
         self.placeholder = _placeholder(model, processor)
         extractor = getattr(processor, "feature_extractor", None) or getattr(processor, "audio_processor", None)
         self.rate = int(getattr(extractor, "sampling_rate", self.rate))
-        longest = getattr(processor, "max_audio_len", None) or getattr(extractor, "chunk_length", None) or self.longest
-        self.longest = float(longest)
         super().__init__(name, model, processor.tokenizer, PromptTemplate("", ""), find_sites(self.attending(model)))
         self.turns = Turns(self.render, lambda text: self._ids(text).tolist(), self._asked, self.tokenizer, self.placeholder)
         self.template = self.turns.template
+        self.longest = self._longest(extractor)
 
     def render(self, reply: str | None = None) -> str:
         """A user's turn with audio in the model's own chat format, and the model's reply or the beginning of its turn."""
         return render_turns(self.processor, str(self.tokenizer.convert_ids_to_tokens(self.placeholder)), reply)
 
     def _asked(self, text: str, seconds: float) -> list[int]:
-        return self.ask([text], [np.zeros(round(seconds * self.rate), np.float32)])["input_ids"][0].tolist()
+        return self.ask(text, np.zeros(round(seconds * self.rate), np.float32))["input_ids"][0].tolist()
+
+    def _longest(self, extractor: Any) -> float | None:  # noqa: ANN401
+        """Seconds of a clip that the processor passes on; None for all.
+
+        An extractor's window is a limit for some families and for others only the size of the pieces that they encode one
+        after the other. Clips of one window and of two tell: what is cut has no tokens of its own.
+        """
+        window = _window(extractor, self.rate)
+        most = getattr(self.processor, "max_audio_len", None)
+        if most:  # a limit in seconds, of whole windows
+            return float(most // window * window if window else most)
+        if window is None:
+            return None
+        one, two = (self._asked(self.turns.frame(), seconds).count(self.placeholder) for seconds in (window, 2 * window))
+        return window if one == two else None
 
     @staticmethod
     def attending(model: PreTrainedModel) -> nn.Module:
         """The part of the model whose heads are gated, and no other part's."""
         return model.get_decoder()
 
-    def ask(self, text: list[str], waves: Sequence[Float32[np.ndarray, " _"]]) -> BatchFeature:
-        """The processor's inputs for texts with one placeholder each and their audio."""
+    def ask(self, text: str, wave: Float32[np.ndarray, " time"]) -> BatchFeature:
+        """The processor's inputs for a text with one placeholder and its audio."""
         # A chat template that writes the first token itself wants no second one.
-        begun = bool(self.processor.tokenizer.bos_token) and text[0].startswith(self.processor.tokenizer.bos_token)
+        begun = bool(self.processor.tokenizer.bos_token) and text.startswith(self.processor.tokenizer.bos_token)
         settings = {"padding": True} | ({"add_special_tokens": False} if begun else {})
-        return self.processor(text=text, audio=list(waves), return_tensors="pt", text_kwargs=settings)
+        return self.processor(text=[text], audio=[wave], return_tensors="pt", text_kwargs=settings)
 
     @property
     def entry(self) -> tuple[nn.Module, str]:
         """The first module that gets the embeddings of audio and text together, and by which argument."""
         return self.decoder, "inputs_embeds"
 
-    @torch.no_grad()
-    def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
-        """The model's own audio path, up to its decoder."""
-        if self.one_by_one and len(waves) > 1:
-            return join_features([self.encode([wave]) for wave in waves])
+    def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+        """The model's own audio path, up to its decoder.
+
+        Clip by clip, since in a batch several families pad a clip otherwise than alone, and hear the padding.
+        """
+        embeds, mask = pad_rows([self._encode_one(wave) for wave in waves], "right")
+        return AudioFeatures(embeds, mask.sum(1).cpu())
+
+    def _encode_one(self, wave: Float32[np.ndarray, " time"]) -> Float[Tensor, "position width"]:
         with self._tokenizing:
-            inputs = self.ask([self.turns.frame()] * len(waves), waves).to(self.device, self.model.dtype)
+            inputs = self.ask(self.turns.frame(), wave).to(self.device, self.model.dtype)
         module, argument = self.entry
         try:
-            with self._exclusive, changed_inputs({module: _stop(argument)}):
+            with changed_inputs({module: _stop(argument)}):
                 self.model(**inputs, **self.deterministic, use_cache=False)
             raise ModelError(f"{self.name}: {type(self.model).__name__} never called its decoder")
         except _Reached as reached:
-            states = reached.states
-        rows = []
-        for ids, real, state in zip(inputs["input_ids"], inputs["attention_mask"].bool(), states, strict=True):
-            start, end = len(self.turns.before), int(real.sum()) - len(self.turns.after)
-            if ids[real].tolist()[:start] != self.turns.before or ids[real].tolist()[end:] != self.turns.after:
-                raise ModelError(f"{self.name}: the text around a clip is not {self.template}")
-            rows.append(state[real][start:end])  # with what some families write beside it, such as its length
-        embeds, mask = pad_rows(rows, "right")
-        return AudioFeatures(embeds, mask.sum(1).cpu())
+            state = reached.states[0]
+        ids = inputs["input_ids"][0].tolist()
+        start, end = len(self.turns.before), len(ids) - len(self.turns.after)
+        if ids[:start] != self.turns.before or ids[end:] != self.turns.after:
+            raise ModelError(f"{self.name}: the text around a clip is not {self.template}")
+        return state[start:end]  # with what some families write beside it, such as its length
 
     def _hearing(self, features: AudioFeatures, places: Bool[Tensor, "row position"]) -> AbstractContextManager[None]:
         """Within this context the audio's embeddings enter the decoder at their places, for beams too, and once with a cache."""
@@ -179,6 +192,16 @@ def _placeholder(model: PreTrainedModel, processor: ProcessorMixin) -> int:
             if found is not None:
                 return int(found)
     raise ModelError(f"{type(model).__name__} with {type(processor).__name__}: no audio_token_id in its configuration")
+
+
+def _window(extractor: Any, rate: int) -> float | None:  # noqa: ANN401
+    """Seconds that a feature extractor takes at once: its `chunk_length`, or where its call cuts by default."""
+    chunk = getattr(extractor, "chunk_length", None)
+    if chunk:
+        return float(chunk)
+    arguments = {name: argument.default for name, argument in signature(type(extractor).__call__).parameters.items()}
+    cut = arguments.get("max_length")
+    return cut / rate if arguments.get("truncation") is True and isinstance(cut, int) else None
 
 
 def _argument(name: str, args: tuple, kwargs: dict) -> Tensor:

@@ -1,4 +1,4 @@
-"""Granite Speech: an encoder that knows no padding, and a LoRA adapter that belongs to hearing."""
+"""Granite Speech: a LoRA adapter that belongs to hearing."""
 
 from typing import Any, cast
 
@@ -13,8 +13,6 @@ from .generic import TransformersLALM
 
 class GraniteSpeech(TransformersLALM):
     """`GraniteSpeechForConditionalGeneration`."""
-
-    one_by_one = True
 
     def __init__(self, name: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         if model.config.has_lora_adapter and not is_peft_available():

@@ -25,8 +25,7 @@ class KyutaiSpeechToText(LALM):
         self.processor = processor
         self.rate = int(processor.feature_extractor.sampling_rate)
 
-    @torch.no_grad()
-    def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+    def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """Embeddings of the codec's tokens: at each step those of the frame before, at the first the start token's."""
         rows = []
         for wave in waves:

@@ -9,8 +9,6 @@ from .generic import TransformersLALM
 class Phi4Multimodal(TransformersLALM):
     """`Phi4MultimodalForCausalLM`. The LoRA adapter for speech of the released model is not loaded."""
 
-    one_by_one = True
-
     @staticmethod
     def attending(model: PreTrainedModel) -> nn.Module:
         """The decoder's own layers: the audio encoder beside them has projections called `o_proj`, too."""

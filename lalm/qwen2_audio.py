@@ -81,8 +81,7 @@ class Qwen2Audio(LALM):
         self.processor, self.silence = processor, silence
         self.longest = float(processor.feature_extractor.chunk_length)
 
-    @torch.no_grad()
-    def encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+    def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """Log-mels over the whole window, audio encoder with the padding masked out, projector."""
         if self.silence is not None:
             waves = [cut_silence(wave, self.rate, self.silence) for wave in waves]

@@ -1,7 +1,6 @@
 """Voxtral: its processor takes audio only from files, and its tokenizer never reads special tokens from text."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,15 +33,13 @@ class Voxtral(TransformersLALM):
         ]
         return sum(ids, [])
 
-    def ask(self, text: list[str], waves: Sequence[Float32[np.ndarray, " _"]]) -> BatchFeature:
+    def ask(self, text: str, wave: Float32[np.ndarray, " time"]) -> BatchFeature:
         """Log-mels by windows, and as many placeholders as the model makes embeddings of them."""
         settings = dict(self.processor.audio_kwargs)
         frames = settings.pop("max_source_positions")
-        windows = [self.processor._retrieve_input_features([wave], frames, **settings) for wave in waves]
-        a_window = frames // 2 * self.model.config.audio_config.hidden_size // self.model.config.audio_config.intermediate_size
-        rows = []
-        for words, mels in zip(text, windows, strict=True):
-            before, after = map(self._ids, words.split("[AUDIO]"))
-            rows.append(torch.cat([before, before.new_full((len(mels) * a_window,), self.placeholder), after]))
-        ids, mask = self._pad(rows, "left")
-        return BatchFeature({"input_ids": ids, "attention_mask": mask, "input_features": torch.cat(windows)})
+        mels = self.processor._retrieve_input_features([wave], frames, **settings)
+        config = self.model.config.audio_config
+        count = len(mels) * (frames // 2 * config.hidden_size // config.intermediate_size)
+        before, after = map(self._ids, text.split("[AUDIO]"))
+        ids = torch.cat([before, before.new_full((count,), self.placeholder), after])[None]
+        return BatchFeature({"input_ids": ids, "attention_mask": torch.ones_like(ids), "input_features": mels})

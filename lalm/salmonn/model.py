@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
 from ...data.audio import Channels
-from ...errors import AudioError, ModelError
+from ...errors import ModelError
 from ..assembly import AudioFeatures, PromptTemplate
 from ..base import LALM
 from ..devices import Placement
@@ -53,24 +53,21 @@ class Salmonn(LALM):
         self.lora_alpha = lora_alpha
         self.longest = float(ears.extractor.chunk_length)
 
+    def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+        """Both encoders and the Q-Former: 88 embeddings for each clip, however long it is."""
+        return self._hear(waves, batch_like_authors=False)
+
     @torch.no_grad()
-    def encode(self, waves: Sequence[Float32[np.ndarray, " _"]], *, batch_like_authors: bool = False) -> AudioFeatures:
-        """Both encoders and the Q-Former: 88 embeddings for each clip, however long it is.
+    def encode_like_authors(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
+        """As `encode`, but a clip's embeddings depend on its batch as in the released code; see `Ears.forward`."""
+        return self._hear(waves, batch_like_authors=True)
 
-        Args:
-            waves: clips, mono, at `rate`.
-            batch_like_authors: let a clip's embeddings depend on its batch as in the released code; see `Ears.forward`.
-
-        Raises:
-            AudioError: a clip is longer than the model hears.
-        """
-        embeds = self.ears([self._fitting(wave) for wave in waves], batch_like_authors).to(self.device, self.model.dtype)
+    def _hear(self, waves: Sequence[Float32[np.ndarray, " _"]], batch_like_authors: bool) -> AudioFeatures:
+        fitting = [self._fitting(wave) for wave in waves]
+        embeds = self.ears(fitting, batch_like_authors).to(self.device, self.model.dtype)
         return AudioFeatures(embeds, torch.full((len(embeds),), embeds.shape[1]))
 
     def _fitting(self, wave: Float32[np.ndarray, " time"]) -> Float32[np.ndarray, " longertime"]:
-        if len(wave) > self.longest * self.rate:
-            seconds = round(len(wave) / self.rate, 2)
-            raise AudioError(f"a clip is {seconds} s long, {self.name} hears at most {self.longest} s; cut it")
         return np.pad(wave, (0, max(0, round(SHORTEST * self.rate) - len(wave))))
 
     def _prompt_rows(self, features: AudioFeatures, instructions: Sequence[str] | None) -> list[Tensor]:

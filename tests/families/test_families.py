@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from amask.data.tasks import parse_task
-from amask.errors import ModelError
+from amask.errors import AudioError, ModelError
 from amask.lalm.assembly import AudioFeatures
 from amask.lalm.gating import find_sites, gated
 from amask.lalm.generic import TransformersLALM
@@ -98,10 +98,57 @@ def test_hears_as_the_model_itself(name: str) -> None:
     model = lalm(name)
     mine = logits(model, heard(name)).split([len(model._ids(text)) for text in ANSWERS])
     for wave, words, answer, found in zip(waves(model), said(model) or ["", ""], ANSWERS, mine, strict=True):
-        inputs = model.ask([model.turns.frame(words) + answer], [wave])
+        inputs = model.ask(model.turns.frame(words) + answer, wave)
         with torch.no_grad():
             own = model.model(**inputs, **model.deterministic, use_cache=False).logits[0]
         torch.testing.assert_close(found, own[-len(found) - 1 : -1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_clip_is_heard_the_same_whatever_is_beside_it(name: str) -> None:
+    """Whether much shorter or longer, or a sample around a whole number of frames."""
+    model = lalm(name)
+    second = model.rate
+    lengths = [second // 10, 2 * second, second // 2, second // 2 + 1, second // 2 - 1, second, second - 1, second + 1]
+    clips = [NOISE[:length] for length in lengths]
+    alone = [model.encode([clip]) for clip in clips]
+    for batch in ([0, 1], [1, 2, 3], [4, 1, 5], [6, 0, 7], list(range(8))):
+        together = model.encode([clips[at] for at in batch])
+        for row, at in enumerate(batch):
+            found = together.rows([row])
+            assert found.lengths.tolist() == alone[at].lengths.tolist()
+            torch.testing.assert_close(found.embeds, alone[at].embeds, atol=1e-5, rtol=1e-5)
+
+
+LIMITS = {  # seconds; of these tiny models, windows of some being shorter than the released ones
+    "qwen2_audio": 2.0,
+    "qwen2_5_omni": 4.0,
+    "audioflamingo3": 600.0,
+    "musicflamingo": 1200.0,
+    "glmasr": 654.0,
+    "gemma3n": 30.0,
+    "gemma4": 30.0,
+    "gemma4_large": 30.0,
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_cut(name: str) -> None:
+    """The end of the longest clip that a model takes is heard; a longer one is refused."""
+    model = lalm(name)
+    assert model.longest == LIMITS.get(name)
+    if name == "gemma3n":
+        return  # the tiny one has tokens for 2.5 s only, and fails where a clip has more
+    seconds = min(model.longest or 65, 65)  # more than two windows of 30 s
+    clip = np.resize(NOISE, int(seconds * model.rate))
+    changed = clip.copy()
+    changed[-model.rate // 5 :] *= 0.5
+    one, other = (model.encode([wave]).embeds for wave in (clip, changed))
+    assert one.shape == other.shape
+    assert (one - other).abs().max() > 1e-4
+    if model.longest:
+        with pytest.raises(AudioError, match="hears at most"):
+            model.encode([np.resize(NOISE, int((model.longest + 0.1) * model.rate))])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -119,6 +120,42 @@ def test_encoding_a_batch_equals_encoding_each(lalm, waves, features):
         alone = lalm.encode([wave])
         assert alone.lengths == features.lengths[at]
         torch.testing.assert_close(features.rows([at]).embeds, alone.embeds, **CLOSE)
+
+
+def test_a_clip_is_heard_the_same_whatever_is_beside_it(lalm, swelling):
+    """Also a sample around a whole number of frames."""
+    waves = swelling((0.1, 2.0, 0.5, 8001 / 16_000, 7999 / 16_000))
+    together = lalm.encode(waves)
+    for at, wave in enumerate(waves):
+        torch.testing.assert_close(together.rows([at]).embeds, lalm.encode([wave]).embeds, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("wave", "words"),
+    [
+        (np.zeros(32_200, np.float32), "clip 2 of 2: the clip is 2.0125 s long, the model hears at most 2.0 s"),
+        (np.zeros(1_599, np.float32), "at least 0.1 s"),
+        (np.zeros(0, np.float32), "at least 0.1 s"),
+        (np.zeros(16_000, np.int16), "samples of type int16; expected float"),
+        (np.zeros((2, 16_000), np.float32), r"shape \(2, 16000\); expected one axis"),
+        (np.full(16_000, np.nan, np.float32), "clip 2 of 2: .*finite|not a number"),
+        (np.full(16_000, 3e4, np.float32), "full scale"),
+        ([0.0] * 16_000, "a list; expected a numpy array"),
+    ],
+)
+def test_what_is_no_clip_is_refused(lalm, waves, wave, words):
+    from amask.errors import AudioError
+
+    with pytest.raises(AudioError, match=words):
+        lalm.encode([waves[0], wave])
+
+
+def test_float64_is_heard_as_float32_and_no_clip_is_refused(lalm, waves):
+    from amask.errors import AudioError
+
+    assert torch.equal(lalm.encode([waves[0].astype(np.float64)]).embeds, lalm.encode([waves[0]]).embeds)
+    with pytest.raises(AudioError, match="no clip"):
+        lalm.encode([])
 
 
 def test_choosing_rows_of_features(features):

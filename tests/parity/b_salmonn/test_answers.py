@@ -78,7 +78,7 @@ def test_logits(padded, forward, case):
 
 
 def test_logits_from_the_waveform(model, batches, forward):
-    rows = torch.stack(model._prompt_rows(model.encode(batches["syn"].waves, batch_like_authors=True), None))
+    rows = torch.stack(model._prompt_rows(model.encode_like_authors(batches["syn"].waves), None))
     torch.testing.assert_close(rows, forward["empty.inputs_embeds"], rtol=1e-5, atol=2e-5)
     logits = run(model, head_gates(model, forward["weight_tensor_rows"]), rows, torch.ones(rows.shape[:2]))
     torch.testing.assert_close(logits, forward["empty.logits_masked"][..., : logits.shape[-1]], **LOGITS)
@@ -206,7 +206,7 @@ def test_training_steps(padded, recorded):
         assert rate.at(step) == pytest.approx(told["lr"][step])
         gates = straight_through(relaxed(logits, steps["noise"][step].log(), tau))
         assert torch.equal(gates, steps["sampled"][step])
-        heard = padded.encode([read(recorded, padded, clip) for clip in clips], batch_like_authors=True)
+        heard = padded.encode_like_authors([read(recorded, padded, clip) for clip in clips])
         norm = gates.sum(1).mean()
         assert norm.item() == pytest.approx(told["normalizer"][step])
         loss = padded.loss(heard, [answers[clip] for clip in clips], head_gates(padded, gates))

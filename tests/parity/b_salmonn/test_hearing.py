@@ -139,7 +139,7 @@ def test_qformer(model, whole):
 
 def test_encoding_like_the_authors(model, batches):
     for batch in batches.values():
-        encoded = model.encode(batch.waves, batch_like_authors=True)
+        encoded = model.encode_like_authors(batch.waves)
         torch.testing.assert_close(encoded.embeds, batch["speech_embeds"], rtol=1e-5, atol=2e-5)
         assert encoded.lengths.tolist() == [batch["speech_embeds"].shape[1]] * len(batch.waves)
 

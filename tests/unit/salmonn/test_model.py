@@ -22,11 +22,11 @@ def test_a_clip_does_not_depend_on_its_batch(model, waves, features):
 
 def test_batches_like_the_authors(model, waves, features):
     """There the longest clip is as it is alone, and the shorter ones are not."""
-    like = model.encode(waves, batch_like_authors=True).embeds
+    like = model.encode_like_authors(waves).embeds
     torch.testing.assert_close(like[0], features.embeds[0], **CLOSE)
     for at in (1, 2):
         assert not torch.allclose(like[at], features.embeds[at], atol=1e-2)
-        alone = model.encode([waves[at]], batch_like_authors=True).embeds[0]
+        alone = model.encode_like_authors([waves[at]]).embeds[0]
         torch.testing.assert_close(alone, features.embeds[at], **CLOSE)
 
 
