@@ -42,10 +42,10 @@ def main(folder: Path, bank_folder: Path, trainings: list[str], bundle: bool) ->
         clips = [clip for split in ("dev", "train") for some in plan[split] for clip in take(corpus, split, **some)]
         write_manifest(clips, manifest)
         recipe = Recipe.model_validate(plan["recipe"])
-        stored = train_masks(plan["tasks"], [1], recipe, "pocket", manifest, None, None, bank, "cpu")
-        report(stored, as_json=False)
-        for each in stored if bundle else []:
-            save_mask(each.mask, each.name, 1, BUNDLED / each.name / "1.safetensors")
+        added = train_masks(plan["tasks"], [1], recipe, "pocket", manifest, None, None, bank, "cpu")
+        report(added, as_json=False)
+        for each in [each.stored for each in added] if bundle else []:
+            save_mask(each, each.name, 1, BUNDLED / each.name / "1.safetensors")
 
 
 if __name__ == "__main__":

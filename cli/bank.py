@@ -53,21 +53,19 @@ def train(
     A training that was stopped goes on where it was when the same command is given again.
     """
     with one_line_errors():
-        from ..mask_bank.bank import open_mask
         from .training import parse_seeds, recipe_for, train_masks
 
         recipe = recipe_for(tasks, paper, steps=steps, batch=batch, sparsity=sparsity)
         opened = open_bank(bank)
-        first = open_mask(start, opened).mask if start else None
-        stored = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, opened, device, dtype, first)
-        report(stored, as_json)
+        added = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, opened, device, dtype, start)
+        report(added, as_json)
 
 
 @app.command(name="list")
 def list_masks(bank: BankOption = None, as_json: JsonOption = False) -> None:
     """List the masks of your bank and of the bundled one."""
     with one_line_errors():
-        from ..mask_bank.bank import describe
+        from ..mask_bank.files import describe
 
         opened = open_bank(bank)
         masks = opened.list()
@@ -95,7 +93,8 @@ def show(
     """Show a mask: layers × heads, lineage, scores."""
     with one_line_errors():
         from ..evaluation.drawing import picture, terminal
-        from ..mask_bank.bank import describe, open_mask
+        from ..mask_bank.bank import open_mask
+        from ..mask_bank.files import describe
 
         stored = open_mask(name, open_bank(bank))
         if png:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..lalm.assembly import AudioFeatures
     from ..lalm.base import LALM
     from ..mask_bank.bank import MaskBank
-    from ..mask_bank.files import StoredMask
+    from ..mask_bank.defaults import Added
 
 STOPPED = 130  # exit status after Ctrl-C, as shells have it
 # What torch, torch-npu and the linker say, where they raise another error than ImportError.
@@ -74,10 +74,17 @@ def _is_unloadable(error: Exception) -> bool:
 
 
 def open_bank(folder: Path | None) -> "MaskBank":
-    """The user's bank, with the bundled one behind it."""
+    """The user's bank, with the bundled one behind it; damaged masks that are passed over are named on stderr, once each."""
     from ..mask_bank.bank import BUNDLED, MaskBank, default_folder
 
-    return MaskBank(folder or default_folder(), BUNDLED)
+    told = set()
+
+    def warn(message: str) -> None:
+        if message not in told:
+            told.add(message)
+            err.print(f"amask: {message}", style="yellow", markup=False)
+
+    return MaskBank(folder or default_folder(), BUNDLED, warn)
 
 
 def open_model(name: str, device: str, dtype: str = "auto") -> "LALM":
@@ -147,13 +154,17 @@ def hear(model: "LALM", manifest: "Manifest", words: str = "listening") -> "Audi
         return listen(model, manifest, tell=tell)
 
 
-def report(stored: "list[StoredMask]", as_json: bool) -> None:
-    """Tell of masks just stored: a line each."""
-    from ..mask_bank.bank import describe
+def report(added: "Sequence[Added]", as_json: bool) -> None:
+    """Tell of masks just stored: a line each, and on stderr whether it is now what its name stands for."""
+    from ..mask_bank.defaults import dev_figure
+    from ..mask_bank.files import describe
 
-    for mask in stored:
+    for each in added:
+        mask = each.stored
         if as_json:
-            out.print_json(json.dumps(describe(mask), ensure_ascii=False), indent=None)
+            out.print_json(json.dumps(describe(mask) | {"default": each.default}, ensure_ascii=False), indent=None)
         else:
-            score = f", dev score {mask.mask.scores['dev']:.1f}" if "dev" in mask.mask.scores else ""
-            out.print(f"{mask.spec}: {mask.mask.heads_on} of {mask.mask.heads_total} heads on{score}")
+            score = f", dev {figure}" if (figure := dev_figure(mask)) else ""
+            out.print(f"{mask.spec}: {mask.heads_on} of {mask.heads_total} heads on{score}")
+        if each.note:
+            err.print(f"amask: {each.note}", style=None if each.default else "yellow", markup=False)

@@ -17,7 +17,6 @@ from .common import (
     one_line_errors,
     open_bank,
     open_model,
-    out,
     report,
 )
 
@@ -68,8 +67,7 @@ def compose(
 
         composed = evaluate(tree, lookup)
         if not (json_form or pipe_form):
-            stored = opened.add(composed, name or name_of(tree))
-            out.print(f"{stored.spec}: {composed.heads_on} of {composed.heads_total} heads on")
+            report([opened.add(composed, name or name_of(tree))], as_json=False)
             return
         from .training import recipe_for, train_masks
 

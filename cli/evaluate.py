@@ -52,8 +52,7 @@ def evaluate(
 
         manifest, opened = open_data(data), open_bank(bank)
         loaded = open_model(model, device, dtype)
-        stored = {each.mask.task.name: each.mask.task for each in opened.list() if each.mask.task}
-        specs = [parse_task(name) for name in tasks] if tasks != ["all"] else [stored[name] for name in sorted(stored)]
+        specs = [parse_task(name) for name in tasks] if tasks != ["all"] else opened.tasks(loaded)
         path = predictions or default_folder().parent / "predictions.jsonl"
         made, rows = [], []
         for spec in specs:
@@ -62,7 +61,7 @@ def evaluate(
                 raise DataError(f"no {split} clip of the data has labels for {spec.name}; give a manifest with --data")
             chosen = Manifest(found.clips[:clips], found.folder)
             try:
-                mask = opened.get(spec.name, loaded).mask
+                mask = opened.for_task(spec, loaded)
             except BankError as error:
                 err.print(f"amask: {error}; measuring {spec.name} without a mask", style="yellow", markup=False)
                 mask = None

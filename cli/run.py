@@ -72,26 +72,24 @@ def _classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
     """The task that an instruction asks for, among those that the bank has masks for."""
     from ..predictor.known import known_task
 
-    tasks = list({stored.mask.task.name: stored.mask.task for stored in bank.list() if stored.mask.task}.values())
+    tasks = bank.tasks()
     known = known_task(instruction, tasks)
     if known is not None:
         err.print(f"amask: doing {known.name}", style="dim", markup=False)
         return known
     from ..predictor.classifier import TaskClassifier  # takes seconds to import
 
-    guess = TaskClassifier(tasks).guess(instruction)
+    guess = TaskClassifier(list(tasks)).guess(instruction)
     err.print(f"amask: doing {guess.task} (sure to {guess.probability:.0%})", style="dim", markup=False)
     return next(task for task in tasks if task.name == guess.task)
 
 
 def _order(model: "LALM", bank: "MaskBank", task: str | None, mask: str | None, prompt: str | None) -> Order:
-    from ..data.tasks import parse_task
     from ..mask_bank.bank import open_mask
 
     if prompt is not None:
         return Order("", None, prompt.strip())
-    spec = mask or parse_task(task or "").name
-    stored = open_mask(spec, bank, model)
+    stored = open_mask(mask, bank, model) if mask else bank.for_task(task or "", model)
     return Order(stored.mask.task_name, stored, None)
 
 

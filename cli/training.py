@@ -11,11 +11,13 @@ from ..data.metrics import score
 from ..data.tasks import TaskSpec, parse_task
 from ..errors import AmaskError, BankError
 from ..lalm.base import LALM
-from ..mask_bank.bank import MaskBank, parse_spec
-from ..mask_bank.files import StoredMask, save_mask
+from ..mask_bank.bank import MaskBank, open_mask
+from ..mask_bank.defaults import Added
+from ..mask_bank.files import save_mask
 from ..mask_bank.mask import HeadMask
 from ..mask_bank.recipe import COMPOSITE, PAPER, Recipe
 from ..mask_bank.training import Examples, Job, MaskTrainer
+from ..mask_bank.versions import parse_spec
 from .common import err, hear, open_data, open_model, progress
 
 
@@ -81,10 +83,10 @@ def train_masks(
     bank: MaskBank,
     device: str,
     dtype: str = "auto",
-    start: HeadMask | None = None,
+    start: HeadMask | str | None = None,
     model: LALM | None = None,
-) -> list[StoredMask]:
-    """Train one mask for each task and seed, all in one pass, and store them."""
+) -> list[Added]:
+    """Train one mask for each task and seed, all in one pass, and store them; `start` may be a mask's name, version or file."""
     specs = [parse_task(task) for task in tasks]
     names = [name or spec.name for spec in specs]
     for each in names:
@@ -97,6 +99,8 @@ def train_masks(
         if not manifest.select(None, spec.names):
             raise AmaskError(f"no clip of the data has labels for {spec.name}; give a manifest that has with --data")
     model = model or open_model(model_name, device, dtype)
+    if isinstance(start, str):
+        start = open_mask(start, bank, model)
     if start is not None:
         start.require(model)
     _check_writable(bank)
@@ -105,11 +109,11 @@ def train_masks(
     checkpoint = bank.folder / ".training" / f"{'+'.join(names)}.pt"
     trainer = MaskTrainer(model, jobs, train, dev, recipe, judge, checkpoint)
     _run(trainer)
-    stored = [bank.add(mask, names[specs.index(job.task)]) for job, mask in zip(jobs, trainer.masks, strict=True)]
+    added = [bank.add(mask, names[specs.index(job.task)]) for job, mask in zip(jobs, trainer.masks, strict=True)]
     checkpoint.unlink(missing_ok=True)
     if out_file:
-        save_mask(stored[0].mask, stored[0].name, stored[0].version, out_file)
-    return stored
+        save_mask(added[0].stored, added[0].stored.name, added[0].stored.version, out_file)
+    return added
 
 
 def _check_writable(bank: MaskBank) -> None:

@@ -61,6 +61,8 @@ RELEASED = {
     "osr_libri2mix": "osr",
     "s2tt_covost2": "s2tt",
 }
+IMPORTED = "import"  # the operation in the lineage of such masks
+ENDINGS = (".pth", ".pt")  # of the AHAMask authors' files
 NAME = "tensor"  # what the logits are called in both layouts
 START = 4.0  # where the authors' logits start: stands for "on" where there is no logit, and -START for "off"
 # What torch.load raises on files that are not its own, or not only tensors.
@@ -190,7 +192,7 @@ def import_authors(
     table = flat.view(layers, heads + 1)
     ffn = table[:, -1].tolist()
     task = task or (RELEASED.get(path.parent.name, "") if layout == "ahamask" else "")
-    lineage = {"operation": "import", "layout": layout, "task": task, "sha256": hashlib.sha256(data).hexdigest(), "ffn": ffn}
+    lineage = {"operation": IMPORTED, "layout": layout, "task": task, "sha256": hashlib.sha256(data).hexdigest(), "ffn": ffn}
     mask = HeadMask.from_logits(
         table[:, :-1].contiguous(),
         Identity(geometry, fingerprint or f"imported:{model}", model),

@@ -233,3 +233,20 @@ def save_mask(mask: HeadMask, name: str, version: int, path: Path, *, exclusive:
         raise FileError(f"cannot write mask {name!r} to {path}: its file must end in {SUFFIX}, or it could not be read again")
     write_whole(to_bytes(mask, name, version), path, exclusive=exclusive)
     return StoredMask.of(mask, name, version, path)
+
+
+def describe(stored: StoredMask) -> dict[str, Any]:
+    """What `amask bank show --json` says of a mask; `geometry` is the number of heads of each masked layer."""
+    return {
+        "name": stored.name,
+        "version": stored.version,
+        "task": stored.task_name,
+        "model": stored.identity.name,
+        "heads_on": stored.heads_on,
+        "heads_total": stored.heads_total,
+        "geometry": list(stored.geometry.heads),
+        "fingerprint": stored.identity.fingerprint,
+        "digest": stored.digest,
+        "lineage": dict(stored.lineage),
+        "scores": dict(stored.scores),
+    }

@@ -93,15 +93,15 @@ def tiny(other):
     from amask.mask_bank.mask import HeadMask
 
     bits = torch.tensor([[1, 0, 1, 1], [0, 1, 1, 0]], dtype=torch.bool)
-    return HeadMask(bits=bits, identity=other.identity, task=parse_task("gr"))
+    return HeadMask(bits=bits, identity=other.identity, task=parse_task("ser"))
 
 
 @pytest.fixture
 def gr():
     """A bundled mask of the pocket model."""
-    from amask.mask_bank.bank import default_bank
+    from amask.mask_bank.bank import MaskBank
 
-    return default_bank().get("gr").mask
+    return MaskBank.default().get("gr").mask
 
 
 def twin_of(mask):
@@ -112,11 +112,11 @@ def twin_of(mask):
 @pytest.fixture
 def names(tiny, gr, folder, clip, tmp_path, monkeypatch) -> dict[str, str]:
     """What the calls name; the masks are in the user's bank, and the working folder is the test's."""
-    from amask.mask_bank.bank import default_bank
+    from amask.mask_bank.bank import MaskBank
     from amask.mask_bank.files import save_mask
 
-    bank = default_bank()
-    assert bank.add(tiny, "tiny").version == bank.add(twin_of(gr), "twin").version == 1
+    bank = MaskBank.default()
+    assert bank.add(tiny, "tiny").stored.version == bank.add(twin_of(gr), "twin").stored.version == 1
     save_mask(tiny, "tiny", 1, tmp_path / "tiny.safetensors")
     torch.save({"model": {"tensor": torch.linspace(-3, 3, 40 * 41)}}, tmp_path / "salmonn.pth")
     monkeypatch.chdir(tmp_path)
@@ -170,10 +170,10 @@ def test_every_command_is_looked_at():
 
 def test_a_name_stands_for_the_mask_that_fits(amask, names, clip):
     """A newer mask of another model does not hide an older one of this model."""
-    from amask.mask_bank.bank import default_bank
+    from amask.mask_bank.bank import MaskBank
 
-    bank = default_bank()
-    foreign = bank.add(bank.get("tiny").mask, "gr")
+    bank = MaskBank.default()
+    foreign = bank.add(bank.get("tiny"), "gr").stored
     done = amask("run", clip, "--task", "gr")
     assert (done.exit_code, done.stdout) == (0, "female\n")
     done = amask("run", clip, "--mask", foreign.spec)
@@ -210,18 +210,18 @@ def test_masks_do_not_combine(gr, tiny, other):
 
 
 def test_the_bank_gives_no_mask_of_another_model(names, other, tmp_path):
-    from amask.mask_bank.bank import default_bank, open_mask, require
+    from amask.mask_bank.bank import MaskBank, open_mask
 
-    bank = default_bank()
+    bank = MaskBank.default()
     theirs = f"this model is {other.name} (2×4 heads"
     for spec in ("gr", f"gr@{bank.get('gr').version}"):
         refused(lambda spec=spec: bank.get(spec, other), f"is for {POCKET}", theirs)
         refused(lambda spec=spec: open_mask(spec, bank, other), f"is for {POCKET}", theirs)
-    refused(lambda: require(bank.get("gr"), other), f"is for {POCKET}", theirs)
+    refused(lambda: bank.get("gr").require(other), f"is for {POCKET}", theirs)
     pocket = bank.get("gr").mask
     for spec in ("tiny", names["file"]):
         refused(lambda spec=spec: open_mask(spec, bank, pocket), f"is for {other.name} (2×4", f"this model is {POCKET}")
-    assert open_mask("tiny", bank, other).mask.identity == other.identity
+    assert open_mask("tiny", bank, other).identity == other.identity
 
 
 @pytest.fixture(scope="session")

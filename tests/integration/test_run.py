@@ -140,8 +140,8 @@ def test_trim_uses_the_beginning(amask, wave, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--task", "lyrics"], "unknown task 'lyrics'"),
-        (["--task", "ser-gr-asr"], "no mask 'ser-gr-asr' in the bank"),
+        (["--task", "lyrics"], "no mask for the task 'lyrics'"),
+        (["--task", "ser-gr-asr"], "no mask for the task 'ser-gr-asr' in the bank"),
         (["--instruction", ""], "the instruction is empty"),
         (["--instruction", "  "], "the instruction is empty"),
         (["--instruction", "book a flight to london"], "no mask serves the instruction"),

@@ -87,8 +87,8 @@ def test_released_masks_come_back_bit_for_bit(released: dict[str, Path], tmp_pat
 
     bank = MaskBank(tmp_path / "bank")
     for name, path in released.items():
-        stored = bank.add(import_authors(path)[0], TASKS[list(released).index(name)])
-        export_authors(bank.get(stored.spec).mask, tmp_path / "out.pth")
+        stored = bank.add(import_authors(path)[0], TASKS[list(released).index(name)]).stored
+        export_authors(bank.get(stored.spec), tmp_path / "out.pth")
         theirs, ours = (torch.load(file, weights_only=True) for file in (path, tmp_path / "out.pth"))
         assert (list(theirs), list(theirs["model"])) == (list(ours), list(ours["model"])) == (["model"], ["tensor"])
         assert torch.equal(bits_of(theirs["model"]["tensor"]), bits_of(ours["model"]["tensor"]))
@@ -118,7 +118,7 @@ def test_export_gives_the_same_tensor_back(path: Path, flat: torch.Tensor, tmp_p
     from amask.mask_bank.files import load_mask, save_mask
 
     save_mask(import_authors(path, geometry(), model="tiny")[0], "gr", 1, tmp_path / "1.safetensors")
-    export_authors(load_mask(tmp_path / "1.safetensors").mask, tmp_path / "out.pth")
+    export_authors(load_mask(tmp_path / "1.safetensors"), tmp_path / "out.pth")
     back = torch.load(tmp_path / "out.pth", weights_only=True)
     assert list(back) == ["model"]
     assert list(back["model"]) == ["tensor"]
@@ -224,8 +224,8 @@ def test_headsup_files_come_back_bit_for_bit(headsup: Path, tmp_path: Path) -> N
     from amask.mask_bank.bank import MaskBank
 
     bank = MaskBank(tmp_path / "bank")
-    stored = bank.add(import_authors(headsup, model="Llama-3.1-8B-Instruct")[0], "zh_en")
-    export_authors(bank.get(stored.spec).mask, tmp_path / "back.safetensors")
+    stored = bank.add(import_authors(headsup, model="Llama-3.1-8B-Instruct")[0], "zh_en").stored
+    export_authors(bank.get(stored.spec), tmp_path / "back.safetensors")
     theirs, ours = (safetensors.torch.load_file(file) for file in (headsup, tmp_path / "back.safetensors"))
     assert list(ours) == ["tensor"]
     assert torch.equal(bits_of(theirs["tensor"]), bits_of(ours["tensor"]))
