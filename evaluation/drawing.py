@@ -1,6 +1,7 @@
 """A mask as a picture: layers downwards, heads to the right; in the terminal or as PNG or SVG."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,15 @@ def _figure(mask: HeadMask, title: str) -> "Figure":
     return figure
 
 
+def _write(figure: "Figure", path: Path) -> None:
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise FileError(f"cannot draw to {path}: pictures are .png or .svg, got {path.suffix or 'no ending'!r}")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else {})  # no time in the file
+    write_whole(drawn.getvalue(), path)
+
+
 def picture(mask: HeadMask, path: Path, title: str = "") -> None:
     """Draw the mask into a file: layers × heads, and how many heads each layer has on.
 
@@ -128,10 +138,37 @@ def picture(mask: HeadMask, path: Path, title: str = "") -> None:
     Raises:
         FileError: the ending is another, or the file cannot be written.
     """
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in ("png", "svg"):
-        raise FileError(f"cannot draw to {path}: pictures are .png or .svg, got {path.suffix or 'no ending'!r}")
-    drawn = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else {}  # no time in the file
-    _figure(mask, title or mask.task_name or "mask").savefig(drawn, format=kind, dpi=200, metadata=metadata)
-    write_whole(drawn.getvalue(), path)
+    _write(_figure(mask, title or mask.task_name or "mask"), path)
+
+
+def heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: Path, title: str) -> None:
+    """Draw a square table of figures from 0 to 1 into a file, such as the Jaccard index of each mask with each.
+
+    Args:
+        names: of its rows, and of its columns.
+        values: its rows.
+        path: ends in `.png` or `.svg`.
+        title: what the figures are.
+
+    Raises:
+        FileError: the ending is another, or the file cannot be written.
+    """
+    from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415  # heavy, and needed for pictures only
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    side = max(2.5, 0.55 * len(names))  # inches
+    figure = Figure(figsize=(side + 1.6, side + 1.6), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    axes.pcolormesh(values, cmap=LinearSegmentedColormap.from_list("on", ["white", ON]), vmin=0, vmax=1, edgecolors="white")
+    for row, figures in enumerate(values):
+        for column, value in enumerate(figures):
+            colour = "white" if value > 0.6 else INK
+            axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    middle = [at + 0.5 for at in range(len(names))]
+    axes.set_xticks(middle, names, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(middle, names, parse_math=False)
+    axes.set(ylim=(len(names), 0), aspect="equal")
+    axes.tick_params(length=0, labelsize=8, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=11, color=INK, loc="left", parse_math=False)
+    _write(figure, path)

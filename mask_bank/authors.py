@@ -24,8 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..data.files import write_whole
-from ..data.tasks import parse_task
-from ..errors import MaskError
+from ..data.tasks import TaskSpec, parse_task
+from ..errors import FileError, MaskError
 from ..lalm.gating import Geometry
 from ..lalm.identity import Identity
 from .files import MAX_BYTES, SUFFIX, read_limited
@@ -61,10 +61,13 @@ RELEASED = {
     "osr_libri2mix": "osr",
     "s2tt_covost2": "s2tt",
 }
+UNKNOWN = "imported:"  # begins the fingerprint of a mask whose model was not at hand
 IMPORTED = "import"  # the operation in the lineage of such masks
 ENDINGS = (".pth", ".pt")  # of the AHAMask authors' files
 NAME = "tensor"  # what the logits are called in both layouts
 START = 4.0  # where the authors' logits start: stands for "on" where there is no logit, and -START for "off"
+Shape = tuple[int | None, int | None]
+"""(layers, heads a layer), each where it is known."""
 # What torch.load raises on files that are not its own, or not only tensors.
 _UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, EOFError, OSError,
@@ -138,6 +141,21 @@ def infer_geometry(length: int) -> Geometry | None:
     return Geometry((fitting[0][1],) * fitting[0][0]) if len(fitting) == 1 else None
 
 
+def _divide(length: int, shape: Shape, path: Path) -> Geometry | None:
+    """The geometry of a file of this length, where its layers, its heads a layer or both are given; None where neither is."""
+    layers, heads = shape
+    if layers is None and heads is None:
+        return None
+    layers = layers or length // ((heads or 0) + 1)
+    heads = heads or length // layers - 1
+    if heads < 1 or layers * (heads + 1) != length:
+        given = " and ".join(
+            f"{number} {what}" for number, what in zip(shape, ("layers", "heads a layer"), strict=True) if number
+        )
+        raise MaskError(f"cannot import {path}: it has {length} numbers, which is not layers × (heads + 1) with {given}")
+    return Geometry((heads,) * layers)
+
+
 def _geometry(length: int, wanted: Geometry | None, model: str, path: Path) -> Geometry:
     """The geometry of a file of this length: that of the model, where it is told, else that of a known one."""
     told = infer_geometry(length)
@@ -156,7 +174,12 @@ def _geometry(length: int, wanted: Geometry | None, model: str, path: Path) -> G
 
 
 def import_authors(
-    path: Path, geometry: Geometry | None = None, task: str = "", model: str = "", fingerprint: str | None = None
+    path: Path,
+    geometry: Geometry | None = None,
+    task: TaskSpec | None = None,
+    model: str = "",
+    fingerprint: str | None = None,
+    shape: Shape = (None, None),
 ) -> tuple[HeadMask, str]:
     """Read a mask of the authors; logits are kept, and the feed-forward's column moves to the lineage.
 
@@ -173,6 +196,7 @@ def import_authors(
         model: the model's name, such as `Llama-3.1-8B-Instruct`; masks of different names never mix. By default
             `salmonn` for an AHAMask file of 40×40 heads, as released; any other must be named.
         fingerprint: the loaded model's.
+        shape: where there is no geometry, its number of layers, of heads a layer, or both; the length tells the other.
 
     Returns:
         The mask, and a note on what was dropped.
@@ -183,7 +207,7 @@ def import_authors(
     """
     data = read_limited(path)
     flat, layout = _load(data, path)
-    geometry = _geometry(len(flat), geometry, model, path)
+    geometry = _geometry(len(flat), geometry or _divide(len(flat), shape, path), model, path)
     layers, heads = geometry.shape
     if not model and (layout, geometry) != ("ahamask", SALMONN):
         some = f" (as {KNOWN[layers, heads]} have)" if (layers, heads) in KNOWN else ""
@@ -191,12 +215,13 @@ def import_authors(
     model = model or "salmonn"
     table = flat.view(layers, heads + 1)
     ffn = table[:, -1].tolist()
-    task = task or (RELEASED.get(path.parent.name, "") if layout == "ahamask" else "")
-    lineage = {"operation": IMPORTED, "layout": layout, "task": task, "sha256": hashlib.sha256(data).hexdigest(), "ffn": ffn}
+    released = RELEASED.get(path.absolute().parent.name) if layout == "ahamask" else None
+    task = task or (parse_task(released) if released else None)
+    lineage = {"operation": IMPORTED, "layout": layout, "sha256": hashlib.sha256(data).hexdigest(), "ffn": ffn}
     mask = HeadMask.from_logits(
         table[:, :-1].contiguous(),
-        Identity(geometry, fingerprint or f"imported:{model}", model),
-        task=parse_task(task) if task else None,
+        Identity(geometry, fingerprint or f"{UNKNOWN}{model}", model),
+        task=task,
         lineage=lineage,
     )
     note = (
@@ -206,27 +231,43 @@ def import_authors(
     return mask, note
 
 
-def export_authors(mask: HeadMask, path: Path) -> None:
+def export_authors(mask: HeadMask, path: Path, *, exclusive: bool = False) -> str:
     """Write a mask for the authors' code; an imported one gets the same tensor back, bit for bit.
 
     The layout is HeadsUp's if the file ends in .safetensors, else the AHAMask authors'. A mask without logits gets 4
     where a head is on and -4 where it is off; feed-forward numbers that were never there are 4 (their code ignores them).
 
+    Args:
+        mask: the mask.
+        path: ends in .safetensors, .pth or .pt.
+        exclusive: leave a file that is already there as it is.
+
+    Returns:
+        What was written, in words.
+
     Raises:
+        FileExistsError: `exclusive`, and the file is there.
         MaskError: layers differ in their number of heads, which the layout cannot say.
-        FileError: the file cannot be written.
+        FileError: the ending is another, or the file cannot be written.
     """
+    if path.suffix not in (SUFFIX, *ENDINGS):
+        expected = f"AHAMask's ({' or '.join(ENDINGS)}) or HeadsUp's ({SUFFIX})"
+        raise FileError(f"cannot export to {path}: its ending tells the layout; expected {expected}")
     if len(set(mask.geometry.heads)) > 1:
         raise MaskError(f"cannot export to the authors' layout: it has equally many heads a layer, the mask {mask.geometry}")
-    layers, _ = mask.geometry.shape
+    layers, width = mask.geometry.shape
     heads = mask.logits if mask.logits is not None else torch.where(mask.bits, START, -START)
     kept = mask.lineage.get("ffn")
     known = isinstance(kept, list) and len(kept) == layers and all(isinstance(x, float) and math.isfinite(x) for x in kept)
     ffn = torch.tensor(kept if known else [START] * layers)
     flat = torch.cat([heads.detach().float().cpu(), ffn[:, None]], dim=1).flatten()
     if path.suffix == SUFFIX:
-        write_whole(safetensors.torch.save({NAME: flat}, metadata={"format": "pt"}), path)
-        return
-    buffer = io.BytesIO()
-    torch.save({"model": {NAME: flat}}, buffer)
-    write_whole(buffer.getvalue(), path)
+        data = safetensors.torch.save({NAME: flat}, metadata={"format": "pt"})
+    else:
+        buffer = io.BytesIO()
+        torch.save({"model": {NAME: flat}}, buffer)
+        data = buffer.getvalue()
+    write_whole(data, path, exclusive=exclusive)
+    layout = "HeadsUp's" if path.suffix == SUFFIX else "the AHAMask authors'"
+    made_up = "" if mask.logits is not None else f", {START:g} for on and -{START:g} for off, as it has no logits"
+    return f"in {layout} layout, {layers} × ({width} + 1) numbers{made_up}"

@@ -95,9 +95,10 @@ def test_released_masks_come_back_bit_for_bit(released: dict[str, Path], tmp_pat
 
 
 def test_import(path: Path, flat: torch.Tensor) -> None:
+    from amask.data.tasks import parse_task
     from amask.mask_bank.authors import import_authors
 
-    mask, note = import_authors(path, geometry(), task="gr", model="tiny", fingerprint="f" * 16)
+    mask, note = import_authors(path, geometry(), parse_task("gr"), "tiny", "f" * 16)
     table = flat.view(3, 5)
     assert torch.equal(mask.logits, table[:, :4])
     assert torch.equal(mask.bits, table[:, :4] >= 0)
@@ -106,7 +107,6 @@ def test_import(path: Path, flat: torch.Tensor) -> None:
     assert mask.lineage == {
         "operation": "import",
         "layout": "ahamask",
-        "task": "gr",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "ffn": table[:, 4].tolist(),
     }
@@ -326,3 +326,51 @@ def test_a_zip_that_swells_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
         bomb.writestr("archive/data.pkl", bytes(20 * 2**20))
     assert "it unpacks to 20 MiB" in refused(path)
+
+
+@pytest.mark.parametrize("shape", [(3, None), (None, 4), (3, 4)])
+def test_layers_or_heads_alone_tell_the_geometry(path: Path, shape: tuple[int | None, int | None]) -> None:
+    from amask.mask_bank.authors import import_authors
+
+    assert import_authors(path, model="tiny", shape=shape)[0].geometry == geometry()
+
+
+@pytest.mark.parametrize(
+    ("shape", "given"),
+    [((4, None), "4 layers"), ((None, 3), "3 heads a layer"), ((15, None), "15 layers"), ((16, None), "16 layers"),
+     ((3, 5), "3 layers and 5 heads a layer"), ((None, 15), "15 heads a layer")],
+)  # fmt: skip
+def test_layers_or_heads_that_do_not_fit(path: Path, shape: tuple[int | None, int | None], given: str) -> None:
+    message = refused(path, model="tiny", shape=shape)
+    assert message.endswith(f"it has 15 numbers, which is not layers × (heads + 1) with {given}")
+
+
+def test_the_layers_of_a_known_model_are_counted_too(tmp_path: Path) -> None:
+    """As many numbers as SALMONN's masks have, but another model."""
+    from amask.mask_bank.authors import import_authors
+
+    torch.save({"model": {"tensor": torch.zeros(1640)}}, tmp_path / "x.pth")
+    assert str(import_authors(tmp_path / "x.pth", model="mine", shape=(20, None))[0].geometry) == "20×81"
+
+
+@pytest.mark.parametrize("name", ["out", "out.bin", "out.PTH", "out.pth.txt"])
+def test_endings_that_could_not_be_imported_are_not_written(path: Path, tmp_path: Path, name: str) -> None:
+    from amask.errors import FileError
+    from amask.mask_bank.authors import export_authors, import_authors
+
+    with pytest.raises(FileError, match=r"expected AHAMask's \(\.pth or \.pt\) or HeadsUp's \(\.safetensors\)"):
+        export_authors(import_authors(path, geometry(), model="tiny")[0], tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_an_export_says_what_it_wrote_and_spares_what_is_there(path: Path, tmp_path: Path) -> None:
+    from amask.mask_bank.authors import export_authors, import_authors
+
+    mask = import_authors(path, geometry(), model="tiny")[0]
+    assert export_authors(mask, tmp_path / "a.pth", exclusive=True) == "in the AHAMask authors' layout, 3 × (4 + 1) numbers"
+    said = export_authors(~mask, tmp_path / "b.safetensors")
+    assert said == "in HeadsUp's layout, 3 × (4 + 1) numbers, 4 for on and -4 for off, as it has no logits"
+    before = (tmp_path / "a.pth").read_bytes()
+    with pytest.raises(FileExistsError):
+        export_authors(~mask, tmp_path / "a.pth", exclusive=True)
+    assert (tmp_path / "a.pth").read_bytes() == before

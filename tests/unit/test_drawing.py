@@ -108,3 +108,18 @@ def test_unwritable_places_are_told(tmp_path: Path) -> None:
 
     with pytest.raises(FileError, match="cannot write"):
         picture(make([4, 4]), tmp_path / "none" / "mask.png")
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_heatmaps(tmp_path: Path, count: int) -> None:
+    from amask.evaluation.drawing import heatmap
+
+    values = [[round(1 / (1 + abs(row - column)), 2) for column in range(count)] for row in range(count)]
+    names = [f"gr-$x$-{at}@1" for at in range(count)]
+    for ending in ("png", "svg"):
+        heatmap(names, values, tmp_path / f"map.{ending}", "Jaccard index")
+    svg = (tmp_path / "map.svg").read_text(encoding="utf-8")
+    assert svg.count("<!-- 1.00 -->") == count
+    assert svg.count("<!-- 0.50 -->") == 2 * (count - 1)
+    assert svg.count("<!-- gr-\\$x\\$-0@1 -->") + svg.count("<!-- gr-$x$-0@1 -->") == 2
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
