@@ -11,6 +11,7 @@ import string
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Bool, Float64
 
 from ..errors import DataError
 from .confidence import Interval, resampled
@@ -149,8 +150,9 @@ def equal_error_rate(
     return value, resampled(len(truth), again)
 
 
-def _equal_error(truth: np.ndarray, scores: np.ndarray) -> float:
-    from sklearn.metrics import roc_curve  # noqa: PLC0415 (a second to import)
-
-    false_alarms, hits, _ = roc_curve(truth, scores)
+def _equal_error(truth: Bool[np.ndarray, " row"], scores: Float64[np.ndarray, " row"]) -> float:
+    order = np.argsort(-scores)
+    truth, scores = truth[order], scores[order]
+    edges = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # equal scores pass a threshold together
+    hits, false_alarms = (np.append(0, np.cumsum(each)[edges] / each.sum()) for each in (truth, ~truth))
     return float(100 * np.interp(0, false_alarms - (1 - hits), false_alarms))

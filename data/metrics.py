@@ -99,16 +99,6 @@ def is_right(task: Task, answer: str, reference: str) -> bool:
     return read(answer) == read(reference)
 
 
-def require_metric(spec: TaskSpec) -> None:
-    """Refuse a task whose metric needs data that are not installed, before anything is done for it.
-
-    Raises:
-        DataError: the message says how to get them.
-    """
-    if any(part.metric == "meteor" for part in spec.parts):
-        text_metrics.open_wordnet()
-
-
 def score(
     spec: TaskSpec,
     answers: Sequence[str],
