@@ -31,7 +31,3 @@ class ModelError(AmaskError, ValueError):
 
 class InstructionError(AmaskError, ValueError):
     """An instruction is empty or no mask serves it."""
-
-
-class MissingExtraError(AmaskError, ImportError):
-    """An optional dependency is absent; the message holds the pip command."""

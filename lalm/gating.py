@@ -43,10 +43,9 @@ class Geometry:
         return torch.arange(max(self.heads))[None] < torch.tensor(self.heads)[:, None]
 
     def __str__(self) -> str:
-        """`40×40`, or `32, 16, 32 heads` where layers differ."""
-        if len(set(self.heads)) == 1:
-            return f"{len(self.heads)}×{self.heads[0]}"
-        return ", ".join(map(str, self.heads)) + " heads"
+        """`40×40`, or `40×16–32` where layers differ."""
+        fewest, most = min(self.heads), max(self.heads)
+        return f"{len(self.heads)}×{most}" if fewest == most else f"{len(self.heads)}×{fewest}–{most}"
 
 
 @dataclass(frozen=True)

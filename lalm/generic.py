@@ -139,11 +139,10 @@ class TransformersLALM(LALM):
 
         return changed_inputs({module: put})
 
-    def _prompt_ids(self, features: AudioFeatures, instructions: Sequence[str] | None) -> tuple[list[Tensor], list[Tensor]]:
+    def _prompt_ids(self, features: AudioFeatures, said: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
         """Each row's prompt, with a stand-in where audio goes, and where that is."""
-        if instructions is not None and "{}" not in self.template.after:
-            raise ModelError(f"{self.name}: {type(self.model).__name__} is not told what to do in words; give it a mask")
-        said = [""] * len(features) if instructions is None else list(instructions)
+        if any(said) and "{}" not in self.template.after:
+            raise ModelError(f"{self.name}: {type(self.model).__name__} takes no instruction; give it a mask")
         stand_in = self.placeholder if self.keeps_placeholder else self.pad_token
         before, after = self._ids(self.template.before), {text: self._ids(self.template.after.format(text)) for text in set(said)}
         ids, places = [], []
@@ -154,9 +153,9 @@ class TransformersLALM(LALM):
         return ids, places
 
     def _answer_logits(
-        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str] | None
+        self, features: AudioFeatures, answers: Sequence[Tensor], said: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:
-        prompts, places = self._prompt_ids(features, instructions)
+        prompts, places = self._prompt_ids(features, said)
         rows = [torch.cat([prompt, answer[:-1]]) for prompt, answer in zip(prompts, answers, strict=True)]
         ids, mask = self._pad(rows, "right")
         first = min(map(len, prompts)) - 1  # nothing before the shortest prompt's end is asked for
@@ -166,10 +165,8 @@ class TransformersLALM(LALM):
         # Not every family knows logits_to_keep.
         return answer_spans(logits[:, -kept:], [row[first:] for row in rows], answers)
 
-    def _continue(
-        self, features: AudioFeatures, instructions: Sequence[str] | None, settings: GenerationConfig
-    ) -> Int[Tensor, "row token"]:
-        prompts, places = self._prompt_ids(features, instructions)
+    def _continue(self, features: AudioFeatures, said: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
+        prompts, places = self._prompt_ids(features, said)
         ids, mask = self._pad(prompts, "left")
         with self._hearing(features, _stack(places, "left")):
             return self._search(settings, input_ids=ids, attention_mask=mask)[:, ids.shape[1] :]

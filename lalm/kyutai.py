@@ -44,15 +44,13 @@ class KyutaiSpeechToText(LALM):
         return embedding.embed_tokens(codes + embedding.audio_tokens_offsets[1:]).sum(1)
 
     def _answer_logits(
-        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str] | None
+        self, features: AudioFeatures, answers: Sequence[Tensor], said: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:
         raise ModelError(f"{self.name} writes a token for each frame of audio; targets without times cannot train a mask for it")
 
-    def _continue(
-        self, features: AudioFeatures, instructions: Sequence[str] | None, settings: GenerationConfig
-    ) -> Int[Tensor, "row token"]:
+    def _continue(self, features: AudioFeatures, said: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
         """One token a frame, whatever `max_new_tokens` says."""
-        if instructions is not None:
+        if any(said):
             raise ModelError(f"{self.name} takes no instruction; give it a mask")
         if settings.num_beams > 1:
             raise ModelError(f"{self.name} writes while it hears: greedily, without beams; leave out --beams")
@@ -64,3 +62,7 @@ class KyutaiSpeechToText(LALM):
         found = torch.stack(ids[1:], 1)
         over = torch.arange(found.shape[1])[None] >= features.lengths[:, None]
         return found.masked_fill(over.to(found.device), self.pad_token)
+
+    def _cut(self, ids: Int[Tensor, "row token"], max_new_tokens: int) -> list[bool]:
+        """An answer ends with its audio."""
+        return [False] * len(ids)

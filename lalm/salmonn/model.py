@@ -70,9 +70,8 @@ class Salmonn(LALM):
     def _fitting(self, wave: Float32[np.ndarray, " time"]) -> Float32[np.ndarray, " longertime"]:
         return np.pad(wave, (0, max(0, round(SHORTEST * self.rate) - len(wave))))
 
-    def _prompt_rows(self, features: AudioFeatures, instructions: Sequence[str] | None) -> list[Tensor]:
-        said = None if instructions is None else [text.strip() for text in instructions]
-        return super()._prompt_rows(features, said)
+    def _prompt_rows(self, features: AudioFeatures, said: Sequence[str]) -> list[Tensor]:
+        return super()._prompt_rows(features, [text.strip() for text in said])
 
     def _facts(self) -> dict[str, Any]:
         qformer = self.ears.qformer

@@ -50,7 +50,7 @@ def heard(name: str) -> AudioFeatures:
 def logits(model: TransformersLALM, features: AudioFeatures, gates: Tensor | None = None) -> Tensor:
     """What the model makes of `ANSWERS` and a word of instruction."""
     with torch.no_grad(), gated(model.sites, gates):
-        return model._answer_logits(features, [model._ids(text) for text in ANSWERS], said(model))
+        return model._answer_logits(features, [model._ids(text) for text in ANSWERS], said(model) or ["", ""])
 
 
 def said(model: TransformersLALM) -> list[str] | None:
@@ -196,12 +196,12 @@ def test_cached_decoding_is_as_without_a_cache(name: str) -> None:
     model = lalm(name)
     gates = torch.stack([some_gates(model, 3), some_gates(model, 4)])
     with gated(model.sites, gates):
-        ids = model._continue(heard(name), None, model._settings(max_new_tokens=5))
+        ids = model._continue(heard(name), ["", ""], model._settings(max_new_tokens=5))
     for row in range(2):
         ends = [at for at, token in enumerate(ids[row].tolist()) if token in model.end_tokens]
         answer = ids[row, : ends[0] + 1 if ends else None]
         with torch.no_grad(), gated(model.sites, gates[row]):
-            found = model._answer_logits(heard(name).rows([row]), [answer], None)
+            found = model._answer_logits(heard(name).rows([row]), [answer], [""])
         chosen = found.gather(1, answer[:, None])[:, 0]
         assert torch.all(found.max(1).values - chosen < 1e-3)
 

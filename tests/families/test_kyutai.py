@@ -31,7 +31,7 @@ def tokens(model: KyutaiSpeechToText, waves: list[np.ndarray], gates: torch.Tens
 
     features = model.encode(waves)
     with torch.no_grad(), gated(model.sites, gates):
-        found = model._continue(features, None, model._settings(1))
+        found = model._continue(features, [""] * len(waves), model._settings(1))
     return [row[:length].tolist() for row, length in zip(found, features.lengths.tolist(), strict=True)]
 
 

@@ -320,7 +320,8 @@ def test_geometry(heads):
     assert geometry.shape == (len(heads), max(heads))
     assert geometry.total == sum(heads) == int(geometry.present.sum())
     assert geometry.present.sum(1).tolist() == list(heads)
-    assert str(geometry) == (f"{len(heads)}×{heads[0]}" if len(set(heads)) == 1 else f"{', '.join(map(str, heads))} heads")
+    widths = str(heads[0]) if len(set(heads)) == 1 else f"{min(heads)}–{max(heads)}"
+    assert str(geometry) == f"{len(heads)}×{widths}"
 
 
 def test_decoders_without_heads_are_refused(hybrid):

@@ -108,9 +108,10 @@ def test_prompts_of_a_batch_equal_the_path_of_transformers(lalm, waves, features
     torch.testing.assert_close(got[mask.bool()], logits[mask.bool()], **CLOSE)
 
 
-def test_prompts_without_instructions_are_those_with_empty_ones(lalm, features):
-    for none, empty in zip(lalm._prompt_rows(features, None), lalm._prompt_rows(features, ["", "", ""]), strict=True):
-        assert torch.equal(none, empty)
+def test_no_instruction_is_an_empty_one_and_one_instruction_is_for_all(lalm, features):
+    assert lalm.generate(features, max_new_tokens=8) == lalm.generate(features, instructions=[""] * 3, max_new_tokens=8)
+    said = lalm.generate(features, instructions="who speaks?", max_new_tokens=8)
+    assert said == lalm.generate(features, instructions=["who speaks?"] * 3, max_new_tokens=8)
 
 
 def test_encoding_a_batch_equals_encoding_each(lalm, waves, features):
@@ -303,6 +304,8 @@ def test_search_does_not_depend_on_settings_in_the_models_files(lalm, features, 
 def test_gates_for_other_rows_are_refused(lalm, features, gates):
     from amask.errors import ModelError
 
+    with pytest.raises(ModelError, match="got 2 instructions for 3 rows"):
+        lalm.generate(features, None, ["a", "b"])
     four = features.rows([0, 1, 2, 0])
     with pytest.raises(ModelError, match="gates for 2 rows and audio for 4"):
         lalm.generate(four, gates[:2])
@@ -319,3 +322,19 @@ def test_model_is_frozen_and_the_same_after_use(lalm, features, gates):
     assert not any(parameter.requires_grad for parameter in lalm.model.parameters())
     del lalm.fingerprint  # computed anew
     assert lalm.fingerprint == fingerprint
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, float("nan"), float("inf")])
+def test_gates_outside_0_and_1_are_refused_where_answers_are_given(lalm, features, gates, wrong):
+    """Soft gates are legal, as training has them."""
+    from amask.errors import ModelError
+
+    lalm.generate(features, gates * 0.5, max_new_tokens=1)
+    gates = gates.clone()
+    gates[1, 1, 2] = wrong
+    with pytest.raises(ModelError, match="between 0 .* and 1"):
+        lalm.generate(features, gates, max_new_tokens=1)
+
+
+def test_a_model_shows_itself_in_a_line(lalm):
+    assert repr(lalm) == f"Qwen2Audio('tiny', 2×4 heads, {lalm.fingerprint})"

@@ -78,7 +78,7 @@ def test_logits(padded, forward, case):
 
 
 def test_logits_from_the_waveform(model, batches, forward):
-    rows = torch.stack(model._prompt_rows(model.encode_like_authors(batches["syn"].waves), None))
+    rows = torch.stack(model._prompt_rows(model.encode_like_authors(batches["syn"].waves), [""] * len(batches["syn"].waves)))
     torch.testing.assert_close(rows, forward["empty.inputs_embeds"], rtol=1e-5, atol=2e-5)
     logits = run(model, head_gates(model, forward["weight_tensor_rows"]), rows, torch.ones(rows.shape[:2]))
     torch.testing.assert_close(logits, forward["empty.logits_masked"][..., : logits.shape[-1]], **LOGITS)

@@ -108,7 +108,7 @@ def test_prompts(model, features):
     pieces = [torch.tensor([start]), model._ids("USER: <Speech>"), model._ids("</Speech> who?\nASSISTANT:")]
     expected = torch.cat([embed(pieces[0]), embed(pieces[1]), features.embeds[0], embed(pieces[2])])
     assert torch.equal(row, expected)
-    (row,) = model._prompt_rows(features.rows([0]), None)
+    (row,) = model._prompt_rows(features.rows([0]), [""])
     assert torch.equal(row[-len(model._ids("</Speech> \nASSISTANT:")) :], embed(model._ids("</Speech> \nASSISTANT:")))
 
 
