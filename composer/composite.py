@@ -1,0 +1,203 @@
+"""Composite tasks: one mask that does several tasks in one answer, found among candidates or trained from the best of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import pydantic
+
+from ..data.manifest import Manifest
+from ..data.tasks import TaskSpec
+from ..errors import MaskError
+from ..lalm.assembly import AudioFeatures
+from ..lalm.base import LALM
+from ..lalm.listening import listen
+from ..mask_bank.bank import MaskBank
+from ..mask_bank.mask import HeadMask
+from .candidates import Candidate, find_candidates, find_relatives
+from .expression import Expression, names_in, to_text
+from .joint import JointData, Tell, find_joint
+from .parallel import answer_each
+from .search import TRUSTED, Budget, Result, Target, judge, rank, search, winner
+
+CLIPS = 48  # dev clips of a search
+RECORD = "composite"  # where a lineage keeps how a composite's mask was found
+
+Train = Callable[[TaskSpec, Manifest, HeadMask], HeadMask]
+"""(composite, clips with all labels, the mask to start from) → a trained mask."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How a composite's mask is looked for.
+
+    Attributes:
+        target: what it must reach.
+        clips: dev clips that candidates are measured on.
+        retrain: train even where a candidate reaches the target.
+        self_label: let the parts' own masks label the clips even where the data have all labels.
+    """
+
+    target: Target = field(default_factory=Target)
+    clips: int = CLIPS
+    retrain: bool = False
+    self_label: bool = False
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What candidates are measured on: clips as the model hears them, what is right, and the parts' own masks."""
+
+    model: LALM
+    spec: TaskSpec
+    own: Mapping[str, HeadMask]
+    features: AudioFeatures
+    references: tuple[str, ...]
+
+    @property
+    def room(self) -> int:
+        """Tokens that are enough for any right answer."""
+        return self.model.room_for(self.references)
+
+    def ask(self, masks: Sequence[HeadMask], clips: Sequence[int]) -> list[list[str]]:
+        """What each mask answers to each clip."""
+        return answer_each(self.model, self.features.rows(list(clips)), masks, max_new_tokens=self.room)
+
+    def measure(self, candidate: Candidate, target: Target) -> Result:
+        """A candidate on all clips."""
+        clips = range(len(self.references))
+        names = list(self.own)
+        *alone, said = self.ask([*self.own.values(), candidate.mask], clips)
+        own = dict(zip(names, alone, strict=True))
+        return judge(self.spec, candidate, said, own, self.references, target, enough=min(TRUSTED, len(clips)))
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What a composition came to.
+
+    Attributes:
+        mask: with its task, and in its lineage the record of the search.
+        result: its row of the table.
+        how: "taken" from the candidates, or "trained" from the best of them.
+        results: the whole table, in the order in which it came.
+    """
+
+    mask: HeadMask
+    result: Result
+    how: Literal["taken", "trained"]
+    results: tuple[Result, ...]
+
+
+def composite_of(masks: Sequence[HeadMask], form: Literal["pipe", "json"], keys: Sequence[str] = ()) -> TaskSpec:
+    """The composite task of some masks' tasks, in their order.
+
+    Raises:
+        MaskError: there are fewer than two, one has no task of its own, or the keys do not fit.
+    """
+    tasks = [mask.task for mask in masks]
+    single = [task.parts[0] for task in tasks if task is not None and task.form == "plain"]
+    if len(single) < max(2, len(masks)):
+        given = ", ".join(mask.called or "a mask without a task" for mask in masks)
+        raise MaskError(f"a composite task joins two masks or more that do one task each; got {given}")
+    try:
+        return TaskSpec(parts=tuple(single), form=form, keys=tuple(keys))
+    except pydantic.ValidationError as error:
+        raise MaskError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def hear_ground(model: LALM, spec: TaskSpec, own: Mapping[str, HeadMask], clips: Manifest) -> Ground:
+    """Make the ground of some clips that carry all labels."""
+    return Ground(model, spec, own, listen(model, clips), tuple(spec.target(clip.labels) for clip in clips))
+
+
+def compose_task(
+    model: LALM,
+    bank: MaskBank,
+    expression: Expression,
+    form: Literal["pipe", "json"],
+    data: Manifest,
+    *,
+    keys: Sequence[str] = (),
+    wishes: Wishes | None = None,
+    budget: Budget | None = None,
+    train: Train | None = None,
+    found: Callable[[JointData], None] | None = None,
+    tell: Callable[[Result], None] | None = None,
+    labelling: Tell | None = None,
+) -> Composed:
+    """Find a mask for the composite of an expression's masks: the best candidate where it reaches the target, else train one.
+
+    Args:
+        model: the model.
+        bank: where the names are looked up.
+        expression: names the parts, in the order of the answer; its set operation is a candidate.
+        form: "pipe" or "json".
+        data: clips with labels; see `find_joint` where none carry all.
+        keys: what a JSON answer calls the parts.
+        wishes: target, clips, and so on.
+        budget: of the search.
+        train: trains a mask; None takes the best candidate whatever it reaches.
+        found: told of the data.
+        tell: told of each row of the table as it comes.
+        labelling: told as own masks label clips.
+
+    Raises:
+        BankError: a name is not in the bank.
+        MaskError: the parts make no composite.
+        DataError: the data have no clips for it.
+    """
+    wishes = wishes or Wishes()
+    parts = {leaf.name: bank.get(leaf.name, model) for leaf in names_in(expression)}
+    spec = composite_of(list(parts.values()), form, keys)
+    own = dict(zip(spec.names, parts.values(), strict=True))
+    joint = find_joint(model, data, spec, own, self_label=wishes.self_label, tell=labelling)
+    if found:
+        found(joint)
+    ground = hear_ground(model, spec, own, joint.dev(wishes.clips))
+    relatives = find_relatives(bank.list(), spec, next(iter(own.values())))
+    candidates = find_candidates(expression, parts, relatives)
+    results = []
+    for result in search(spec, candidates, own, ground.references, ground.ask, target=wishes.target, budget=budget):
+        results.append(result)
+        if tell:
+            tell(result)
+    best, how = winner(results), "taken"
+    if train is not None and (wishes.retrain or not best.reached):
+        trained = train(spec, joint.manifest, best.candidate.mask)
+        results.append(ground.measure(Candidate(f"trained from {best.candidate.name}", trained), wishes.target))
+        if tell:
+            tell(results[-1])
+        best = results[-1] if wishes.retrain else rank([results[-1], best])[0]
+        how = "trained" if best is results[-1] else "taken"
+    record = {
+        "how": how,
+        "expression": to_text(expression),
+        "target": asdict(wishes.target),
+        "labels": dict(joint.labels),
+        "table": [result.row() for result in results],
+    }
+    return Composed(_recorded(best, spec, own, record), best, how, tuple(results))
+
+
+def _recorded(best: Result, spec: TaskSpec, own: Mapping[str, HeadMask], record: Mapping[str, Any]) -> HeadMask:
+    """The winner's mask for the composite, with what was found out about it.
+
+    A mask that already did this task keeps the dev score that it is compared by with others of its name.
+    """
+    mask = best.candidate.mask
+    same = mask.task is not None and mask.task == spec
+    row = best.row()
+    figures = {"ifr": row["ifr"]} | {f"{f.part}.{f.metric}": round(f.value, 2) for f in best.figures}
+    scores = (dict(mask.scores) if same else {"dev": row["exact"]}) | figures
+    parents = [part.reference() for part in own.values()]
+    lineage = dict(mask.lineage) if same else {"operation": "composite", "from": mask.reference(), "parents": parents}
+    own_row = {"candidate": row["candidate"], "clips": row["clips"], "parts": row["parts"], "reached": row["reached"]}
+    about = own_row | {"masks": parents} | dict(record)
+    return mask.with_(task=spec, lineage=lineage | {RECORD: about}, scores=scores)
+
+
+def has_reached(mask: HeadMask) -> bool | None:
+    """Whether a composite's mask reached its target when it was composed; None where nobody measured it."""
+    record = mask.lineage.get(RECORD)
+    return bool(record["reached"]) if isinstance(record, Mapping) else None

@@ -1,0 +1,115 @@
+"""Data of a composite task: clips that carry a label for each of its parts, or clips that the parts' own masks label."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..data.labels import exact_label
+from ..data.manifest import Clip, Manifest
+from ..data.tasks import BAR, TaskSpec
+from ..errors import DataError
+from ..lalm.base import LALM
+from ..lalm.listening import listen
+from ..mask_bank.mask import HeadMask
+from .parallel import answer_each
+
+ENOUGH = 20  # clips with all labels; with fewer the parts' own masks label clips
+MOST = 600  # clips of a split that own masks label
+BATCH = 32  # clips at once
+ROOM = 64  # tokens of a label that is made
+
+Tell = Callable[[int, int], None]
+"""(done, of how many)"""
+
+
+@dataclass(frozen=True)
+class JointData:
+    """Clips for training and for the search, each with a label for every part.
+
+    Attributes:
+        manifest: the clips, of the splits train and dev.
+        labels: what a lineage says of their labels: "data", or "own masks" with each part's.
+    """
+
+    manifest: Manifest
+    labels: Mapping[str, Any]
+
+    @property
+    def own(self) -> bool:
+        """Whether the parts' own masks made the labels."""
+        return self.labels["from"] == "own masks"
+
+    def dev(self, clips: int) -> Manifest:
+        """Some dev clips, drawn the same every time; where the data have none, train clips."""
+        some = self.manifest.select("dev").clips or self.manifest.clips
+        return replace(self.manifest, clips=tuple(drawn(some)[:clips]))
+
+
+def drawn(clips: Sequence[Clip]) -> list[Clip]:
+    """Clips in an order that has nothing to do with what they are, the same every time."""
+    return sorted(clips, key=lambda clip: hashlib.sha256(clip.path.encode(errors="surrogateescape")).digest())
+
+
+def find_joint(
+    model: LALM,
+    manifest: Manifest,
+    spec: TaskSpec,
+    own: Mapping[str, HeadMask],
+    *,
+    self_label: bool = False,
+    most: int = MOST,
+    tell: Tell | None = None,
+) -> JointData:
+    """Clips with all labels, where the data have at least `ENOUGH`; else clips of any part, labelled by the own masks.
+
+    Args:
+        model: the model.
+        manifest: the data.
+        spec: the composite.
+        own: each part's own mask.
+        self_label: let the own masks label even where the data have labels.
+        most: clips of a split that the own masks label at most.
+        tell: called as they do.
+
+    Raises:
+        DataError: the data have no clip of any part, or the own masks give no answer that can be a label.
+    """
+    learned = replace(manifest, clips=tuple(clip for clip in manifest if clip.split != "test"))
+    whole = [clip for clip in learned if all(clip.labels.get(name) for name in spec.names)]
+    if len(whole) >= ENOUGH and not self_label:
+        return JointData(replace(learned, clips=tuple(whole)), {"from": "data"})
+    fitting = [clip for clip in learned if any(name in clip.labels for name in spec.names)]
+    chosen = [clip for split in ("train", "dev") for clip in drawn([c for c in fitting if c.split == split])[:most]]
+    labelled = _label(model, replace(learned, clips=tuple(chosen)), spec, own, tell) if chosen else []
+    if not labelled:
+        raise DataError(f"no clip of the data can be labelled for {spec.name}; give clips of {', '.join(spec.names)} with --data")
+    by = {name: own[name].reference() for name in spec.names}
+    return JointData(replace(learned, clips=tuple(labelled)), {"from": "own masks", "masks": by})
+
+
+def _label(model: LALM, manifest: Manifest, spec: TaskSpec, own: Mapping[str, HeadMask], tell: Tell | None) -> list[Clip]:
+    """The clips with what the own masks answer as their labels, where each answer can be one."""
+    found = []
+    for start in range(0, len(manifest), BATCH):
+        some = manifest.clips[start : start + BATCH]
+        features = listen(model, replace(manifest, clips=some))
+        answers = answer_each(model, features, [own[name] for name in spec.names], max_new_tokens=ROOM)
+        for clip, said in zip(some, zip(*answers, strict=True), strict=True):
+            labels = _labels(spec, said)
+            if labels:
+                found.append(clip.model_copy(update={"labels": labels}))
+        if tell:
+            tell(start + len(some), len(manifest))
+    return found
+
+
+def _labels(spec: TaskSpec, said: Sequence[str]) -> dict[str, str]:
+    """Labels of some answers; none where one is empty, is no label of its part's set, or holds a bar."""
+    labels = {}
+    for part, answer in zip(spec.parts, said, strict=True):
+        label = exact_label(answer, part.labels) if part.labels else answer.strip()
+        if not label or (spec.form == "pipe" and BAR in label):
+            return {}
+        labels[part.name] = label
+    return labels
