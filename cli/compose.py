@@ -1,6 +1,10 @@
-"""`amask compose`: masks from masks, and composite tasks that start from them."""
+"""`amask compose`: masks from masks by set operations, and composite tasks that one mask does in one answer."""
 
-from typing import TYPE_CHECKING, Annotated
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,66 +20,209 @@ from .common import (
     err,
     one_line_errors,
     open_bank,
+    open_data,
     open_model,
+    out,
+    progress,
     report,
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..composer.composite import Composed, Train
+    from ..composer.expression import Expression
+    from ..composer.joint import JointData
+    from ..composer.search import Budget, Result
+    from ..data.manifest import Manifest
+    from ..data.tasks import TaskSpec
+    from ..lalm.base import LALM
+    from ..mask_bank.bank import MaskBank
     from ..mask_bank.mask import HeadMask
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What the options say of a training, if there is to be one."""
+
+    steps: int | None
+    batch: int | None
+    sparsity: float
+    seed: int
 
 
 def compose(
     expression: Annotated[list[str], typer.Argument(help="gr AND asr; also OR, XOR, MINUS, NOT, 2 OF (a, b, c), brackets.")],
-    json_form: Annotated[
-        bool, typer.Option("--json", help="Train a mask for all the tasks at once, with answers in JSON.")
-    ] = False,
+    json_form: Annotated[bool, typer.Option("--json", help="A mask for all the tasks at once, with answers in JSON.")] = False,
     pipe_form: Annotated[bool, typer.Option("--pipe", help="Likewise, with answers as gr|asr.")] = False,
+    boolean: Annotated[bool, typer.Option("--boolean", help="The set operation only, as without --json or --pipe.")] = False,
+    keys: Annotated[str, typer.Option(help="What JSON answers call the parts: gender,text. By default the tasks' names.")] = "",
     name: Annotated[str | None, typer.Option(help="Name in the bank.")] = None,
     model: ModelOption = "pocket",
     data: DataOption = None,
+    budget: Annotated[str, typer.Option(help="What the search may cost: 90s, 3m, or a number of answers such as 2000.")] = "2m",
+    clips: Annotated[int, typer.Option(min=1, help="Dev clips that candidates are measured on.")] = 48,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train where no candidate reaches the target.")] = True,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train even where a candidate reaches the target.")] = False,
+    self_label: Annotated[bool, typer.Option("--self-label", help="Let the parts' own masks label the clips.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
     sparsity: SparsityOption = 0.0,
     steps: StepsOption = None,
     batch: BatchOption = None,
+    output: Annotated[str, typer.Option(help="text, or json for machines.", metavar="[text|json]")] = "text",
     bank: BankOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
 ) -> None:
     """Compose masks of the bank by an expression and keep the result.
 
-    With --json or --pipe the composed mask is the start of a training for the composite task: its parts are the
-    masks of the expression, in that order, and the data are clips that carry all their labels.
+    With --json or --pipe a mask is found that does all tasks of the expression in one answer, in that order: the best of the
+    bank's relatives, the set operations and sums of logits, where one reaches the target (99 % of answers in the form, no part
+    more than a point worse than by its own mask); else one that is trained from the best. Clips that carry all labels are
+    used; where there are none, each part's own mask labels clips.
     """
     with one_line_errors():
-        from ..composer.expression import name_of, names_in, parse
+        from ..composer.expression import parse
+        from ..composer.search import parse_budget
         from ..errors import MaskError
 
-        text = " ".join(expression)
-        tree = parse(text)
-        if json_form and pipe_form:
-            raise MaskError("choose one of --json and --pipe")
-        opened = open_bank(bank)
+        tree = parse(" ".join(expression))
+        if json_form + pipe_form + boolean > 1:
+            raise MaskError("choose one of --json, --pipe and --boolean")
+        if output not in ("text", "json"):
+            raise MaskError(f"--output {output}: expected text or json; for answers as JSON say --json")
+        if keys and not json_form:
+            raise MaskError("--keys names the parts of JSON answers; say --json, too")
+        cost = parse_budget(budget)
+        opened, clips_of = open_bank(bank), open_data(data)
         loaded = open_model(model, device, dtype)
-        from ..composer.algebra import evaluate  # imports torch
-
-        tasks: dict[str, str] = {}
-
-        def lookup(spec: str) -> "HeadMask":
-            stored = opened.get(spec, loaded)
-            tasks[spec] = stored.task_name
-            return stored
-
-        composed = evaluate(tree, lookup)
+        as_json = output == "json"
         if not (json_form or pipe_form):
-            report([opened.add(composed, name or name_of(tree))], as_json=False)
+            _boolean(loaded, opened, tree, name, clips_of if data or model == "pocket" else None, as_json)
             return
-        from .training import recipe_for, train_masks
+        from ..composer.composite import Wishes
 
-        parts = [tasks[leaf.name] for leaf in names_in(tree)]
-        if len(parts) < 2 or not all(parts):
-            raise MaskError(f"a composite needs at least two masks that have a task each; {text!r} gives {parts}")
-        composite = "-".join([*parts, "json"] if json_form else parts)
-        recipe = recipe_for([composite], steps=steps, batch=batch, sparsity=sparsity)
-        err.print(f"amask: {text} has {composed.heads_on} of {composed.heads_total} heads on; training {composite} from there")
-        stored = train_masks([composite], [seed], recipe, model, data, name, None, opened, device, dtype, composed, loaded)[0]
-        report([stored], as_json=False)
+        form: Literal["pipe", "json"] = "json" if json_form else "pipe"
+        named = [key.strip() for key in keys.split(",")] if keys else []
+        wishes = Wishes(clips=clips, retrain=retrain, self_label=self_label)
+        trained = _trainer(loaded, _Recipe(steps, batch, sparsity, seed)) if train or retrain else None
+        composed = _composite(loaded, opened, tree, form, clips_of, named, wishes, cost, trained)
+        _keep(opened, composed, name, as_json)
+
+
+def _boolean(
+    model: "LALM", bank: "MaskBank", tree: "Expression", name: str | None, data: "Manifest | None", as_json: bool
+) -> None:
+    """Store what the set operation gives, then say what it does."""
+    from ..composer.algebra import evaluate
+    from ..composer.effects import find_effects
+    from ..composer.expression import name_of, names_in
+
+    parents = {leaf.name: bank.get(leaf.name, model) for leaf in names_in(tree)}
+    composed = evaluate(tree, parents.__getitem__)
+    report([bank.add(composed, name or name_of(tree))], as_json)
+    if data is None:
+        err.print("amask: what it does is not known: --data gives clips to try it on", markup=False)
+        return
+    for effect in find_effects(model, composed, parents, data):
+        err.print(f"amask: on {effect}", markup=False)
+    if len(parents) > 1:
+        err.print("amask: a mask that does several tasks in one answer: say --pipe or --json", markup=False)
+
+
+def _composite(
+    model: "LALM",
+    bank: "MaskBank",
+    tree: "Expression",
+    form: Literal["pipe", "json"],
+    data: "Manifest",
+    keys: Sequence[str],
+    wishes: object,
+    budget: "Budget",
+    train: "Train | None",
+) -> "Composed":
+    from ..composer.composite import compose_task
+
+    with _table() as tell:
+        return compose_task(
+            model, bank, tree, form, data, keys=keys, wishes=wishes, budget=budget, train=train, found=_say_labels, tell=tell
+        )  # type: ignore[arg-type]
+
+
+def _say_labels(joint: "JointData") -> None:
+    if joint.own:
+        err.print("amask: the parts' own masks label the clips: what they say is taken for right", style="yellow")
+
+
+def _trainer(model: "LALM", how: _Recipe) -> "Train":
+    """What trains a composite, with a bar."""
+
+    def train(spec: "TaskSpec", data: "Manifest", start: "HeadMask") -> "HeadMask":
+        from ..mask_bank.training import Job, MaskTrainer
+        from .training import examples, judge, recipe_for
+
+        recipe = recipe_for([spec.name], steps=how.steps, batch=how.batch, sparsity=how.sparsity)
+        err.print(f"amask: no candidate reaches the target; training {spec.name} from the best ({start.heads_on} heads on)")
+        trainer = MaskTrainer(model, [Job(spec, how.seed, start)], *examples(model, data, [spec]), recipe, judge)
+        with progress(f"training {spec.name}", recipe.steps) as tell:
+            for now in trainer.run():
+                tell(now.step, f"loss {now.losses[0]:.3f} on {now.heads_on[0]}")
+        return trainer.masks[0]
+
+    return train
+
+
+@contextmanager
+def _table() -> "Iterator[Callable[[Result], None]]":
+    """A table on stderr that fills as rows come; where stderr is no terminal it is shown once, at the end."""
+    from rich.live import Live
+
+    rows: dict[str, Result] = {}
+    if not err.is_terminal:
+        yield lambda result: rows.update({result.candidate.name: result})
+        if rows:
+            err.print(draw_table(list(rows.values())), width=max(err.width, 110))
+        return
+    with Live(console=err, refresh_per_second=8) as live:
+
+        def tell(result: "Result") -> None:
+            rows[result.candidate.name] = result
+            live.update(draw_table(list(rows.values())))
+
+        yield tell
+
+
+def draw_table(results: "Sequence[Result]") -> "Table":
+    """Candidates, those on the most clips and of the least loss first."""
+    from rich.table import Table
+
+    parts = [f"{figure.part} {figure.metric} (own)" for figure in results[0].figures]
+    table = Table("candidate", "clips", "heads on", "IFR", *parts, "target", box=None, header_style="bold")
+    for result in sorted(results, key=lambda result: (-result.clips, not result.reached, result.loss)):
+        figures = [f"{figure.value:.1f} ({figure.own:.1f})" for figure in result.figures]
+        mask = result.candidate.mask
+        reached = "reached" if result.reached else ""
+        table.add_row(result.candidate.name, str(result.clips), str(mask.heads_on), f"{result.ifr:.1f}", *figures, reached)
+    return table
+
+
+def _keep(bank: "MaskBank", composed: "Composed", name: str | None, as_json: bool) -> None:
+    """Store the mask and say what it came to."""
+    from ..mask_bank.files import describe
+
+    added = bank.add(composed.mask, name or composed.mask.task_name)
+    result = composed.result
+    if as_json:
+        rows = [each.row() for each in composed.results]
+        about = {"how": composed.how, "reached": result.reached, "default": added.default, "result": result.row(), "table": rows}
+        out.print_json(json.dumps(describe(added.stored) | about, ensure_ascii=False), indent=None)
+    else:
+        stored = added.stored
+        figures = "".join(f", {f.part} {f.metric} {f.value:.1f} (own {f.own:.1f})" for f in result.figures)
+        out.print(
+            f"{stored.spec}: {stored.heads_on} of {stored.heads_total} heads on, IFR {result.ifr:.1f}{figures}", markup=False
+        )
+    if added.note:
+        err.print(f"amask: {added.note}", style=None if added.default else "yellow", markup=False)
+    if not result.reached:
+        err.print("amask: it does not reach the target; --how parallel runs each part's own mask instead", style="yellow")

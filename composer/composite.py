@@ -18,7 +18,7 @@ from .candidates import Candidate, find_candidates, find_relatives
 from .expression import Expression, names_in, to_text
 from .joint import JointData, Tell, find_joint
 from .parallel import answer_each
-from .search import TRUSTED, Budget, Result, Target, judge, rank, search, winner
+from .search import TRUSTED, Budget, Result, Target, judge, rank, score_own, search, winner
 
 CLIPS = 48  # dev clips of a search
 RECORD = "composite"  # where a lineage keeps how a composite's mask was found
@@ -68,7 +68,7 @@ class Ground:
         clips = range(len(self.references))
         names = list(self.own)
         *alone, said = self.ask([*self.own.values(), candidate.mask], clips)
-        own = dict(zip(names, alone, strict=True))
+        own = score_own(self.spec, dict(zip(names, alone, strict=True)), self.references)
         return judge(self.spec, candidate, said, own, self.references, target, enough=min(TRUSTED, len(clips)))
 
 

@@ -111,7 +111,7 @@ class Budget:
     @property
     def left(self) -> float:
         """Answers that it is still good for, at the pace so far."""
-        by_count = math.inf if self.answers is None else self.answers - self._asked
+        by_count = math.inf if self.answers is None else float(self.answers - self._asked)
         if self.seconds is None or not self._asked:
             return by_count
         spent = self.clock() - self._begun
@@ -137,11 +137,26 @@ def plan_rounds(candidates: int, clips: int, fewest: int = FEWEST) -> list[int]:
     return sorted(counts)
 
 
+def score_own(spec: TaskSpec, answers: Mapping[str, Sequence[str]], references: Sequence[str]) -> dict[str, float]:
+    """How well each part is done by its own mask, in percent of its metric.
+
+    Args:
+        spec: the composite task.
+        answers: of each part what its own mask said.
+        references: what is right, in the composite's form.
+    """
+    right = [spec.split(reference) or {} for reference in references]
+    return {
+        part.name: score(TaskSpec(parts=(part,)), answers[part.name], [row[part.name] for row in right])[0].value
+        for part in spec.parts
+    }
+
+
 def judge(
     spec: TaskSpec,
     candidate: Candidate,
     answers: Sequence[str],
-    own: Mapping[str, Sequence[str]],
+    own: Mapping[str, float],
     references: Sequence[str],
     target: Target,
     *,
@@ -153,18 +168,16 @@ def judge(
         spec: the composite task.
         candidate: who answered.
         answers: what it said.
-        own: of each part what its own mask said.
+        own: how well each part is done by its own mask (`score_own`).
         references: what is right, in the composite's form.
         target: what is wanted.
         enough: clips on which the target may be reached.
     """
-    right = [spec.split(reference) or {} for reference in references]
     scores = score(spec, answers, references)
     figures = []
     for part in spec.parts:
         within = next(each for each in scores if each.part == part.name)
-        alone = score(TaskSpec(parts=(part,)), own[part.name], [row[part.name] for row in right])[0]
-        figures.append(Figure(part.name, within.metric, within.value, alone.value, within.better))
+        figures.append(Figure(part.name, within.metric, within.value, own[part.name], within.better))
     ifr = _value(scores, "ifr")
     good = ifr >= target.ifr and all(figure.behind <= target.points + 1e-9 for figure in figures)
     return Result(candidate, len(answers), _value(scores, "exact"), ifr, tuple(figures), good and len(answers) >= enough)
@@ -213,7 +226,7 @@ def search(
             said.setdefault(heads, []).extend(answers)
         budget.spend(len(masks) * len(clips))
         done = clips.stop
-        alone = {name: said[heads_of(mask)] for name, mask in own.items()}
+        alone = score_own(spec, {name: said[heads_of(mask)] for name, mask in own.items()}, references[:done])
         enough = min(TRUSTED, len(references))
         results = [
             judge(spec, each, said[heads_of(each.mask)], alone, references[:done], target, enough=enough) for each in alive

@@ -191,7 +191,8 @@ class MaskBank:
         """Store a mask as the next version of a name; processes that do so at once get different versions.
 
         It becomes the default of its name and model where there is none yet, or where it is sound (not all of its heads are
-        on, and it is not imported) and no worse on the same dev clips. The same mask is not stored twice.
+        on, and it is not imported) and no worse on the same dev clips. The same mask is not stored twice, unless its lineage
+        holds what that of the stored one does not, such as the record of a composition.
 
         Raises:
             BankError: the name is not one, or the bank cannot be written.
@@ -205,7 +206,7 @@ class MaskBank:
             before, fingerprint = self._read(name), mask.identity.fingerprint
             old = before.defaults.get(fingerprint)
             for same in before.masks:
-                if same.digest == mask.digest:
+                if same.digest == mask.digest and mask.lineage.keys() <= same.lineage.keys():
                     return Added(same, same is old, f"{same.spec} is the same mask, so it is not stored again")
             added = judge(self._save(mask, name, folder), old, fingerprint in before.chosen)
             if added.default and old is not None:

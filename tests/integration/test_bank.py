@@ -126,12 +126,33 @@ def test_compose_set_operations(amask):
 
 
 def test_compose_json_trains_a_composite(amask, data):
-    done = amask("compose", "gr", "AND", "asr", "--json", "--data", data, *QUICK, "--name", "both")
+    done = amask("compose", "gr", "AND", "asr", "--json", "--data", data, *QUICK, "--name", "both", "--retrain")
     assert done.exit_code == 0, done.stderr
     shown = json.loads(amask("bank", "show", "both", "--json").stdout)
     assert shown["task"] == "gr-asr-json"
-    assert shown["lineage"]["start"]["operation"] == "expression"
     assert shown["lineage"]["recipe"]["margin"] == 2.0
+    record = shown["lineage"]["composite"]
+    assert record["how"] == "trained"
+    assert record["candidate"].startswith("trained from ")
+    assert {"gr AND asr", "gr OR asr", "gr", "asr"} <= {row["candidate"] for row in record["table"]}
+
+
+def test_compose_json_takes_a_good_mask_of_the_bank_without_training(amask, monkeypatch):
+    monkeypatch.setattr("amask.cli.training.examples", lambda *_: pytest.fail("it trains"))
+    done = amask("compose", "gr", "AND", "asr", "--json", "--clips", "24", "--output", "json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["name"], told["how"], told["reached"]) == ("gr-asr-json", "taken", True)
+    assert told["result"]["ifr"] >= 99
+    again = json.loads(amask("compose", "gr", "AND", "asr", "--json", "--clips", "24", "--output", "json").stdout)
+    assert again["version"] == told["version"]
+
+
+def test_compose_says_what_a_set_operation_does(amask):
+    done = amask("compose", "gr", "AND", "asr")
+    said = done.stderr.splitlines()
+    assert any(line.startswith("amask: on gr: acc") and "20 clips" in line for line in said)
+    assert any(line.startswith("amask: on asr: wer") and "20 clips" in line for line in said)
 
 
 @pytest.mark.parametrize("expression", [["gr", "AND"], ["gr", "AND", "nothing"], ["NOT", "gr", "--json"]])

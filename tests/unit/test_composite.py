@@ -1,0 +1,253 @@
+"""Composite tasks on a tiny random model: rows of several masks, data without joint labels, what is taken and what is kept."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+CLIPS = 30
+
+
+@pytest.fixture(scope="module")
+def lalm(tiny_qwen2_audio):
+    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.qwen2_audio import Qwen2Audio
+
+    return Qwen2Audio("tiny", *tiny_qwen2_audio(seed=0), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))
+
+
+@pytest.fixture(scope="module")
+def masks(lalm):
+    """Random masks of two tasks."""
+    from amask.data.tasks import parse_task
+    from amask.mask_bank.mask import HeadMask
+
+    generator = torch.Generator().manual_seed(3)
+    return {
+        name: HeadMask.from_logits(torch.randn(lalm.geometry.shape, generator=generator), lalm.identity, task=parse_task(name))
+        for name in ("gr", "asr", "ser")
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Short clips of noise."""
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(1)
+    for at in range(CLIPS):
+        soundfile.write(folder / f"{at}.wav", rng.normal(0, 0.1, 4000 + 160 * at), 16_000)
+    return folder
+
+
+@pytest.fixture
+def manifest(folder):
+    """Makes a manifest of labels, one in three for dev."""
+    from amask.data.manifest import Clip, Manifest
+
+    def make(labels):
+        clips = [
+            Clip(path=f"{at}.wav", labels=labels(at), split="dev" if at % 3 == 0 else "test" if at % 10 == 1 else "train")
+            for at in range(CLIPS)
+        ]
+        return Manifest(tuple(clips), folder)
+
+    return make
+
+
+def both(at):
+    return {"gr": "male" if at % 2 else "female", "asr": f"word {at}"}
+
+
+def test_rows_of_several_masks_equal_separate_runs(lalm, masks, swelling):
+    from amask.composer.parallel import answer_each
+
+    waves = swelling((0.4, 1.1, 0.7, 1.9, 0.9))
+    together = answer_each(lalm, lalm.encode(waves), list(masks.values()), max_new_tokens=12, batch=7)
+    alone = [lalm.generate(lalm.encode(waves), mask.gates, max_new_tokens=12) for mask in masks.values()]
+    assert together == alone
+    assert len({tuple(answers) for answers in alone}) == len(masks), "the masks answer alike, so this shows nothing"
+
+
+@pytest.mark.parametrize("text", ["plain", "a|b", 'quo"te', "back\\slash", "two\nlines", "Grüße 🎧", ""])
+def test_what_is_assembled_is_in_the_form_whatever_the_parts_say(text):
+    from amask.composer.parallel import assemble
+    from amask.data.tasks import parse_task
+
+    for name in ("gr-asr", "gr-asr-json", "asr-gr-ser", "asr-gr-ser-json"):
+        spec = parse_task(name)
+        answers = dict.fromkeys(spec.names, "x") | {"asr": text}
+        found = spec.split(assemble(spec, answers))
+        assert found is not None
+        assert found["gr"] == "x"
+        assert found["asr"] == (text if "json" in name else " ".join(text.replace("|", " ").split()))
+
+
+def test_clips_with_all_labels_are_used_where_there_are_enough(lalm, masks, manifest):
+    from amask.composer.joint import find_joint
+    from amask.data.tasks import parse_task
+
+    joint = find_joint(lalm, manifest(both), parse_task("gr-asr"), masks)
+    assert joint.labels == {"from": "data"}
+    assert {clip.split for clip in joint.manifest} == {"train", "dev"}
+    assert all(clip.labels == both(int(clip.path[:-4])) for clip in joint.manifest)
+
+
+def test_own_masks_label_clips_of_different_corpora_and_the_lineage_says_so(lalm, masks, manifest):
+    from amask.composer.joint import find_joint
+    from amask.data.tasks import Task, TaskSpec
+
+    letters = {"one": "asr", "two": "ser"}  # two tasks of open text, which a random model can answer
+    tasks = {name: Task(name=name, metric="wer") for name in letters}
+    own = {name: masks[mask].with_(task=TaskSpec(parts=(tasks[name],))) for name, mask in letters.items()}
+    spec = TaskSpec(parts=tuple(tasks.values()), form="json")
+    data = manifest(lambda at: {"one": "x"} if at % 2 else {"two": "y"})
+    joint = find_joint(lalm, data, spec, own)
+    assert joint.own
+    assert joint.labels["masks"] == {name: {"task": name, "digest": own[name].digest} for name in own}
+    assert len(joint.manifest) > 0
+    clip = joint.manifest.clips[-1]
+    features = lalm.encode([data.wave(clip, lalm.rate)])
+    for name, mask in own.items():
+        assert clip.labels[name] == lalm.generate(features, mask.gates, max_new_tokens=64)[0].strip()
+    asked = find_joint(lalm, manifest(lambda _: {"one": "x", "two": "y"}), spec, own, self_label=True)
+    assert asked.own
+
+
+def test_own_masks_labels_are_labels_or_the_clip_is_left_out(lalm, masks, manifest):
+    from amask.composer.joint import find_joint
+    from amask.data.tasks import parse_task
+    from amask.errors import DataError
+
+    with pytest.raises(DataError, match="no clip of the data can be labelled for gr-ser"):
+        find_joint(lalm, manifest(lambda at: {"gr": "male"}), parse_task("gr-ser"), masks)
+
+
+@pytest.fixture
+def bank(masks, tmp_path):
+    from amask.mask_bank.bank import MaskBank
+
+    bank = MaskBank(tmp_path / "bank")
+    for name, mask in masks.items():
+        bank.add(mask, name)
+    return bank
+
+
+@pytest.fixture
+def compose(lalm, bank, manifest):
+    from amask.composer.composite import compose_task
+    from amask.composer.expression import parse
+
+    def run(text="gr AND asr", form="pipe", labels=both, **options):
+        return compose_task(lalm, bank, parse(text), form, manifest(labels), **options)
+
+    return run
+
+
+def test_where_no_candidate_reaches_the_target_the_best_is_the_start_of_a_training(compose, masks, bank):
+    asked, told = [], []
+
+    def train(spec, data, start):
+        asked.append((spec.name, {clip.split for clip in data}, start))
+        return masks["ser"].with_(task=spec, lineage={"operation": "trained"}, scores={"dev": 1.0})
+
+    composed = compose(train=train, tell=told.append)
+    assert composed.how == "trained" if composed.result.candidate.name.startswith("trained") else "taken"
+    assert [each[:2] for each in asked] == [("gr-asr", {"train", "dev"})]
+    most = max(each.clips for each in told[:-1])
+    best = min((each for each in told[:-1] if each.clips == most), key=lambda each: each.loss)
+    assert torch.equal(asked[0][2].bits, best.candidate.mask.bits)
+    assert told[-1].candidate.name == f"trained from {best.candidate.name}"
+    record = composed.mask.lineage["composite"]
+    assert record["target"] == {"ifr": 99.0, "points": 1.0}
+    assert record["masks"] == [bank.get(name).reference() for name in ("gr", "asr")]
+    assert [row["candidate"] for row in record["table"]] == [each.candidate.name for each in told]
+    assert not record["reached"]
+
+
+def test_without_training_the_best_candidate_is_taken_with_its_record_and_stored_once(compose, bank):
+    from amask.composer.composite import has_reached
+
+    first = compose(form="json", keys=["gender", "text"])
+    assert first.how == "taken"
+    assert first.mask.task.json_keys == ("gender", "text")
+    stored = bank.add(first.mask, "gr-asr-json").stored
+    assert has_reached(stored) is False
+    assert stored.scores["ifr"] == first.result.ifr
+    again = bank.add(compose(form="json", keys=["gender", "text"]).mask, "gr-asr-json")
+    assert again.stored.version == stored.version
+    json.dumps(dict(stored.lineage))
+
+
+def test_a_relative_of_the_bank_that_reaches_the_target_is_taken_and_keeps_its_training(lalm, bank, compose, masks, monkeypatch):
+    """The model is made to answer right under one mask, and as their own tasks ask under the parts' masks."""
+    from amask.composer import composite
+    from amask.composer.candidates import heads_of
+    from amask.composer.composite import has_reached
+    from amask.data.tasks import parse_task
+
+    spec = parse_task("gr-asr")
+    good = (~masks["ser"]).with_(task=spec, lineage={"operation": "trained", "dev_data": "1"}, scores={"dev": 93.0})
+    bank.add(good, "mine")
+
+    place = {heads_of(masks["gr"]): 0, heads_of(masks["asr"]): 1}
+
+    def answer(mask, right):
+        heads = heads_of(mask)
+        return right.split("|")[place[heads]] if heads in place else right if heads == heads_of(good) else ""
+
+    def answers(model, features, asked, *, max_new_tokens):
+        return [[answer(mask, right) for right in heard[-1]] for mask in asked]
+
+    heard = []
+    real = composite.Ground.ask
+
+    def ask(self, asked, clips):
+        heard.append([self.references[at] for at in clips])
+        return real(self, asked, clips)
+
+    monkeypatch.setattr(composite.Ground, "ask", ask)
+    monkeypatch.setattr(composite, "answer_each", answers)
+
+    def train(*_):
+        raise AssertionError("a candidate reaches the target")
+
+    composed = compose(train=train)
+    assert composed.how == "taken"
+    assert composed.result.candidate.name == "mine@1"
+    assert composed.mask.digest == good.digest
+    assert (composed.mask.lineage["operation"], composed.mask.scores["dev"]) == ("trained", 93.0)
+    assert composed.mask.scores["ifr"] == 100.0
+    added = bank.add(composed.mask, "mine")
+    assert added.default
+    assert (added.stored.version, has_reached(added.stored)) == (2, True)
+    assert bank.add(compose().mask, "mine").stored.version == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "problem"),
+    [
+        ("gr", {}, "joins two masks or more"),
+        ("NOT gr", {}, "joins two masks or more"),
+        ("gr AND gr@1", {}, "names a part twice"),
+        ("gr AND asr", {"form": "json", "keys": ["a"]}, "as many as the parts"),
+        ("gr AND asr", {"form": "json", "keys": ["a", "a"]}, "all different"),
+    ],
+)
+def test_what_makes_no_composite_is_one_line(compose, text, options, problem):
+    from amask.errors import MaskError
+
+    with pytest.raises(MaskError, match=problem):
+        compose(text, **options)
+
+
+def test_effects_tell_what_a_set_operation_does_on_each_parents_task(lalm, masks, manifest):
+    from amask.composer.effects import find_effects
+
+    parents = {"gr": masks["gr"], "asr": masks["asr"]}
+    effects = find_effects(lalm, masks["gr"], parents, manifest(both), clips=5)
+    assert [(each.task, each.metric, each.clips) for each in effects] == [("gr", "acc", 5), ("asr", "wer", 5)]
+    assert effects[0].value == effects[0].own  # it is gr's own mask
+    assert effects[1].value != effects[1].own
+    assert "its own mask" in str(effects[0])
