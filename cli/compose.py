@@ -114,11 +114,11 @@ def _boolean(
     model: "LALM", bank: "MaskBank", tree: "Expression", name: str | None, data: "Manifest | None", as_json: bool
 ) -> None:
     """Store what the set operation gives, then say what it does."""
-    from ..composer.algebra import evaluate
+    from ..composer.algebra import evaluate, look_up
     from ..composer.effects import find_effects
-    from ..composer.expression import name_of, names_in
+    from ..composer.expression import name_of
 
-    parents = {leaf.name: bank.get(leaf.name, model) for leaf in names_in(tree)}
+    parents = look_up(tree, lambda spec: bank.get(spec, model))
     composed = evaluate(tree, parents.__getitem__)
     report([bank.add(composed, name or name_of(tree))], as_json)
     if data is None:

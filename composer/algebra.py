@@ -15,7 +15,7 @@ Lookup = Callable[[str], HeadMask]
 BIT_LOGIT = 4.0  # where logits start in training: on is +4, off -4 for a mask that has bits only
 
 
-def _look_up(expression: Expression, lookup: Lookup) -> dict[str, HeadMask]:
+def look_up(expression: Expression, lookup: Lookup) -> dict[str, HeadMask]:
     """Name → mask for each name of an expression, in order; an error about one tells its column."""
     found: dict[str, HeadMask] = {}
     for leaf in names_in(expression):
@@ -96,7 +96,7 @@ def evaluate(expression: Expression, lookup: Lookup) -> HeadMask:
     Raises:
         MaskError: masks of different models meet.
     """
-    masks = _look_up(expression, lookup)
+    masks = look_up(expression, lookup)
     if isinstance(expression, Name):
         return masks[expression.name]
     bits = _on(expression, {name: mask.bits for name, mask in masks.items()})
@@ -112,7 +112,7 @@ def evaluate_logits(expression: Expression, lookup: Lookup) -> HeadMask:
     Raises:
         MaskError: masks of different models meet.
     """
-    masks = _look_up(expression, lookup)
+    masks = look_up(expression, lookup)
     logits = _strength(expression, {name: logits_of(mask).float() for name, mask in masks.items()})
     mask = evaluate(expression, masks.__getitem__)
     return mask.with_(logits=logits)

@@ -14,8 +14,9 @@ from ..lalm.base import LALM
 from ..lalm.listening import listen
 from ..mask_bank.bank import MaskBank
 from ..mask_bank.mask import HeadMask
+from .algebra import look_up
 from .candidates import Candidate, find_candidates, find_relatives
-from .expression import Expression, names_in, to_text
+from .expression import Expression, to_text
 from .joint import JointData, Tell, find_joint
 from .parallel import answer_each
 from .search import TRUSTED, Budget, Result, Target, judge, rank, score_own, search, winner
@@ -148,7 +149,7 @@ def compose_task(
         DataError: the data have no clips for it.
     """
     wishes = wishes or Wishes()
-    parts = {leaf.name: bank.get(leaf.name, model) for leaf in names_in(expression)}
+    parts = look_up(expression, lambda name: bank.get(name, model))
     spec = composite_of(list(parts.values()), form, keys)
     own = dict(zip(spec.names, parts.values(), strict=True))
     joint = find_joint(model, data, spec, own, self_label=wishes.self_label, tell=labelling)
