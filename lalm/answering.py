@@ -90,8 +90,8 @@ def answers(
     for features in batches:
         rows = slice(done, done + len(features))
         some = gates[rows] if each_gates else gates
-        said = instructions[rows] if each_words else instructions
-        yield from model.answer(features, some, said, max_new_tokens=max_new_tokens, beams=beams)
+        words = instructions[rows] if each_words else instructions
+        yield from model.answer(features, some, words, max_new_tokens=max_new_tokens, beams=beams)
         done = rows.stop
     for given, kind in ((gates if each_gates else None, "gates"), (instructions if each_words else None, "instructions")):
         if given is not None and len(given) != done:

@@ -26,7 +26,7 @@ class PromptTemplate:
 
 @dataclass(frozen=True)
 class AudioFeatures:
-    """Audio as the language model hears it: independent of masks and prompts, so encoded once and used often.
+    """Audio as the language model gets it: independent of masks and prompts, so encoded once and used often.
 
     Attributes:
         embeds: audio embeddings, padded on the right.

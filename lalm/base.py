@@ -135,9 +135,9 @@ class LALM(ScoringModel):
         _check_counts(max_new_tokens=max_new_tokens, beams=beams)
         self._check_gates(features, gates)
         self._check_range(gates)
-        said = self._instructed(features, instructions)
+        words = self._instructed(features, instructions)
         with self._exclusive, gated(self.sites, gates):
-            ids = self._continue(features, said, self._settings(max_new_tokens, beams))
+            ids = self._continue(features, words, self._settings(max_new_tokens, beams))
         with self._tokenizing:
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [Answer(text.strip(), cut) for text, cut in zip(texts, self._cut(ids, max_new_tokens), strict=True)]
@@ -167,9 +167,11 @@ class LALM(ScoringModel):
         ended = torch.isin(ids, torch.tensor(self.end_tokens, device=ids.device)).any(1)
         return [ids.shape[1] >= max_new_tokens and not end for end in ended.tolist()]
 
-    def _continue(self, features: AudioFeatures, said: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
+    def _continue(
+        self, features: AudioFeatures, instructions: Sequence[str], settings: GenerationConfig
+    ) -> Int[Tensor, "row token"]:
         """The tokens that the model generates."""
-        embeds, mask = pad_rows(self._prompt_rows(features, said), "left")
+        embeds, mask = pad_rows(self._prompt_rows(features, instructions), "left")
         return self._search(settings, inputs_embeds=embeds, attention_mask=mask)
 
     def _settings(self, max_new_tokens: int, num_beams: int = 1) -> GenerationConfig:

@@ -73,7 +73,7 @@ def find_sites(model: nn.Module, projection: str = PROJECTION, heads: int | None
     `head_dim`, is wrong for several models.
 
     Args:
-        model: a decoder, or a model that has one (`get_decoder()`), with or without ears.
+        model: a decoder, or a model that has one (`get_decoder()`), with or without an audio encoder.
         projection: the end of the projections' names: `o_proj` for most models, `attn.c_proj` for GPT-2,
             `self_attn.out_proj` for OPT, `self_attention.dense` for Bloom and Falcon.
         heads: heads a layer, where the attention modules do not say.

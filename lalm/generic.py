@@ -1,7 +1,7 @@
 """The generic adapter: any audio-text model of transformers, by its own code.
 
 The model's forward pass does everything that is its own (position ids, attention masks, per-layer embeddings, soft
-caps); only hearing is taken apart. `encode` runs the model up to its decoder and keeps the embeddings at the audio's
+caps); only the audio is taken apart. `encode` runs the model up to its decoder and keeps the embeddings at the audio's
 places; later passes get a stand-in token at these places and, where the decoder begins, the embeddings. So audio is
 encoded once, whatever the family calls its encoder and however it merges what that says.
 """
@@ -53,8 +53,9 @@ class TransformersLALM(LALM):
         self.placeholder = _placeholder(model, processor)
         extractor = getattr(processor, "feature_extractor", None) or getattr(processor, "audio_processor", None)
         self.rate = int(getattr(extractor, "sampling_rate", self.rate))
-        super().__init__(name, model, processor.tokenizer, PromptTemplate("", ""), find_sites(self.attending(model)))
-        self.turns = Turns(self.render, lambda text: self._ids(text).tolist(), self._asked, self.tokenizer, self.placeholder)
+        super().__init__(name, model, processor.tokenizer, PromptTemplate("", ""), find_sites(self.gated_part(model)))
+        tokens = self._ids
+        self.turns = Turns(self.render, lambda text: tokens(text).tolist(), self._prepared_ids, self.tokenizer, self.placeholder)
         self.template = self.turns.template
         self.longest = self._longest(extractor)
 
@@ -62,8 +63,8 @@ class TransformersLALM(LALM):
         """A user's turn with audio in the model's own chat format, and the model's reply or the beginning of its turn."""
         return render_turns(self.processor, str(self.tokenizer.convert_ids_to_tokens(self.placeholder)), reply)
 
-    def _asked(self, text: str, seconds: float) -> list[int]:
-        return self.ask(text, np.zeros(round(seconds * self.rate), np.float32))["input_ids"][0].tolist()
+    def _prepared_ids(self, text: str, seconds: float) -> list[int]:
+        return self.prepare(text, np.zeros(round(seconds * self.rate), np.float32))["input_ids"][0].tolist()
 
     def _longest(self, extractor: Any) -> float | None:  # noqa: ANN401
         """Seconds of a clip that the processor passes on; None for all.
@@ -77,15 +78,15 @@ class TransformersLALM(LALM):
             return float(most // window * window if window else most)
         if window is None:
             return None
-        one, two = (self._asked(self.turns.frame(), seconds).count(self.placeholder) for seconds in (window, 2 * window))
+        one, two = (self._prepared_ids(self.turns.frame(), seconds).count(self.placeholder) for seconds in (window, 2 * window))
         return window if one == two else None
 
     @staticmethod
-    def attending(model: PreTrainedModel) -> nn.Module:
+    def gated_part(model: PreTrainedModel) -> nn.Module:
         """The part of the model whose heads are gated, and no other part's."""
         return model.get_decoder()
 
-    def ask(self, text: str, wave: Float32[np.ndarray, " time"]) -> BatchFeature:
+    def prepare(self, text: str, wave: Float32[np.ndarray, " time"]) -> BatchFeature:
         """The processor's inputs for a text with one placeholder and its audio."""
         # A chat template that writes the first token itself wants no second one.
         begun = bool(self.processor.tokenizer.bos_token) and text.startswith(self.processor.tokenizer.bos_token)
@@ -100,14 +101,14 @@ class TransformersLALM(LALM):
     def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """The model's own audio path, up to its decoder.
 
-        Clip by clip, since in a batch several families pad a clip otherwise than alone, and hear the padding.
+        Clip by clip, since in a batch several families pad a clip otherwise than alone, and encode the padding.
         """
         embeds, mask = pad_rows([self._encode_one(wave) for wave in waves], "right")
         return AudioFeatures(embeds, mask.sum(1).cpu())
 
     def _encode_one(self, wave: Float32[np.ndarray, " time"]) -> Float[Tensor, "position width"]:
         with self._tokenizing:
-            inputs = self.ask(self.turns.frame(), wave).to(self.device, self.model.dtype)
+            inputs = self.prepare(self.turns.frame(), wave).to(self.device, self.model.dtype)
         module, argument = self.entry
         try:
             with changed_inputs({module: _stop(argument)}):
@@ -121,54 +122,57 @@ class TransformersLALM(LALM):
             raise ModelError(f"{self.name}: the text around a clip is not {self.template}")
         return state[start:end]  # with what some families write beside it, such as its length
 
-    def _hearing(self, features: AudioFeatures, places: Bool[Tensor, "row position"]) -> AbstractContextManager[None]:
+    def _with_audio(self, features: AudioFeatures, places: Bool[Tensor, "row position"]) -> AbstractContextManager[None]:
         """Within this context the audio's embeddings enter the decoder at their places, for beams too, and once with a cache."""
         module, argument = self.entry
-        heard = [row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True)]
+        clips = [row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True)]
         length = places.shape[1]
 
         def put(args: tuple, kwargs: dict) -> Arguments:
             states = _argument(argument, args, kwargs)
             if states.shape[1] < length:  # a step with a cache: the prompt has been through
                 return args, kwargs
-            beams = len(states) // len(heard)
+            beams = len(states) // len(clips)
             mask = places.to(states.device).repeat_interleave(beams, 0).unsqueeze(-1)
-            audio = torch.cat([row for row in heard for _ in range(beams)]).to(states)
+            audio = torch.cat([row for row in clips for _ in range(beams)]).to(states)
             prompt = states[:, :length].masked_scatter(mask, audio)
             return _with_argument(argument, args, kwargs, torch.cat([prompt, states[:, length:]], 1))
 
         return changed_inputs({module: put})
 
-    def _prompt_ids(self, features: AudioFeatures, said: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
+    def _prompt_ids(self, features: AudioFeatures, instructions: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
         """Each row's prompt, with a stand-in where audio goes, and where that is."""
-        if any(said) and "{}" not in self.template.after:
+        if any(instructions) and "{}" not in self.template.after:
             raise ModelError(f"{self.name}: {type(self.model).__name__} takes no instruction; give it a mask")
         stand_in = self.placeholder if self.keeps_placeholder else self.pad_token
-        before, after = self._ids(self.template.before), {text: self._ids(self.template.after.format(text)) for text in set(said)}
+        before = self._ids(self.template.before)
+        after = {text: self._ids(self.template.after.format(text)) for text in set(instructions)}
         ids, places = [], []
-        for length, text in zip(features.lengths.tolist(), said, strict=True):
+        for length, text in zip(features.lengths.tolist(), instructions, strict=True):
             ids.append(torch.cat([before, before.new_full((length,), stand_in), after[text]]))
             places.append(torch.zeros(len(ids[-1]), dtype=torch.bool, device=self.device))
             places[-1][len(before) : len(before) + length] = True
         return ids, places
 
     def _answer_logits(
-        self, features: AudioFeatures, answers: Sequence[Tensor], said: Sequence[str]
+        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:
-        prompts, places = self._prompt_ids(features, said)
+        prompts, places = self._prompt_ids(features, instructions)
         rows = [torch.cat([prompt, answer[:-1]]) for prompt, answer in zip(prompts, answers, strict=True)]
         ids, mask = self._pad(rows, "right")
         first = min(map(len, prompts)) - 1  # nothing before the shortest prompt's end is asked for
-        with self._hearing(features, _stack(places, "right")):
+        with self._with_audio(features, _stack(places, "right")):
             kept = ids.shape[1] - first
             logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits
         # Not every family knows logits_to_keep.
         return answer_spans(logits[:, -kept:], [row[first:] for row in rows], answers)
 
-    def _continue(self, features: AudioFeatures, said: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
-        prompts, places = self._prompt_ids(features, said)
+    def _continue(
+        self, features: AudioFeatures, instructions: Sequence[str], settings: GenerationConfig
+    ) -> Int[Tensor, "row token"]:
+        prompts, places = self._prompt_ids(features, instructions)
         ids, mask = self._pad(prompts, "left")
-        with self._hearing(features, _stack(places, "left")):
+        with self._with_audio(features, _stack(places, "left")):
             return self._search(settings, input_ids=ids, attention_mask=mask)[:, ids.shape[1] :]
 
     def _pad(self, rows: list[Tensor], side: str) -> tuple[Int[Tensor, "row position"], Int[Tensor, "row position"]]:

@@ -1,4 +1,4 @@
-"""Granite Speech: a LoRA adapter that belongs to hearing."""
+"""Granite Speech: a LoRA adapter that is part of its audio path."""
 
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ class GraniteSpeech(TransformersLALM):
 
     def __init__(self, name: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
         if model.config.has_lora_adapter and not is_peft_available():
-            raise ModelError(f"{name} hears by a LoRA adapter; pip install peft")
+            raise ModelError(f"{name} needs a LoRA adapter for audio; pip install peft")
         super().__init__(name, model, processor)
 
     def _generate(self, model: PreTrainedModel, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401

@@ -44,16 +44,18 @@ class KyutaiSpeechToText(LALM):
         return embedding.embed_tokens(codes + embedding.audio_tokens_offsets[1:]).sum(1)
 
     def _answer_logits(
-        self, features: AudioFeatures, answers: Sequence[Tensor], said: Sequence[str]
+        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:
         raise ModelError(f"{self.name} writes a token for each frame of audio; targets without times cannot train a mask for it")
 
-    def _continue(self, features: AudioFeatures, said: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
+    def _continue(
+        self, features: AudioFeatures, instructions: Sequence[str], settings: GenerationConfig
+    ) -> Int[Tensor, "row token"]:
         """One token a frame, whatever `max_new_tokens` says."""
-        if any(said):
+        if any(instructions):
             raise ModelError(f"{self.name} takes no instruction; give it a mask")
         if settings.num_beams > 1:
-            raise ModelError(f"{self.name} writes while it hears: greedily, without beams; leave out --beams")
+            raise ModelError(f"{self.name} writes a token for each frame, greedily, without beams; leave out --beams")
         cache, words = DynamicCache(config=self.model.config), self.model.model.embed_tokens.embed_tokens
         ids = [features.lengths.new_full((len(features),), self.model.config.bos_token_id).to(self.device)]
         for step in range(int(features.lengths.max())):

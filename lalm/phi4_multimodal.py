@@ -10,7 +10,7 @@ class Phi4Multimodal(TransformersLALM):
     """`Phi4MultimodalForCausalLM`. The LoRA adapter for speech of the released model is not loaded."""
 
     @staticmethod
-    def attending(model: PreTrainedModel) -> nn.Module:
+    def gated_part(model: PreTrainedModel) -> nn.Module:
         """The decoder's own layers: the audio encoder beside them has projections called `o_proj`, too."""
         return model.model.layers
 

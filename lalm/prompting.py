@@ -131,12 +131,12 @@ class PromptedModel(ABC):
             raise ModelError(f"got {len(instructions)} instructions for {len(features)} rows; give one for all or one a row")
         return list(instructions)
 
-    def _prompt_rows(self, features: AudioFeatures, said: Sequence[str]) -> list[Tensor]:
+    def _prompt_rows(self, features: AudioFeatures, instructions: Sequence[str]) -> list[Tensor]:
         """Embeddings of text before, audio, text after (with each row's instruction, which may be empty)."""
         before = self._embed(self.template.before)
-        after = {text: self._embed(self.template.after.format(text)) for text in set(said)}
-        heard = (row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True))
-        return [torch.cat([before, audio, after[text]]) for audio, text in zip(heard, said, strict=True)]
+        after = {text: self._embed(self.template.after.format(text)) for text in set(instructions)}
+        clips = (row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True))
+        return [torch.cat([before, audio, after[text]]) for audio, text in zip(clips, instructions, strict=True)]
 
     @property
     def decoder(self) -> nn.Module:

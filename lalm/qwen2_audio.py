@@ -38,7 +38,7 @@ class Setup(pydantic.BaseModel):
 
 
 def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float | None]:
-    """The text around the audio, and how much silence is heard.
+    """The text around the audio, and how much silence is kept.
 
     Without a setup file the text is that of Instruct where answers end as turns of a chat do, or where the name's last
     part says "instruct"; else that of Base.
@@ -66,7 +66,7 @@ class Qwen2Audio(LALM):
     """Any `Qwen2AudioForConditionalGeneration` with its processor.
 
     Attributes:
-        silence: seconds of silence that it hears at most before and behind a clip; None for all there is.
+        silence: seconds of silence that are kept at most before and behind a clip; None for all there is.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class Qwen2Audio(LALM):
         """Log-mels over the whole window, audio encoder with the padding masked out, projector."""
         if self.silence is not None:
             waves = [cut_silence(wave, self.rate, self.silence) for wave in waves]
-        heard = self.processor.feature_extractor(
+        inputs = self.processor.feature_extractor(
             list(waves), sampling_rate=self.rate, return_attention_mask=True, padding="max_length", return_tensors="pt"
         )
         tower = self.model.model.audio_tower
-        mels = heard["input_features"].to(self.device, tower.dtype)
-        after_conv, pooled = tower._get_feat_extract_output_lengths(heard["attention_mask"].sum(-1))
+        mels = inputs["input_features"].to(self.device, tower.dtype)
+        after_conv, pooled = tower._get_feat_extract_output_lengths(inputs["attention_mask"].sum(-1))
         positions = torch.arange((mels.shape[-1] - 2) // 2 + 1)[None]
         padding = create_bidirectional_mask(
             config=tower.config,

@@ -37,7 +37,7 @@ PARTS = {
     "Qwen2_5OmniForConditionalGeneration": "Qwen2_5OmniThinkerForConditionalGeneration",
     "Qwen3OmniMoeForConditionalGeneration": "Qwen3OmniMoeThinkerForConditionalGeneration",
 }
-"""Models that also speak: the part of them that listens and writes."""
+"""Models that also speak: the part of them from audio to text."""
 
 NEEDS = {
     "Gemma3nForConditionalGeneration": ("torchvision", "timm"),
@@ -63,7 +63,7 @@ def load_model(name: str = POCKET, device: str = AUTO, dtype: str | None = None)
         dtype: `float32`, `bfloat16` or `float16`; by default float32 on the CPU and the checkpoint's own elsewhere.
 
     Raises:
-        ModelError: the model is not found, hears nothing, or is damaged; or the device is not there.
+        ModelError: the model is not found, takes no audio, or is damaged; or the device is not there.
     """
     placement = choose_placement(device, dtype)
     if name == POCKET:

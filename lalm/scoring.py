@@ -63,23 +63,23 @@ class ScoringModel(PromptedModel):
 
     def _answered(
         self, features: AudioFeatures, targets: Sequence[str], gates: Gates, instructions: Instructions
-    ) -> tuple[Float[Tensor, "said vocabulary"], Int[Tensor, " said"], Bool[Tensor, "row token"]]:
+    ) -> tuple[Float[Tensor, "token vocabulary"], Int[Tensor, " token"], Bool[Tensor, "row longest"]]:
         """Logits and ids of all targets' tokens, ends included, one target after the other; and where a row has them."""
         self._check_gates(features, gates)
         end = torch.tensor([self.end_token], device=self.device)
         answers = [torch.cat([self._ids(target), end]) for target in targets]
-        said = self._instructed(features, instructions)
+        words = self._instructed(features, instructions)
         with self._exclusive, gated(self.sites, gates):
-            logits = self._answer_logits(features, answers, said)
+            logits = self._answer_logits(features, answers, words)
         lengths = torch.tensor([len(answer) for answer in answers], device=logits.device)
         real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]
         return logits.to(torch.promote_types(logits.dtype, torch.float32)), torch.cat(answers).to(logits.device), real
 
     def _answer_logits(
-        self, features: AudioFeatures, answers: Sequence[Tensor], said: Sequence[str]
+        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:
         """Logits of every answer's tokens given those before it, one answer after the other."""
-        prompts = self._prompt_rows(features, said)
+        prompts = self._prompt_rows(features, instructions)
         embed = self.model.get_input_embeddings()
         rows = [torch.cat([prompt, embed(answer[:-1])]) for prompt, answer in zip(prompts, answers, strict=True)]
         embeds, _ = pad_rows(rows, "right")  # causal attention never sees padding on the right

@@ -32,15 +32,15 @@ def render_turns(processor: ProcessorMixin, audio: str, reply: str | None = None
         audio: the token that stands for audio.
         reply: the model's reply; None for the beginning of its turn.
     """
-    said: Any = audio + MARK
+    content: Any = audio + MARK
     answer: Any = reply
     source: Any = processor.tokenizer
     if getattr(processor, "chat_template", None):
-        said = [{"type": "audio", "audio": "clip.wav"}, {"type": "text", "text": MARK}]
+        content = [{"type": "audio", "audio": "clip.wav"}, {"type": "text", "text": MARK}]
         answer, source = [{"type": "text", "text": reply}], processor
     elif not getattr(processor.tokenizer, "chat_template", None):
         return audio + MARK + (reply or "")
-    turns = [{"role": "user", "content": said}]
+    turns = [{"role": "user", "content": content}]
     if reply is not None:
         turns.append({"role": "assistant", "content": answer})
     template = source.chat_template
@@ -55,7 +55,7 @@ class Turns:
     Args:
         render: reply or None → a turn as text, as `render_turns` makes it.
         tokens: text → token ids.
-        ask: a text with one placeholder, seconds → the ids that the processor makes of it and so much audio.
+        prepare: a text with one placeholder, seconds → the ids that the processor makes of it and so much audio.
         tokenizer: names special tokens.
         placeholder: id of the token that stands for audio.
 
@@ -72,7 +72,7 @@ class Turns:
         self,
         render: Callable[[str | None], str],
         tokens: Callable[[str], list[int]],
-        ask: Callable[[str, float], list[int]],
+        prepare: Callable[[str, float], list[int]],
         tokenizer: PreTrainedTokenizerBase,
         placeholder: int,
     ) -> None:
@@ -81,7 +81,7 @@ class Turns:
         self._before, found, self._after = render(None).partition(self._audio)
         if not found or self._audio in self._after or MARK in self._before:
             raise ModelError(f"the chat format does not write {self._audio} once and then the words: {render(None)!r}")
-        one, other = (ask(self.frame(), seconds) for seconds in SECONDS)
+        one, other = (prepare(self.frame(), seconds) for seconds in SECONDS)
         self.before = one[: one.index(placeholder)]
         behind = takewhile(lambda pair: pair[0] == pair[1] != placeholder, zip(one[::-1], other[::-1], strict=False))
         self.after = [token for token, _ in behind][::-1]

@@ -1,4 +1,4 @@
-"""VibeVoice-ASR: hears with random noise unless it is told not to."""
+"""VibeVoice-ASR: adds random noise to audio unless it is given `sample=False`."""
 
 from .generic import TransformersLALM
 

@@ -15,7 +15,7 @@ SPECIAL = re.compile(r"(</?s>|\[/?INST\]|\[BEGIN_AUDIO\]|\[AUDIO\])")
 
 
 class Voxtral(TransformersLALM):
-    """`VoxtralForConditionalGeneration`. Audio is filled up with silence to whole windows (of 30 s), which is heard."""
+    """`VoxtralForConditionalGeneration`. Audio is filled up with silence to whole windows (of 30 s), which counts as audio."""
 
     processor: Any  # what makes windows of audio is its own
 
@@ -33,7 +33,7 @@ class Voxtral(TransformersLALM):
         ]
         return sum(ids, [])
 
-    def ask(self, text: str, wave: Float32[np.ndarray, " time"]) -> BatchFeature:
+    def prepare(self, text: str, wave: Float32[np.ndarray, " time"]) -> BatchFeature:
         """Log-mels by windows, and as many placeholders as the model makes embeddings of them."""
         settings = dict(self.processor.audio_kwargs)
         frames = settings.pop("max_source_positions")

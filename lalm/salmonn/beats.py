@@ -78,8 +78,8 @@ class _Attention(nn.Module):
         first, second = self.grep_linear(query).unflatten(-1, (2, 4)).sum(-1).sigmoid().split(1, dim=-1)
         gate = first * (second * self.grep_a - 1) + 2
         scores = (gate * bias).masked_fill(padding[:, None, None], -math.inf)
-        heard = functional.scaled_dot_product_attention(query, key, value, attn_mask=scores)
-        return self.out_proj(heard.transpose(1, 2).flatten(2))
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=scores)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 class _Layer(nn.Module):
@@ -112,8 +112,8 @@ class _PositionalConvolution(nn.Module):
 
     def forward(self, states: Float[Tensor, "row width time"]) -> Float[Tensor, "row width time"]:
         weight = self.weight_g * self.weight_v / self.weight_v.norm(dim=(0, 1), keepdim=True)
-        heard = functional.conv1d(states, weight, self.bias, padding=self.taps // 2, groups=self.groups)
-        return functional.gelu(heard[..., : states.shape[-1]])
+        mixed = functional.conv1d(states, weight, self.bias, padding=self.taps // 2, groups=self.groups)
+        return functional.gelu(mixed[..., : states.shape[-1]])
 
 
 class _Encoder(nn.Module):

@@ -1,4 +1,4 @@
-"""SALMONN as a `LALM`: its ears, and a Vicuna with LoRA merged in."""
+"""SALMONN as a `LALM`: its audio encoder, and a Vicuna with LoRA merged in."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from ..devices import Placement
 from ..gating import find_sites
 from ..loading import read_model, read_pretrained
 from .beats import read_beats
-from .ears import Ears, SpeechEncoder
+from .encoder import AudioEncoder, SpeechEncoder
 from .files import find_files, read_tensors
 from .lora import TARGETS, is_lora, merge_lora
 from .qformer import QFormerSettings, read_qformer
@@ -31,7 +31,7 @@ class Salmonn(LALM):
     """SALMONN (Tang et al. 2024), any size.
 
     Attributes:
-        ears: from waveforms to audio embeddings.
+        encoder: from waveforms to audio embeddings.
         lora: the tensors that were merged into the language model; they are part of what the model is.
         lora_alpha: their weight times their rank.
     """
@@ -44,37 +44,37 @@ class Salmonn(LALM):
         model: LlamaForCausalLM,
         tokenizer: PreTrainedTokenizerBase,
         template: PromptTemplate,
-        ears: Ears,
+        encoder: AudioEncoder,
         lora: Mapping[str, Tensor],
         lora_alpha: float,
     ) -> None:
         super().__init__(name, model, tokenizer, template, find_sites(model.get_decoder()))
-        self.ears, self.lora = ears.eval().requires_grad_(False), dict(lora)
+        self.encoder, self.lora = encoder.eval().requires_grad_(False), dict(lora)
         self.lora_alpha = lora_alpha
-        self.longest = float(ears.extractor.chunk_length)
+        self.longest = float(encoder.extractor.chunk_length)
 
     def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """Both encoders and the Q-Former: 88 embeddings for each clip, however long it is."""
-        return self._hear(waves, batch_like_authors=False)
+        return self._encode_batch(waves, batch_like_authors=False)
 
     @torch.no_grad()
     def encode_like_authors(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
-        """As `encode`, but a clip's embeddings depend on its batch as in the released code; see `Ears.forward`."""
-        return self._hear(waves, batch_like_authors=True)
+        """As `encode`, but a clip's embeddings depend on its batch as in the released code; see `AudioEncoder.forward`."""
+        return self._encode_batch(waves, batch_like_authors=True)
 
-    def _hear(self, waves: Sequence[Float32[np.ndarray, " _"]], batch_like_authors: bool) -> AudioFeatures:
+    def _encode_batch(self, waves: Sequence[Float32[np.ndarray, " _"]], batch_like_authors: bool) -> AudioFeatures:
         fitting = [self._fitting(wave) for wave in waves]
-        embeds = self.ears(fitting, batch_like_authors).to(self.device, self.model.dtype)
+        embeds = self.encoder(fitting, batch_like_authors).to(self.device, self.model.dtype)
         return AudioFeatures(embeds, torch.full((len(embeds),), embeds.shape[1]))
 
     def _fitting(self, wave: Float32[np.ndarray, " time"]) -> Float32[np.ndarray, " longertime"]:
         return np.pad(wave, (0, max(0, round(SHORTEST * self.rate) - len(wave))))
 
-    def _prompt_rows(self, features: AudioFeatures, said: Sequence[str]) -> list[Tensor]:
-        return super()._prompt_rows(features, [text.strip() for text in said])
+    def _prompt_rows(self, features: AudioFeatures, instructions: Sequence[str]) -> list[Tensor]:
+        return super()._prompt_rows(features, [text.strip() for text in instructions])
 
     def _facts(self) -> dict[str, Any]:
-        qformer = self.ears.qformer
+        qformer = self.encoder.qformer
         windows = [qformer.window, qformer.stride, qformer.qformer.config.num_attention_heads]
         return super()._facts() | {"type": "salmonn", "lora_alpha": self.lora_alpha, "windows": windows}
 
@@ -83,7 +83,7 @@ class Salmonn(LALM):
         for name, parameter in self.model.named_parameters():
             if not any(f".{target}." in name for target in TARGETS):
                 yield parameter
-        yield from self.ears.parameters()
+        yield from self.encoder.parameters()
         yield from self.lora.values()
 
 
@@ -121,8 +121,8 @@ def load_salmonn(name: str, placement: Placement) -> Salmonn:
     frames = round(per_second * files.seconds_per_window), round(per_second * files.seconds_per_stride)
     widths = whisper.config.d_model, beats.settings.encoder_embed_dim, config.hidden_size
     qformer = read_qformer(tensors, QFormerSettings.read(files.qformer), widths, frames, files.checkpoint)
-    ears = Ears(extractor, whisper, beats, qformer).to(placement.device)
+    encoder = AudioEncoder(extractor, whisper, beats, qformer).to(placement.device)
     llm = placement.settle(read_model(LlamaForCausalLM, files.llm, local_files_only=True, **placement.arguments()))
     merge_lora(llm, tensors, files.lora_alpha, files.checkpoint)
     lora = {name: tensor for name, tensor in tensors.items() if is_lora(name)}
-    return Salmonn(name, llm, tokenizer, prompt_template(files.prompt, tokenizer.bos_token), ears, lora, files.lora_alpha)
+    return Salmonn(name, llm, tokenizer, prompt_template(files.prompt, tokenizer.bos_token), encoder, lora, files.lora_alpha)

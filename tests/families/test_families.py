@@ -98,7 +98,7 @@ def test_hears_as_the_model_itself(name: str) -> None:
     model = lalm(name)
     mine = logits(model, heard(name)).split([len(model._ids(text)) for text in ANSWERS])
     for wave, words, answer, found in zip(waves(model), said(model) or ["", ""], ANSWERS, mine, strict=True):
-        inputs = model.ask(model.turns.frame(words) + answer, wave)
+        inputs = model.prepare(model.turns.frame(words) + answer, wave)
         with torch.no_grad():
             own = model.model(**inputs, **model.deterministic, use_cache=False).logits[0]
         torch.testing.assert_close(found, own[-len(found) - 1 : -1], atol=1e-4, rtol=1e-4)
@@ -221,7 +221,7 @@ def in_double(name: str) -> TransformersLALM:
     model = copy(lalm(name))
     model.model = deepcopy(model.model).double()
     model.model.set_experts_implementation("eager")  # the others know no double precision
-    model.sites = find_sites(model.attending(model.model))
+    model.sites = find_sites(model.gated_part(model.model))
     return model
 
 

@@ -52,7 +52,7 @@ def padded(model, recorded):
     llm.resize_token_embeddings(llm.config.vocab_size + 1, mean_resizing=False)
     llm.get_input_embeddings().weight.data[-1] = rows["embed_tokens_pad_row"]
     llm.get_output_embeddings().weight.data[-1] = rows["lm_head_pad_row"]
-    return Salmonn("padded", llm, model.tokenizer, model.template, model.ears, model.lora, model.lora_alpha)
+    return Salmonn("padded", llm, model.tokenizer, model.template, model.encoder, model.lora, model.lora_alpha)
 
 
 @pytest.fixture(scope="module")

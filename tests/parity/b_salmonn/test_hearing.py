@@ -64,16 +64,16 @@ def test_first_channel_and_other_rates(recorded, model):
 
 def test_speech_encoder(model, whole):
     for batch in whole:
-        mels = model.ears.extractor(batch.waves, sampling_rate=model.rate, return_tensors="pt")["input_features"]
+        mels = model.encoder.extractor(batch.waves, sampling_rate=model.rate, return_tensors="pt")["input_features"]
         torch.testing.assert_close(mels, batch["spectrogram"], rtol=0, atol=5e-5)
-        out = model.ears.whisper(batch["spectrogram"]).last_hidden_state
+        out = model.encoder.whisper(batch["spectrogram"]).last_hidden_state
         torch.testing.assert_close(out, batch["whisper_encoder_out"], rtol=1e-5, atol=2e-5)
 
 
 def test_filter_banks_and_padding(model, whole):
     from amask.lalm.salmonn.fbank import batch_fbanks_like_authors, reduce_padding
 
-    patch = model.ears.beats.settings.input_patch_size
+    patch = model.encoder.beats.settings.input_patch_size
     for batch in whole:
         fbanks, padding = batch_fbanks_like_authors(batch.waves, patch)
         torch.testing.assert_close(fbanks, batch["beats_fbank"], **CLOSE)
@@ -84,7 +84,7 @@ def test_filter_banks_and_padding(model, whole):
 
 
 def test_patches(model, whole):
-    beats = model.ears.beats
+    beats = model.encoder.beats
     for batch in whole:
         conv = batch["beats_patch_conv"]
         torch.testing.assert_close(beats.patch_embedding(batch["beats_fbank"][:, None]), conv, **CLOSE)
@@ -93,7 +93,7 @@ def test_patches(model, whole):
 
 
 def test_audio_encoder(model, whole):
-    beats = model.ears.beats
+    beats = model.encoder.beats
     for batch in whole:
         padding = batch["beats_padding_mask"]
         with outputs(*beats.encoder.pos_conv, *beats.encoder.layers) as seen:
@@ -113,7 +113,7 @@ def test_audio_encoder(model, whole):
 
 
 def test_windows(model, whole):
-    qformer = model.ears.qformer
+    qformer = model.encoder.qformer
     for batch in whole:
         speech, audio = batch["whisper_encoder_out"], batch["beats_encoder_out"]
         some = batch["ln_speech_out_first32"]
@@ -126,7 +126,7 @@ def test_windows(model, whole):
 
 
 def test_qformer(model, whole):
-    qformer = model.ears.qformer
+    qformer = model.encoder.qformer
     for batch in whole:
         with outputs(qformer.qformer) as answers:
             embeds = qformer(batch["whisper_encoder_out"], batch["beats_encoder_out"], None)
@@ -148,7 +148,7 @@ def test_clips_alone(model, batches):
     """Alone a clip has no padding, and both ways of encoding are one."""
     for batch in batches.values():
         if len(batch.clips) == 1:
-            _, audio, padding = model.ears.hear(batch.waves)
+            _, audio, padding = model.encoder.encode_apart(batch.waves)
             torch.testing.assert_close(audio, batch["beats_encoder_out"], rtol=1e-5, atol=2e-5)
             assert not padding.any()
             torch.testing.assert_close(model.encode(batch.waves).embeds, batch["speech_embeds"], rtol=1e-5, atol=2e-5)

@@ -15,10 +15,10 @@ from .official import BEATS, OWN, VICUNA, WHISPER, message
 def test_files_may_lie_anywhere(pristine, folder, tmp_path, load, model):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    shutil.move(folder / WHISPER, elsewhere / "ears")
+    shutil.move(folder / WHISPER, elsewhere / "encoder")
     for name, changed in {BEATS: "b.bin", VICUNA: "llm", OWN: "s.ckpt"}.items():
         (folder / name).rename(folder / changed)
-    lines = [f"whisper = {json.dumps(str(elsewhere / 'ears'))}", 'beats = "b.bin"', 'llm = "llm"', 'checkpoint = "s.ckpt"']
+    lines = [f"whisper = {json.dumps(str(elsewhere / 'encoder'))}", 'beats = "b.bin"', 'llm = "llm"', 'checkpoint = "s.ckpt"']
     (folder / "salmonn.toml").write_text("\n".join(lines))
     found = load(folder)
     assert found.fingerprint == model.fingerprint
@@ -36,7 +36,7 @@ def test_qformer_configuration(folder, load, model, waves):
     """Heads of the Q-Former are in no tensor's shape."""
     (folder / "qformer_config.json").write_text(json.dumps({"num_attention_heads": 2, "layer_norm_eps": 1e-12}))
     two = load(folder)
-    assert two.ears.qformer.qformer.config.num_attention_heads == 2
+    assert two.encoder.qformer.qformer.config.num_attention_heads == 2
     assert not torch.allclose(two.encode(waves).embeds, model.encode(waves).embeds, atol=1e-4)
     assert two.fingerprint != model.fingerprint
 
@@ -209,4 +209,4 @@ def test_other_kinds_of_tokenizers(folder, load):
 
 
 def test_weights_of_whispers_decoder_are_not_loaded(model):
-    assert not any("decoder" in name for name, _ in model.ears.named_parameters())
+    assert not any("decoder" in name for name, _ in model.encoder.named_parameters())

@@ -1,4 +1,4 @@
-"""SALMONN's ears: Whisper for speech, BEATs for all else, and the Q-Former that joins them."""
+"""SALMONN's audio encoder: Whisper for speech, BEATs for all else, and the Q-Former that joins them."""
 
 from collections.abc import Sequence
 
@@ -19,14 +19,14 @@ class SpeechEncoder(WhisperEncoder):
     _keys_to_ignore_on_load_unexpected = [r"decoder\.", r"proj_out"]
 
 
-class Ears(nn.Module):
+class AudioEncoder(nn.Module):
     """All that lies between waveforms and audio embeddings; in single precision."""
 
     def __init__(self, extractor: WhisperFeatureExtractor, whisper: SpeechEncoder, beats: Beats, qformer: WindowQFormer) -> None:
         super().__init__()
         self.extractor, self.whisper, self.beats, self.qformer = extractor, whisper, beats, qformer
 
-    def hear(
+    def encode_apart(
         self, waves: Sequence[Float32[np.ndarray, " _"]], batch_like_authors: bool = False
     ) -> tuple[Float32[Tensor, "row frame speechwidth"], Float32[Tensor, "row patch audiowidth"], Bool[Tensor, "row patch"]]:
         """What both encoders make of clips, and which of BEATs' patches are padding; see `forward`."""
@@ -47,5 +47,5 @@ class Ears(nn.Module):
             batch_like_authors: do as the released code does, where a clip's embeddings depend on its batch: shorter
                 clips are padded before BEATs hears them, and the Q-Former is shown what BEATs makes of the padding.
         """
-        speech, audio, padding = self.hear(waves, batch_like_authors)
+        speech, audio, padding = self.encode_apart(waves, batch_like_authors)
         return self.qformer(speech, audio, None if batch_like_authors else padding)
