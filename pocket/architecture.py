@@ -1,14 +1,16 @@
 """The shape of the pocket model: Qwen2-Audio's classes and processor with small sizes.
 
-Many small heads (8 layers of 64, each 4 wide) make a small model maskable; about a hundred larger ones do not.
+Many small heads (8 layers of 64, each 8 wide) make a small model maskable; about a hundred larger ones do not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2AudioConfig,
+    Qwen2AudioEncoderConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     WhisperFeatureExtractor,
@@ -18,7 +20,7 @@ from ..data.tasks import TaskSpec, parse_task
 from ..lalm.assembly import PromptTemplate
 from .corpus.synthesis import RATE, WINDOW
 
-MELS, HOP, FFT = 64, 320, 512
+MELS, HOP, FFT = 80, 160, 400  # as Whisper has them
 MARGIN = 0.25  # seconds of silence that a clip of its corpus has at most at each end, and so all that it is shown
 
 # What the words before the audio call each task.
@@ -77,37 +79,42 @@ def train_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioProcessor:
-    """Qwen2-Audio's own processor over an 8-second window with a 20 ms hop."""
-    extractor = WhisperFeatureExtractor(
+def build_extractor() -> WhisperFeatureExtractor:
+    """Whisper's own features over a 15-second window."""
+    return WhisperFeatureExtractor(
         feature_size=MELS, sampling_rate=RATE, hop_length=HOP, n_fft=FFT, chunk_length=int(WINDOW), return_attention_mask=True
     )
-    return Qwen2AudioProcessor(extractor, tokenizer)
 
 
-def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
-    """About seven million parameters; 512 attention heads in the language model."""
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioProcessor:
+    """Qwen2-Audio's own processor with the pocket model's window and tokenizer."""
+    return Qwen2AudioProcessor(build_extractor(), tokenizer)
+
+
+def audio_config(**sizes: int) -> Qwen2AudioEncoderConfig:
+    """The encoder: Whisper tiny.en's sizes, of its positions those of the window; `sizes` for another, in tests."""
+    whisper = {"encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536, "d_model": 384}
+    positions = int(WINDOW * RATE / HOP / 2)
+    return Qwen2AudioEncoderConfig(num_mel_bins=MELS, max_source_positions=positions, **(whisper | sizes))
+
+
+def build_config(
+    tokenizer: PreTrainedTokenizerFast, encoder: Mapping[str, int] = MappingProxyType({}), layers: int = 8
+) -> Qwen2AudioConfig:
+    """About 17 million parameters; 512 attention heads in the language model."""
     return Qwen2AudioConfig(
-        audio_config={
-            "model_type": "qwen2_audio_encoder",
-            "num_mel_bins": MELS,
-            "encoder_layers": 4,
-            "encoder_attention_heads": 4,
-            "encoder_ffn_dim": 768,
-            "d_model": 192,
-            "max_source_positions": int(WINDOW * RATE / HOP / 2),
-        },
+        audio_config=audio_config(**encoder).to_dict(),
         text_config={
             "model_type": "qwen2",
             "vocab_size": len(tokenizer),
-            "hidden_size": 192,
-            "intermediate_size": 512,
-            "num_hidden_layers": 8,
+            "hidden_size": 256,
+            "intermediate_size": 704,
+            "num_hidden_layers": layers,
             "num_attention_heads": 64,
             "num_key_value_heads": 64,
-            "head_dim": 4,
+            "head_dim": 8,
             "initializer_range": 0.04,
-            "max_position_embeddings": 512,
+            "max_position_embeddings": 1024,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
             "pad_token_id": tokenizer.pad_token_id,
             "eos_token_id": tokenizer.eos_token_id,
@@ -117,6 +124,8 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioConfig:
     )
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioForConditionalGeneration:
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, encoder: Mapping[str, int] = MappingProxyType({}), layers: int = 8
+) -> Qwen2AudioForConditionalGeneration:
     """The untrained model; the caller has set the seed."""
-    return Qwen2AudioForConditionalGeneration(build_config(tokenizer))
+    return Qwen2AudioForConditionalGeneration(build_config(tokenizer, encoder, layers))

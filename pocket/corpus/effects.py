@@ -1,6 +1,9 @@
-"""What happens to a sound on its way to the microphone: room, noise, telephone line, level."""
+"""What happens to a sound on its way to the listener: room, noise, telephone line, level, codec."""
+
+import io
 
 import numpy as np
+import soundfile
 from jaxtyping import Float32
 from scipy.signal import butter, fftconvolve, sosfilt
 
@@ -43,16 +46,31 @@ def set_level(wave: Wave, rng: np.random.Generator) -> Wave:
     return (wave * peak / (np.abs(wave).max() + 1e-9)).astype(np.float32)
 
 
-def transmit(wave: Wave, rng: np.random.Generator) -> tuple[Wave, list[str]]:
-    """Pass a clean sound through a random channel; returns it with the names of what was done to it."""
+def code_opus(wave: Wave, rng: np.random.Generator) -> Wave:
+    """Code as Opus and back: at compression levels of libsndfile that give some 10 to 40 kbit/s."""
+    file = io.BytesIO()
+    level = rng.uniform(0.93, 0.995)
+    soundfile.write(file, np.clip(wave, -1, 1), RATE, format="OGG", subtype="OPUS", compression_level=level)
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")[0][: len(wave)]
+
+
+EFFECTS = {"reverb": reverberate, "noise": add_noise, "band": limit_band, "level": set_level, "opus": code_opus}
+SYNTHETIC = {"reverb": 0.35, "noise": 0.6, "band": 0.3, "level": 1.0, "opus": 0.35}
+RECORDED = {"reverb": 0.15, "noise": 0.3, "band": 0.2, "level": 1.0, "opus": 0.2}
+
+
+def transmit(wave: Wave, rng: np.random.Generator, chances: dict[str, float] = SYNTHETIC) -> tuple[Wave, list[str]]:
+    """Pass a sound through a random channel; returns it with the names of what was done to it.
+
+    Args:
+        wave: samples at 16 kHz.
+        rng: draws which effects there are, and how strong.
+        chances: of each effect; recordings have been through a room and a microphone already, so `RECORDED` is milder.
+    """
     done = []
-    for name, effect, chance in (
-        ("reverb", reverberate, 0.35),
-        ("noise", add_noise, 0.6),
-        ("band", limit_band, 0.3),
-        ("level", set_level, 1.0),
-    ):
-        if rng.random() < chance:
+    for name, effect in EFFECTS.items():
+        if rng.random() < chances[name]:
             wave = effect(wave, rng)
             done.append(name)
     return wave, done

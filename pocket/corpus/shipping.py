@@ -9,9 +9,9 @@ from .synthesis import RATE
 
 # split → kind → clips. Real recordings are never shipped.
 SIZES = {
-    "train": {"speech": 500, "scene": 220, "pair": 180, "overlap": 180},
-    "dev": {"speech": 90, "scene": 50, "pair": 50, "overlap": 50},
-    "test": {"speech": 310, "scene": 300, "pair": 300, "overlap": 300},
+    "train": {"speech": 500, "scene": 220, "pair": 180, "overlap": 180, "open": 160, "quiet": 60},
+    "dev": {"speech": 90, "scene": 50, "pair": 50, "overlap": 50, "open": 40, "quiet": 20},
+    "test": {"speech": 300, "scene": 160, "pair": 160, "overlap": 160, "open": 120, "quiet": 60},
 }
 COMPRESSION = 0.98  # of 0 to 1: about 16 kbit/s
 

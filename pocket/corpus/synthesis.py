@@ -15,7 +15,7 @@ from ...errors import DataError
 from .voices import Voice
 
 RATE = 16_000  # Hz, of everything in the pocket corpus
-WINDOW = 8.0  # seconds that the pocket model hears; no clip is longer
+WINDOW = 15.0  # seconds that the pocket model hears; no clip is longer
 
 
 @dataclass(frozen=True)

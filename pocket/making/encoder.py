@@ -1,34 +1,58 @@
-"""First stage: the audio encoder learns from labels, before any language model sees it.
+"""The audio encoder: Whisper's weights in Qwen2-Audio's class, and its forward over clips cut to their length."""
 
-Heads that are thrown away afterwards: CTC on phones at 25 Hz (also on real sentences), CTC on words at 12.5 Hz
-(who speaks first; who speaks second), and gender, style, age, speaker and sounds on the mean over time. Trained
-through the language model alone, the same encoder sits on a plateau for hundreds of steps.
-"""
+from collections.abc import Sequence
+from pathlib import Path
 
-import subprocess
-from dataclasses import dataclass
-from functools import cache
-
+import numpy as np
+import soundfile
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import WhisperFeatureExtractor, WhisperModel
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
-from ...data.manifest import Clip
-from ..corpus.clips import REAL
-from ..corpus.grammar import VOCABULARY
-from ..corpus.sounds import EVENTS
-from ..corpus.synthesis import STYLES
+from ...data.silence import cut_silence
+from ...errors import ModelError
+from ..architecture import MARGIN
+from ..corpus.synthesis import RATE
 
-WORDS = ("<blank>", *sorted(VOCABULARY))
-GENDERS, AGES = ("female", "male"), ("adult", "child")
-MISSING = -100
+
+def start_encoder(tower: Qwen2AudioEncoder, name: str) -> None:
+    """Give the encoder the weights of a Whisper model of the same sizes; of its positions the first that the window has.
+
+    Raises:
+        ModelError: it cannot be loaded, or its sizes are others.
+    """
+    try:
+        state = WhisperModel.from_pretrained(name).encoder.state_dict()
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"cannot load the encoder {name!r}: {reason}; give a Hub id or a folder of a Whisper model") from None
+    state["embed_positions.weight"] = state["embed_positions.weight"][: tower.config.max_source_positions]
+    own = {key: value.shape for key, value in tower.state_dict().items()}
+    if own != {key: value.shape for key, value in state.items()}:
+        raise ModelError(f"encoder {name!r} has other sizes than architecture.py says; expected those of whisper-tiny.en")
+    tower.load_state_dict(state)
+
+
+def log_mels(
+    paths: Sequence[Path], extractor: WhisperFeatureExtractor
+) -> tuple[Float[Tensor, "row frame mel"], Int[Tensor, " row"]]:
+    """Log-mels of some files as the model hears them: silence cut, padded to the longest; and their frames of 10 ms."""
+    waves = [cut_silence(soundfile.read(path, dtype="float32")[0], RATE, MARGIN) for path in paths]
+    made = extractor(waves, sampling_rate=RATE, padding="longest", return_tensors="pt", return_attention_mask=True)
+    return made["input_features"].transpose(1, 2), made["attention_mask"].sum(-1)
 
 
 def output_lengths(frames: Int[Tensor, " row"]) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:
-    """Lengths after the second convolution (25 Hz) and after pooling (12.5 Hz)."""
+    """Lengths after the second convolution (50 Hz) and after pooling (25 Hz)."""
     after_conv = (frames - 1) // 2 + 1
     return after_conv, (after_conv - 2) // 2 + 1
+
+
+def within(lengths: Int[Tensor, " row"], longest: int) -> Tensor:
+    """Which positions belong to a row: (row, position)."""
+    return torch.arange(longest)[None] < lengths[:, None]
 
 
 def encode(
@@ -40,130 +64,25 @@ def encode(
     the convolutions see of the first padded frame.
 
     Returns:
-        Hidden states before pooling, and the final features.
+        Normalised hidden states before pooling, and the final features.
     """
     if mels.shape[1] % 4:
-        mels = torch.nn.functional.pad(mels, (0, 0, 0, 4 - mels.shape[1] % 4), value=float(mels.min()))
+        mels = nn.functional.pad(mels, (0, 0, 0, 4 - mels.shape[1] % 4), value=float(mels.min()))
     hidden = nn.functional.gelu(tower.conv1(mels.transpose(1, 2)))
     hidden = nn.functional.gelu(tower.conv2(hidden)).transpose(1, 2)
     hidden = hidden + tower.embed_positions.weight[: hidden.shape[1]]
-    heard = torch.arange(hidden.shape[1])[None] < output_lengths(lengths)[0][:, None]
+    heard = within(output_lengths(lengths)[0], hidden.shape[1])
     mask = torch.zeros(heard.shape).masked_fill(~heard, torch.finfo(torch.float32).min)[:, None, None, :]
     mask = mask.expand(-1, 1, hidden.shape[1], -1)
     for layer in tower.layers:
         hidden = layer(hidden, mask)
     pooled = tower.avg_pooler(hidden.transpose(1, 2)).transpose(1, 2)
-    return hidden, tower.layer_norm(pooled)
+    return tower.layer_norm(hidden), tower.layer_norm(pooled)
 
 
-@cache
-def phones(word: str) -> tuple[str, ...]:
-    """The phones of an English word, as espeak-ng says them."""
-    out = subprocess.run(["espeak-ng", "-q", "-x", "--sep=_", "-v", "en-us", word], capture_output=True, text=True, check=True)
-    marks = str.maketrans("", "", "',%=:|;")
-    spoken = (phone.translate(marks) for phone in out.stdout.strip().replace(" ", "_").split("_"))
-    return tuple(phone for phone in spoken if phone)
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What the throw-away heads are to say for some clips; MISSING where a clip has no such label."""
-
-    phones: list[list[int] | None]
-    first: list[list[int] | None]
-    second: list[list[int] | None]
-    gender: Int[Tensor, " row"]
-    style: Int[Tensor, " row"]
-    age: Int[Tensor, " row"]
-    speaker: Int[Tensor, " row"]
-    sounds: Float[Tensor, "row sound"]
-    has_sounds: Bool[Tensor, " row"]
-
-
-class Labeller:
-    """Turns clips into targets; knows the phones and speakers of the training clips."""
-
-    def __init__(self, clips: list[Clip]) -> None:
-        words = {word for clip in clips for word in clip.text.replace(" ; ", " ").split()}
-        self.phone_ids = {phone: i for i, phone in enumerate(sorted({p for w in words for p in phones(w)}), 1)}
-        self.speakers = {name: i for i, name in enumerate(sorted({self._voice(clip) for clip in clips if clip.speaker}))}
-        self.word_ids = {word: i for i, word in enumerate(WORDS)}
-        self.events = list(EVENTS)
-
-    @staticmethod
-    def _voice(clip: Clip) -> str:
-        return "-".join(clip.speaker.split("-")[:2]) if "+" not in clip.speaker else ""
-
-    def _words(self, text: str) -> list[int] | None:
-        words = text.split()
-        return [self.word_ids[word] for word in words] if all(word in self.word_ids for word in words) else None
-
-    def __call__(self, clips: list[Clip]) -> Targets:
-        """Targets of some clips."""
-
-        def index(names: tuple[str, ...], task: str) -> Tensor:
-            return torch.tensor([names.index(c.labels[task]) if task in c.labels else MISSING for c in clips])
-
-        seconds = [clip.labels["osr"].split(" ; ")[1] if "osr" in clip.labels else "" for clip in clips]
-        one_voice = [clip.kind != "overlap" for clip in clips]
-        captions = [clip.labels.get("aac", "") for clip in clips]
-        return Targets(
-            phones=[
-                [self.phone_ids[p] for w in clip.text.split() for p in phones(w) if p in self.phone_ids] if alone else None
-                for clip, alone in zip(clips, one_voice, strict=True)
-            ],
-            first=[self._words(clip.labels["asr"]) if "asr" in clip.labels else None for clip in clips],
-            second=[self._words(text) if clip.kind not in REAL else None for clip, text in zip(clips, seconds, strict=True)],
-            gender=index(GENDERS, "gr"),
-            style=index(tuple(STYLES), "ser"),
-            age=index(AGES, "age"),
-            speaker=torch.tensor([self.speakers.get(self._voice(clip), MISSING) for clip in clips]),
-            sounds=torch.tensor([[float(EVENTS[event][1] in caption) for event in self.events] for caption in captions]),
-            has_sounds=torch.tensor([bool(caption) for caption in captions]),
-        )
-
-
-class Heads(nn.Module):
-    """The throw-away heads and their joint loss."""
-
-    def __init__(self, width: int, labeller: Labeller) -> None:
-        super().__init__()
-        self.phones = nn.Linear(width, len(labeller.phone_ids) + 1)
-        self.first = nn.Linear(width, len(WORDS))
-        self.second = nn.Linear(width, len(WORDS))
-        self.gender = nn.Linear(width, len(GENDERS))
-        self.style = nn.Linear(width, len(STYLES))
-        self.age = nn.Linear(width, len(AGES))
-        self.speaker = nn.Linear(width, max(labeller.speakers.values()) + 1)
-        self.sounds = nn.Linear(width, len(EVENTS))
-
-    def losses(self, hidden: Tensor, pooled: Tensor, lengths: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """One loss a head; those without a target in the batch are left out."""
-        slow, slower = output_lengths(lengths)
-        heard = (torch.arange(pooled.shape[1])[None] < slower[:, None]).unsqueeze(-1)
-        mean = (pooled * heard).sum(1) / heard.sum(1)
-        losses = {
-            "phones": _ctc(self.phones(hidden), slow, targets.phones),
-            "first": _ctc(self.first(pooled), slower, targets.first),
-            "second": _ctc(self.second(pooled), slower, targets.second),
-        }
-        for name in ("gender", "style", "age", "speaker"):
-            target = getattr(targets, name)
-            if bool((target != MISSING).any()):
-                losses[name] = nn.functional.cross_entropy(getattr(self, name)(mean), target, ignore_index=MISSING)
-        if bool(targets.has_sounds.any()):
-            said = self.sounds(mean)[targets.has_sounds]
-            losses["sounds"] = nn.functional.binary_cross_entropy_with_logits(said, targets.sounds[targets.has_sounds])
-        return losses
-
-
-def _ctc(logits: Tensor, lengths: Tensor, targets: list[list[int] | None]) -> Tensor:
-    rows = [row for row, target in enumerate(targets) if target is not None]
-    if not rows:
-        return logits.new_zeros(())
-    log_probs = logits[rows].log_softmax(-1).transpose(0, 1)
-    wanted = [targets[row] or [] for row in rows]
-    flat = torch.tensor([symbol for target in wanted for symbol in target], dtype=torch.long)
-    counts = torch.tensor([len(target) for target in wanted])
-    loss = nn.functional.ctc_loss(log_probs, flat, lengths[rows], counts, reduction="none", zero_infinity=True)
-    return (loss / counts.clamp(min=1)).mean()
+@torch.no_grad()
+def features(tower: Qwen2AudioEncoder, paths: Sequence[Path], extractor: WhisperFeatureExtractor) -> list[np.ndarray]:
+    """The final features of some files, at 25 Hz: (position, width) each."""
+    mels, frames = log_mels(paths, extractor)
+    _, pooled = encode(tower, mels, frames)
+    return [row[:length].numpy() for row, length in zip(pooled, output_lengths(frames)[1].tolist(), strict=True)]

@@ -1,13 +1,13 @@
-"""What the language model is taught of a clip: a task, how it is told of it (or not), and the answer.
+"""What the language model is taught of a clip: some tasks, how it is told of each (or not), and the answers.
 
-A share of rows has no instruction at all. Without such rows prompts work but masks do not; with them the model, told nothing,
-is undecided between its tasks, and a mask decides. What it learns there is not one answer drawn by chance but how likely each
-next token is if all that fits the clip is open: else it would come to prefer a task for some clips, as chance had it, and a mask
-would have to win against that. In some of these rows the words before the audio offer a few tasks only: so the model
-learns to read there what it may answer.
+About half of the answers follow no instruction at all. Without such rows prompts work but masks do not; with them the
+model, told nothing, is undecided between its tasks, and a mask decides. What it learns there is not one answer drawn by
+chance but how likely each next token is if all that fits the clip is open: else it would come to prefer a task for some
+clips, as chance had it, and a mask would have to win against that. For some clips the words before the audio offer a few
+tasks only: so the model learns to read there what it may answer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
@@ -16,54 +16,56 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from ...data.manifest import Clip
-from ...data.tasks import TaskSpec, builtin_tasks, parse_task
+from ...data.tasks import builtin_tasks, parse_task
 from ..architecture import TEMPLATE, opening
 from ..instructions import wordings
 
 # How often a task is drawn, among those that a clip has labels for.
-WEIGHTS = {"asr": 2.5, "s2tt": 2.5, "gr": 1.5, "ser": 1.5, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
-# The same for rows without an instruction: told nothing, no task is to be likelier than the others by far. JSON answers
+WEIGHTS = {"asr": 4.0, "s2tt": 2.0, "gr": 1.5, "ser": 2.0, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
+# The same for answers without an instruction: told nothing, no task is to be likelier than the others by far. JSON answers
 # all begin alike, so together they would be; they are to be likelier than any one label, though, so that a mask which
 # leaves nothing of what was heard does not give a label that is right half the time.
-UNTOLD_WEIGHTS = WEIGHTS | {"asr": 2.0, "s2tt": 2.2, "gr": 2.2, "asv": 2.0}
+UNTOLD_WEIGHTS = {"asr": 2.2, "s2tt": 2.2, "gr": 2.2, "ser": 1.5, "age": 1.5, "asv": 2.0, "aac": 1.5, "osr": 3.0}
 UNTOLD_JSON = 0.7
 COMPOSABLE = ("asr", "gr", "ser", "s2tt", "age")
 # Of each composite; gender with words, as in the paper, counts sixfold. Told nothing, the model is to be about as likely to
 # go on with a bar after an answer as to stop there.
 COMPOSITE_WEIGHT, UNTOLD_COMPOSITE_WEIGHT = 0.18, 0.28
 MOST_OFFERED = 6
+Shares = Mapping[str, float]  # task's name → how likely it is
+
+spec = cache(parse_task)
 
 
-def composites(labels: dict[str, str]) -> list[TaskSpec]:
+@cache
+def _pairs(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple("-".join(pair) + end for pair in permutations(parts, 2) for end in ("", "-json"))
+
+
+def composites(labels: Mapping[str, str]) -> tuple[str, ...]:
     """The two-part composites that a clip's labels allow: every ordered pair, as pipe and as JSON."""
-    parts = [part for part in COMPOSABLE if labels.get(part)]
-    return [parse_task("-".join(pair) + end) for pair in permutations(parts, 2) for end in ("", "-json")]
+    return _pairs(tuple(part for part in COMPOSABLE if labels.get(part)))
 
 
-def task_shares(clip: Clip, told: bool) -> dict[TaskSpec, float]:
-    """How likely each task of a clip is, in a row that has an instruction (`told`) or none."""
+def task_shares(clip: Clip, told: bool) -> dict[str, float]:
+    """How likely each task of a clip is, for an answer that has an instruction (`told`) or none."""
     singles = WEIGHTS if told else UNTOLD_WEIGHTS
-    single = [parse_task(name) for name in builtin_tasks() if name in clip.labels]
-    # An empty transcript (sounds without speech) is soon learnt.
-    weights = [singles[task.names[0]] if clip.labels[task.names[0]] else 0.5 if told else 1.0 for task in single]
-    several = composites(clip.labels)
-    shares = [6.0 if set(task.names) == {"gr", "asr"} else 1.0 for task in several]
-    shares = [share if told or task.form == "pipe" else UNTOLD_JSON * share for share, task in zip(shares, several, strict=True)]
-    weights += [(COMPOSITE_WEIGHT if told else UNTOLD_COMPOSITE_WEIGHT) * share for share in shares]
-    return dict(zip(single + several, (np.array(weights) / sum(weights)).tolist(), strict=True))
+    # An empty transcript (nothing is said) is soon learnt.
+    weights = {
+        name: singles[name] if clip.labels[name] else 0.5 if told else 1.0 for name in builtin_tasks() if name in clip.labels
+    }
+    for name in composites(clip.labels):
+        weight = COMPOSITE_WEIGHT if told else UNTOLD_COMPOSITE_WEIGHT
+        weight *= 6.0 if set(spec(name).names) == {"gr", "asr"} else 1.0
+        weights[name] = weight if told or spec(name).form == "pipe" else UNTOLD_JSON * weight
+    whole = sum(weights.values())
+    return {name: weight / whole for name, weight in weights.items()}
 
 
-def _draw(shares: dict[TaskSpec, float], rng: np.random.Generator) -> TaskSpec:
-    weights = np.array(list(shares.values()))
-    return list(shares)[int(rng.choice(len(weights), p=weights / weights.sum()))]
-
-
-def _some(shares: dict[TaskSpec, float], likely: dict[TaskSpec, float], rng: np.random.Generator) -> dict[TaskSpec, float]:
-    """The shares of one to six tasks, in any order; those are chosen that are `likely`."""
-    count = min(int(rng.integers(1, MOST_OFFERED + 1)), len(shares))
-    tasks = list(shares)
-    chosen = rng.choice(len(tasks), count, replace=False, p=list(likely.values()))
-    return {tasks[int(at)]: shares[tasks[int(at)]] for at in chosen}
+def _draw(shares: Shares, count: int, rng: np.random.Generator) -> list[str]:
+    """Some different tasks, the likelier the oftener."""
+    names, weights = list(shares), np.array(list(shares.values()))
+    return [names[int(at)] for at in rng.choice(len(names), min(count, len(names)), replace=False, p=weights / weights.sum())]
 
 
 def vary(instruction: str, rng: np.random.Generator) -> str:
@@ -77,15 +79,14 @@ def vary(instruction: str, rng: np.random.Generator) -> str:
     return instruction
 
 
-def all_texts(clips: list[Clip]) -> list[str]:
-    """Everything the tokenizer should know: template, instructions, and answers of the training clips."""
-    specs = [parse_task(name) for name in builtin_tasks()]
-    specs += [parse_task("-".join(pair) + end) for pair in permutations(COMPOSABLE, 2) for end in ("", "-json")]
-    said = [text for spec in specs for text in wordings(spec)[:200]]
-    answers = [label for clip in clips if clip.split == "train" for label in clip.labels.values()]
-    jsons = [spec.target(clip.labels) for clip in clips[:4000] if clip.split == "train" for spec in composites(clip.labels)]
+def all_texts(clips: Sequence[Clip], sentences: Sequence[str] = ()) -> list[str]:
+    """Everything the tokenizer should know: template, instructions, answers of the training clips, further sentences."""
+    said = [text for name in (*builtin_tasks(), *_pairs(COMPOSABLE)) for text in wordings(spec(name))[:200]]
+    train = [clip for clip in clips if clip.split == "train"]
+    answers = [label for clip in train for label in clip.labels.values()]
+    jsons = [spec(name).target(clip.labels) for clip in train[::4] for name in composites(clip.labels)]
     firsts = [answer.split()[0] for answer in answers if answer]  # the form without a space
-    return [TEMPLATE.before, *said * 20, *(text.capitalize() for text in said), *answers, *jsons, *firsts]
+    return [TEMPLATE.before, *said * 20, *(text.capitalize() for text in said), *answers, *jsons, *firsts, *sentences]
 
 
 def next_shares(answer: Sequence[int], others: Sequence[tuple[Sequence[int], float]]) -> list[dict[int, float]]:
@@ -110,19 +111,31 @@ def next_shares(answer: Sequence[int], others: Sequence[tuple[Sequence[int], flo
 
 
 @dataclass(frozen=True)
-class Row:
-    """One clip, the token ids around its audio and of the answer, and how likely each token is at each place of the answer."""
+class Answer:
+    """The token ids behind the audio and of the answer, and how likely each token is at each place of the answer."""
 
-    clip: int
-    before: list[int]
     after: list[int]
     answer: list[int]
     shares: list[dict[int, float]]
 
     @property
+    def given(self) -> list[int]:
+        """What the model reads: all but the last token."""
+        return self.after + self.answer[:-1]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One clip, the token ids before its audio (none: the usual opening), and several answers behind it."""
+
+    clip: int
+    before: list[int]
+    answers: list[Answer]
+
+    @property
     def text_length(self) -> int:
         """Positions beside the audio."""
-        return len(self.before) + len(self.after) + len(self.answer)
+        return len(self.before) + sum(len(each.given) for each in self.answers)
 
 
 class Lessons:
@@ -131,47 +144,64 @@ class Lessons:
     Args:
         tokenizer: the model's.
         clips: all clips.
-        no_instruction: share of rows without an instruction.
-        offers: share of these in which the words before the audio offer some of a clip's tasks only.
+        told: answers with an instruction for each clip.
+        untold: answers without one.
+        offers: share of the clips before which some of its tasks only are offered; all their answers are without instruction.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, clips: list[Clip], no_instruction: float, offers: float = 0.0) -> None:
-        self.tokenizer, self.clips, self.no_instruction, self.offers = tokenizer, clips, no_instruction, offers
-        self._wordings = cache(wordings)
-        self._whole = self._ids(TEMPLATE.before)
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, clips: Sequence[Clip], told: int, untold: int, offers: float = 0.0
+    ) -> None:
+        self.tokenizer, self.clips, self.told, self.untold, self.offers = tokenizer, clips, told, untold, offers
+        self._wordings = cache(lambda name: wordings(spec(name)))
+        self._ids = cache(self._tokenize)
+        self.opening = self._ids(TEMPLATE.before)
 
-    def _ids(self, text: str) -> list[int]:
+    def _tokenize(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _row(self, number: int, rng: np.random.Generator) -> Row:
-        clip = self.clips[number]
-        # A clip with one label only is always told what to do: else the model would say that, told nothing.
-        told = len(clip.labels) == 1 or rng.random() >= self.no_instruction
-        shares, before, said = task_shares(clip, told), self._whole, ""
-        if not told and rng.random() < self.offers:
-            shares = _some(shares, task_shares(clip, told=True), rng)
-            before = self._ids(opening(list(shares)))
-        task = _draw(shares, rng)
-        if told:
-            choices = self._wordings(task)
+    def _target(self, name: str, clip: Clip) -> list[int]:
+        return self._ids(spec(name).target(clip.labels) + self.tokenizer.eos_token)
+
+    def _told(self, clip: Clip, rng: np.random.Generator) -> list[Answer]:
+        found = []
+        for name in _draw(task_shares(clip, told=True), self.told, rng):
+            choices, target = self._wordings(name), self._target(name, clip)
             said = vary(choices[int(rng.integers(len(choices)))], rng)
-            shares = {task: 1.0}
-        texts = [each.target(clip.labels) + self.tokenizer.eos_token for each in shares]
-        answers = dict(zip(shares, self.tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
-        others = [(answers[each], share) for each, share in shares.items()]
-        after = self._ids(TEMPLATE.after.format(said))
-        return Row(number, before, after, answers[task], next_shares(answers[task], others))
+            found.append(Answer(self._ids(TEMPLATE.after.format(said)), target, [{token: 1.0} for token in target]))
+        return found
 
-    def draw(self, chosen: list[int], rng: np.random.Generator) -> list[Row]:
-        """One row a clip."""
-        return [self._row(number, rng) for number in chosen]
+    def _untold(self, clip: Clip, shares: Shares, count: int, rng: np.random.Generator) -> list[Answer]:
+        after = self._ids(TEMPLATE.after.format(""))
+        targets = {name: self._target(name, clip) for name in shares}
+        others = [(targets[name], share) for name, share in shares.items()]
+        return [Answer(after, targets[name], next_shares(targets[name], others)) for name in _draw(shares, count, rng)]
 
-    def batches(self, chosen: list[int], lengths: list[int], size: int, seed: int, chunk: int = 16) -> Iterator[list[Row]]:
-        """Endless batches of rows of similar length: drawn for some batches at once, sorted, and shuffled."""
+    def lesson(self, number: int, rng: np.random.Generator) -> Lesson:
+        """What is taught of a clip."""
+        clip = self.clips[number]
+        shares = task_shares(clip, told=False)
+        # A clip with one label only is always told what to do: else the model would say that, told nothing.
+        if len(clip.labels) > 1 and rng.random() < self.offers:
+            offered = _draw(task_shares(clip, told=True), int(rng.integers(1, MOST_OFFERED + 1)), rng)
+            few = {name: shares[name] for name in offered}
+            return Lesson(number, self._ids(opening([spec(n) for n in few])), self._untold(clip, few, self.untold, rng))
+        answers = self._told(clip, rng)
+        if len(clip.labels) > 1:
+            answers += self._untold(clip, shares, self.untold, rng)
+        return Lesson(number, [], answers)
+
+    def batches(self, chosen: Sequence[int], lengths: Sequence[int], most: int, seed: int) -> Iterator[list[Lesson]]:
+        """Endless batches of lessons in any order, of `most` tokens at most (or one lesson)."""
         rng = np.random.default_rng(seed)
+        batch: list[Lesson] = []
+        tokens = len(self.opening)
         while True:
-            order = rng.permutation(chosen)
-            for start in range(0, len(order) - size * chunk + 1, size * chunk):
-                rows = self.draw([int(i) for i in order[start : start + size * chunk]], rng)
-                rows.sort(key=lambda row: lengths[row.clip] + row.text_length)
-                yield from (rows[at : at + size] for at in rng.permutation(np.arange(0, len(rows), size)))
+            for at in rng.permutation(chosen):
+                lesson = self.lesson(int(at), rng)
+                size = lengths[lesson.clip] + lesson.text_length
+                if batch and tokens + size > most:
+                    yield batch
+                    batch, tokens = [], len(self.opening)
+                batch.append(lesson)
+                tokens += size

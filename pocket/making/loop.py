@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+Log = Callable[[str], None]
+
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     """Linear warm-up, then a cosine to a twentieth of the peak."""
@@ -21,10 +23,10 @@ def train(
     losses: Callable[[int], dict[str, Tensor]],
     *,
     steps: int,
-    peak: float,
+    peak: dict[str, float],
     warmup: int,
     checkpoint: Path,
-    log: Callable[[str], None],
+    log: Log,
     save_every: int = 100,
 ) -> None:
     """Train until `steps`, from the checkpoint if there is one; ends with `modules` in eval mode.
@@ -33,14 +35,15 @@ def train(
         modules: everything that is trained.
         losses: step → named losses; their sum is minimised. It must depend on the step alone.
         steps: number of steps in all.
-        peak: highest learning rate.
+        peak: highest learning rate of each of `modules`.
         warmup: steps of warm-up.
         checkpoint: where weights, optimiser and step are kept.
         log: told the mean losses and the speed every 20 steps.
         save_every: steps between checkpoints.
     """
     trained = [parameter for parameter in modules.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=peak, betas=(0.9, 0.98), weight_decay=0.0)
+    groups = [{"params": [p for p in modules[name].parameters() if p.requires_grad], "lr": rate} for name, rate in peak.items()]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -51,7 +54,8 @@ def train(
     sums: dict[str, float] = {}
     since = time.monotonic()
     for step in range(start, steps):
-        optimizer.param_groups[0]["lr"] = learning_rate(step, steps, peak, warmup)
+        for group, rate in zip(optimizer.param_groups, peak.values(), strict=True):
+            group["lr"] = learning_rate(step, steps, rate, warmup)
         parts = losses(step)
         optimizer.zero_grad()
         sum(parts.values(), torch.zeros(())).backward()

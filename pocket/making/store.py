@@ -1,6 +1,6 @@
 """Variable-length feature frames of all clips in one array, so that training never reads audio twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...data.manifest import Clip, Manifest
+from .loop import Log
 
 
 @dataclass(frozen=True)
@@ -31,28 +32,43 @@ class FrameStore:
         return torch.from_numpy(padded), lengths
 
 
-def build_store(path: Path, manifest: Manifest, compute: Callable[[list[Path]], list[np.ndarray]], batch: int = 64) -> FrameStore:
-    """Compute frames for every clip of a manifest, or read them from an earlier run.
+def build_store(
+    folder: Path,
+    manifest: Manifest,
+    compute: Callable[[list[Path]], list[np.ndarray]],
+    log: Log,
+    shard: int = 1024,
+    batch: int = 16,
+) -> FrameStore:
+    """Compute frames for every clip of a manifest, or read what an earlier run has computed.
 
     Args:
-        path: an .npz file; written at the end, at once.
+        folder: of shards, each written whole.
         manifest: the clips, in the order of the store.
-        compute: paths → one (frame, width) array each.
+        compute: paths → one (frame, width) array each; is given files of similar length.
+        log: told how many clips are done.
+        shard: clips of a file.
         batch: clips per call of `compute`.
     """
-    if path.exists():
-        stored = np.load(path)
-        return FrameStore(stored["frames"], stored["offsets"])
-    paths = [manifest.path(clip) for clip in manifest]
-    pieces: list[np.ndarray] = []
-    for start in range(0, len(paths), batch):
-        pieces += [piece.astype(np.float16) for piece in compute(paths[start : start + batch])]
-    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
-    store = FrameStore(np.concatenate(pieces), offsets)
-    half_written = path.with_suffix(".part.npz")
-    np.savez(half_written, frames=store.frames, offsets=store.offsets)
-    half_written.replace(path)
-    return store
+    folder.mkdir(parents=True, exist_ok=True)
+    frames, lengths = [], []
+    for start in range(0, len(manifest), shard):
+        path, clips = folder / f"{start:06d}.npz", manifest.clips[start : start + shard]
+        if not path.exists():
+            order = sorted(range(len(clips)), key=lambda at: clips[at].duration or 0.0)
+            made: dict[int, np.ndarray] = {}
+            for first in range(0, len(order), batch):
+                some = order[first : first + batch]
+                made |= zip(some, compute([manifest.path(clips[at]) for at in some]), strict=True)
+            pieces = [made[at].astype(np.float16) for at in range(len(clips))]
+            half_written = path.with_suffix(".part.npz")
+            np.savez(half_written, frames=np.concatenate(pieces), lengths=[len(piece) for piece in pieces])
+            half_written.replace(path)
+            log(f"frames: {start + len(clips)} of {len(manifest)} clips")
+        with np.load(path) as stored:
+            frames.append(stored["frames"])
+            lengths.append(stored["lengths"])
+    return FrameStore(np.concatenate(frames), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
 
 
 def training_clips(clips: list[Clip], repeat: dict[str, int]) -> list[int]:
@@ -68,12 +84,27 @@ def training_clips(clips: list[Clip], repeat: dict[str, int]) -> list[int]:
     return [number for number, clip in enumerate(clips) if clip.split == "train" for _ in range(times(clip))]
 
 
-def batches_by_length(lengths: list[int], clips: list[int], size: int, seed: int, chunk: int = 12) -> Iterator[list[int]]:
-    """Endless batches of clips of similar length: shuffled, then sorted within chunks of some batches."""
+def batches_by_length(
+    seconds: Sequence[float], clips: Sequence[int], most: float, rows: int, seed: int, chunk: int = 400
+) -> Iterator[list[int]]:
+    """Endless batches of clips of similar length: shuffled, sorted within chunks, and cut.
+
+    Args:
+        seconds: of every clip.
+        clips: the numbers of those that are used; some may come more than once.
+        most: seconds of a batch, padding included.
+        rows: clips of a batch at most.
+        seed: of the order.
+        chunk: clips that are sorted together.
+    """
     rng = np.random.default_rng(seed)
     while True:
-        order = rng.permutation(clips)
-        for start in range(0, len(order) - size * chunk + 1, size * chunk):
-            part = sorted(order[start : start + size * chunk], key=lambda clip: lengths[clip])
-            starts = rng.permutation(np.arange(0, len(part), size))
-            yield from ([int(clip) for clip in part[at : at + size]] for at in starts)
+        order = [int(clip) for clip in rng.permutation(clips)]
+        for start in range(0, len(order), chunk):
+            part = sorted(order[start : start + chunk], key=lambda clip: seconds[clip])
+            batches: list[list[int]] = [[]]
+            for clip in part:
+                if batches[-1] and (len(batches[-1]) == rows or (len(batches[-1]) + 1) * seconds[clip] > most):
+                    batches.append([])
+                batches[-1].append(clip)
+            yield from (batches[int(at)] for at in rng.permutation(len(batches)))

@@ -1,0 +1,93 @@
+"""The last stage: the bundled masks, trained on the features that the language model learned from."""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
+
+from ...data.manifest import Clip
+from ...data.metrics import score
+from ...data.tasks import TaskSpec, parse_task
+from ...lalm.assembly import AudioFeatures, pad_rows
+from ...lalm.qwen2_audio import Qwen2Audio, read_setup
+from ...lalm.registry import POCKET
+from ...mask_bank.files import save_mask
+from ...mask_bank.recipe import Recipe
+from ...mask_bank.training import Examples, Job, MaskTrainer
+from .attention import use_attention
+from .loop import Log
+from .store import FrameStore
+
+
+def take(
+    clips: Sequence[Clip], split: str, kind: str, count: int, label: str = "", words: tuple[int, int] = (0, 100)
+) -> Iterator[int]:
+    """The numbers of the first clips of a split and a kind that have a label, and in which so many words are said."""
+    fewest, most = words
+    fitting = (
+        at
+        for at, clip in enumerate(clips)
+        if clip.split == split
+        and clip.kind == kind
+        and (not label or label in clip.labels)
+        and fewest <= len(clip.labels.get("asr", "").split()) <= most
+    )
+    return islice(fitting, count)
+
+
+def load_made(weights: Path) -> Qwen2Audio:
+    """The pocket model as it was just made, under the name that it will ship with."""
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(weights, dtype=torch.float32).eval()
+    return Qwen2Audio(POCKET, model, AutoProcessor.from_pretrained(weights), *read_setup(str(weights), ()))
+
+
+@torch.no_grad()
+def examples(model: Qwen2Audio, store: FrameStore, clips: Sequence[Clip], chosen: Sequence[int]) -> Examples:
+    """Some clips as the language model hears them, made of their stored features."""
+    rows = []
+    for start in range(0, len(chosen), 64):
+        frames, lengths = store.batch(list(chosen[start : start + 64]))
+        projected = model.model.model.multi_modal_projector(frames)
+        rows += [row[:length].clone() for row, length in zip(projected, lengths.tolist(), strict=True)]
+    embeds, mask = pad_rows(rows, "right")
+    return Examples(AudioFeatures(embeds, mask.sum(1)), tuple(clips[at].labels for at in chosen))
+
+
+def judge(task: TaskSpec, answers: list[str], references: list[str]) -> float:
+    """The headline metric as a figure of merit: word errors count downwards."""
+    head = score(task, answers, references)[0]
+    return -head.value if head.better == "lower" else head.value
+
+
+def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: dict, folder: Path, log: Log) -> None:
+    """Train what is planned, one training after the other; each mask becomes `TASK.safetensors`.
+
+    Args:
+        weights: the model's folder.
+        store: features of all clips.
+        clips: all clips, in the store's order.
+        plan: training → tasks, clips and recipe, as in `masks.toml`.
+        folder: where to; trainings whose masks lie there are not repeated.
+        log: told how it goes.
+    """
+    model = load_made(weights)
+    use_attention(model.decoder)
+    for name, training in plan.items():
+        specs = [parse_task(task) for task in training["tasks"]]
+        if all((folder / f"{spec.name}.safetensors").exists() for spec in specs):
+            continue
+        sets = []
+        for split in ("train", "dev"):
+            chosen = [at for some in training[split] for at in take(clips, split, **some)]
+            sets.append(examples(model, store, clips, chosen))
+        recipe = Recipe.model_validate(training["recipe"])
+        trainer = MaskTrainer(model, [Job(spec, 1) for spec in specs], *sets, recipe, judge, folder / f"{name}.pt")
+        for now in trainer.run():
+            if now.step % 20 == 0 or now.step == recipe.steps:
+                told = {"loss": now.losses, "on": now.heads_on, "dev": now.merits, "left": round(now.seconds_left)}
+                log(f"masks: {name} {now.step}/{now.steps} {json.dumps(told)}")
+        for spec, mask in zip(specs, trainer.masks, strict=True):
+            save_mask(mask, spec.name, 1, folder / f"{spec.name}.safetensors")

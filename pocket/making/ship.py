@@ -1,0 +1,40 @@
+"""Putting what was made into the package: weights, the slice of the corpus, and the bundled masks."""
+
+from pathlib import Path
+
+from ...data.files import write_whole
+from ...data.reading import read_manifest
+from ...errors import DataError
+from ...mask_bank.bank import BUNDLED
+from .. import SLICE, WEIGHTS
+from ..corpus.shipping import make_slice
+from .loop import Log
+
+
+def ship(folder: Path, log: Log, weights: Path = WEIGHTS, slice_folder: Path = SLICE, bank: Path = BUNDLED) -> None:
+    """Put the results of the making into the package; the card, the slice's tasks and other files there stay as they are.
+
+    Args:
+        folder: of the making, all of whose stages have run.
+        log: told what was put where.
+        weights: where the model ships.
+        slice_folder: where the slice ships.
+        bank: where masks ship; masks of the model before are removed.
+
+    Raises:
+        DataError: a stage has not been finished.
+    """
+    for stage in ("corpus", "language", "masks"):
+        if not (folder / stage / "done.stamp").exists():
+            raise DataError(f"{folder} has no finished stage {stage!r}; run the making without --until before --ship")
+    for path in sorted((folder / "language" / "weights").iterdir()):
+        write_whole(path.read_bytes(), weights / path.name, parents=True)
+    masks = sorted((folder / "masks").glob("*.safetensors"))
+    for old in bank.glob("*/*.safetensors"):
+        old.unlink()
+    for path in masks:
+        write_whole(path.read_bytes(), bank / path.stem / "1.safetensors", parents=True)
+    for old in slice_folder.rglob("*.opus"):
+        old.unlink()
+    make_slice(read_manifest(folder / "corpus"), slice_folder)
+    log(f"ship: weights in {weights}, {len(masks)} masks in {bank}, the slice in {slice_folder}")

@@ -1,0 +1,98 @@
+"""The whole making with a tiny corpus: every stage, stopped and gone on with, to what ships."""
+
+import pytest
+import torch
+
+ROUND = {"warmup": 1, "repeat": {}}
+SIZES = {"encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "d_model": 16}
+COUNTS = {"speech": 24, "person": 12, "quiet": 4, "actor": 4, "pair": 4}
+SETTINGS = {
+    "seed": 5,
+    "threads": 2,
+    "shape": {"encoder": SIZES, "layers": 2},
+    "corpus": {"sizes": {"train": COUNTS, "dev": COUNTS, "test": {"speech": 2}}},
+    "encoder": {"steps": 3, "seconds": 8.0, "rows": 4, "rates": {"encoder": 1e-4, "heads": 1e-3}, "weights": {}} | ROUND,
+    "language": {"steps": 3, "tokens": 600, "peak": 1e-3, "vocabulary": 400, "told": 1, "untold": 2, "offers": 0.2} | ROUND,
+}
+SOME = [{"kind": "speech", "count": 6}, {"kind": "person", "count": 6, "label": "gr"}]
+PLAN = {
+    name: {"tasks": tasks, "train": SOME, "dev": SOME, "recipe": {"steps": 2, "batch": 2, "evaluations": 1, "dev_clips": 2}}
+    for name, tasks in (("gender", ["gr"]), ("pipes", ["gr-asr", "asr-gr"]))
+}
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def whisper(tmp_path):
+    from transformers import WhisperConfig, WhisperModel
+
+    torch.manual_seed(0)
+    decoder = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 16}
+    WhisperModel(WhisperConfig(num_mel_bins=80, **SIZES, **decoder)).save_pretrained(tmp_path / "whisper")
+    return str(tmp_path / "whisper")
+
+
+def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, monkeypatch, tmp_path):
+    """It ends with what ships, the same as without a stop; a second run does nothing; a changed plan trains masks only."""
+    from safetensors.torch import load_file
+    from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
+
+    from amask.data.reading import read_manifest
+    from amask.errors import DataError
+    from amask.mask_bank.files import load_mask
+    from amask.pocket.making import language, ship
+    from amask.pocket.making.make import Making
+    from amask.pocket.making.masks import load_made
+    from amask.pocket.making.stages import run_stages
+
+    told = []
+
+    def run(name, settings=SETTINGS, plan=PLAN):
+        told.clear()
+        making = Making(tmp_path / name, settings, plan, shared, whisper, told.append)
+        run_stages(making.stages(), tmp_path / name, told.append)
+        return load_file(tmp_path / name / "language" / "weights" / "model.safetensors")
+
+    def ran():
+        return [line.partition(":")[0] for line in told if line.endswith(": done")]
+
+    weights = run("whole")
+    assert ran() == ["corpus", "encoder", "features", "language", "masks"]
+    run("whole")
+    assert ran() == []
+
+    trained = language.train
+
+    def stop(*args, **settings):
+        trained(*args, **settings | {"save_every": 1})
+        raise Stopped
+
+    monkeypatch.setattr(language, "train", stop)
+    with pytest.raises(Stopped):
+        run("cut")
+    monkeypatch.setattr(language, "train", trained)
+    with pytest.raises(DataError, match="no finished stage 'language'"):
+        ship.ship(tmp_path / "cut", told.append, tmp_path / "w", tmp_path / "s", tmp_path / "b")
+    others = run("cut")
+    assert ran() == ["language", "masks"]
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+    run("whole", plan=PLAN | {"gender": PLAN["gender"] | {"recipe": PLAN["gender"]["recipe"] | {"steps": 3}}})
+    assert ran() == ["masks"]
+
+    ship.ship(tmp_path / "whole", told.append, tmp_path / "w", tmp_path / "s", tmp_path / "b")
+    Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "w")
+    assert AutoProcessor.from_pretrained(tmp_path / "w").tokenizer("what's the speaker's gender").input_ids
+    model = load_made(tmp_path / "w")
+    masks = {path.parent.name: load_mask(path).mask for path in (tmp_path / "b").glob("*/1.safetensors")}
+    assert set(masks) == {"gr", "gr-asr", "asr-gr"}
+    for name, mask in masks.items():
+        mask.require(model)
+        assert mask.task.name == name
+    shipped = list(read_manifest(tmp_path / "s"))
+    assert {clip.source for clip in shipped} <= {"espeak", "flite", "procedural"}  # no recording
+    assert {clip.kind for clip in shipped} == {"speech", "quiet", "pair"}
