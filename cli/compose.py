@@ -1,9 +1,10 @@
 """`amask compose`: masks from masks by set operations, and composite tasks that one mask does in one answer."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -51,6 +52,15 @@ class _Recipe:
     seed: int
 
 
+@dataclass(frozen=True)
+class _Telling:
+    """What is said of the result: as JSON or text, with the heads by layer, and drawn into which file."""
+
+    as_json: bool
+    explain: bool
+    png: Path | None
+
+
 def compose(
     expression: Annotated[list[str], typer.Argument(help="gr AND asr; also OR, XOR, MINUS, NOT, 2 OF (a, b, c), brackets.")],
     json_form: Annotated[bool, typer.Option("--json", help="A mask for all the tasks at once, with answers in JSON.")] = False,
@@ -69,6 +79,8 @@ def compose(
     sparsity: SparsityOption = 0.0,
     steps: StepsOption = None,
     batch: BatchOption = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Shared and own heads of the parts by layer.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Draw them into this file, .png or .svg.")] = None,
     output: Annotated[str, typer.Option(help="text, or json for machines.", metavar="[text|json]")] = "text",
     bank: BankOption = None,
     device: DeviceOption = "auto",
@@ -83,22 +95,27 @@ def compose(
     """
     with one_line_errors():
         from ..composer.expression import parse
+        from ..composer.plan import is_plan
         from ..composer.search import parse_budget
         from ..errors import MaskError
 
-        tree = parse(" ".join(expression))
+        text = " ".join(expression)
         if json_form + pipe_form + boolean > 1:
             raise MaskError("choose one of --json, --pipe and --boolean")
         if output not in ("text", "json"):
             raise MaskError(f"--output {output}: expected text or json; for answers as JSON say --json")
+        if is_plan(text):
+            raise MaskError(f"THEN makes a plan, which no mask holds; run it: amask run --task {text!r}")
+        tree = parse(text)
         if keys and not json_form:
             raise MaskError("--keys names the parts of JSON answers; say --json, too")
         cost = parse_budget(budget)
         opened, clips_of = open_bank(bank), open_data(data)
         loaded = open_model(model, device, dtype)
         as_json = output == "json"
+        about = _Telling(as_json, explain, png)
         if not (json_form or pipe_form):
-            _boolean(loaded, opened, tree, name, clips_of if data or model == "pocket" else None, as_json)
+            _boolean(loaded, opened, tree, name, clips_of if data or model == "pocket" else None, about)
             return
         from ..composer.composite import Wishes
 
@@ -107,11 +124,11 @@ def compose(
         wishes = Wishes(clips=clips, retrain=retrain, self_label=self_label)
         trained = _trainer(loaded, _Recipe(steps, batch, sparsity, seed)) if train or retrain else None
         composed = _composite(loaded, opened, tree, form, clips_of, named, wishes, cost, trained)
-        _keep(opened, composed, name, as_json)
+        _keep(opened, composed, name, about)
 
 
 def _boolean(
-    model: "LALM", bank: "MaskBank", tree: "Expression", name: str | None, data: "Manifest | None", as_json: bool
+    model: "LALM", bank: "MaskBank", tree: "Expression", name: str | None, data: "Manifest | None", about: _Telling
 ) -> None:
     """Store what the set operation gives, then say what it does."""
     from ..composer.algebra import evaluate, look_up
@@ -120,7 +137,9 @@ def _boolean(
 
     parents = look_up(tree, lambda spec: bank.get(spec, model))
     composed = evaluate(tree, parents.__getitem__)
-    report([bank.add(composed, name or name_of(tree))], as_json)
+    added = bank.add(composed, name or name_of(tree))
+    report([added], about.as_json)
+    _explain(parents, composed, added.stored.spec, about)
     if data is None:
         err.print("amask: what it does is not known: --data gives clips to try it on", markup=False)
         return
@@ -206,16 +225,38 @@ def draw_table(results: "Sequence[Result]") -> "Table":
     return table
 
 
-def _keep(bank: "MaskBank", composed: "Composed", name: str | None, as_json: bool) -> None:
+def _explain(parts: "Mapping[str, HeadMask]", composed: "HeadMask", called: str, about: _Telling) -> list[dict[str, object]]:
+    """The heads of each layer that the parts share, in the terminal and as a picture where that is wanted; as plain data."""
+    from rich.table import Table
+
+    from ..composer.overlap import share_layers
+    from ..evaluation.drawing import layers
+
+    rows = share_layers(list(parts.values()), composed)
+    alone = [f"only {name}" for name in parts]
+    if about.png:
+        series = {"shared": [row.shared for row in rows]}
+        series |= {name: [row.only[at] for row in rows] for at, name in enumerate(alone)}
+        layers(series, [row.heads for row in rows], about.png, called)
+    if about.explain and not about.as_json:
+        table = Table("layer", "heads", "shared", *alone, called, box=None, header_style="bold")
+        for at, row in enumerate(rows):
+            table.add_row(*map(str, (at, row.heads, row.shared, *row.only, row.composed)))
+        out.print(table)
+    return [asdict(row) for row in rows] if about.explain else []
+
+
+def _keep(bank: "MaskBank", composed: "Composed", name: str | None, about: _Telling) -> None:
     """Store the mask and say what it came to."""
     from ..mask_bank.files import describe
 
     added = bank.add(composed.mask, name or composed.mask.task_name)
     result = composed.result
-    if as_json:
-        rows = [each.row() for each in composed.results]
-        about = {"how": composed.how, "reached": result.reached, "default": added.default, "result": result.row(), "table": rows}
-        out.print_json(json.dumps(describe(added.stored) | about, ensure_ascii=False), indent=None)
+    layers = _explain(composed.parts, composed.mask, added.stored.spec, about)
+    if about.as_json:
+        found = {"how": composed.how, "reached": result.reached, "default": added.default, "result": result.row()}
+        found |= {"table": [each.row() for each in composed.results]} | ({"layers": layers} if layers else {})
+        out.print_json(json.dumps(describe(added.stored) | found, ensure_ascii=False), indent=None)
     else:
         stored = added.stored
         figures = "".join(f", {f.part} {f.metric} {f.value:.1f} (own {f.own:.1f})" for f in result.figures)

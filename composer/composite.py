@@ -81,12 +81,14 @@ class Composed:
         mask: with its task, and in its lineage the record of the search.
         result: its row of the table.
         how: "taken" from the candidates, or "trained" from the best of them.
+        parts: the parts' own masks, as the expression calls them.
         results: the whole table, in the order in which it came.
     """
 
     mask: HeadMask
     result: Result
     how: Literal["taken", "trained"]
+    parts: Mapping[str, HeadMask]
     results: tuple[Result, ...]
 
 
@@ -178,7 +180,7 @@ def compose_task(
         "labels": dict(joint.labels),
         "table": [result.row() for result in results],
     }
-    return Composed(_recorded(best, spec, own, record), best, how, tuple(results))
+    return Composed(_recorded(best, spec, own, record), best, how, parts, tuple(results))
 
 
 def _recorded(best: Result, spec: TaskSpec, own: Mapping[str, HeadMask], record: Mapping[str, Any]) -> HeadMask:

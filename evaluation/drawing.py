@@ -1,7 +1,7 @@
 """A mask as a picture: layers downwards, heads to the right; in the terminal or as PNG or SVG."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,4 +171,37 @@ def heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: Path,
     axes.tick_params(length=0, labelsize=8, labelcolor=INK)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=11, color=INK, loc="left", parse_math=False)
+    _write(figure, path)
+
+
+def layers(series: Mapping[str, Sequence[int]], heads: Sequence[int], path: Path, title: str) -> None:
+    """Draw into a file how many heads of each layer belong to what, as bars side by side on the layer's line.
+
+    Args:
+        series: what it is called → heads of each layer.
+        heads: how many heads each layer has.
+        path: ends in `.png` or `.svg`.
+        title: what is drawn.
+
+    Raises:
+        FileError: the ending is another, or the file cannot be written.
+    """
+    from matplotlib import colormaps  # noqa: PLC0415  # heavy, and needed for pictures only
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(6.5, 1.4 + 0.28 * len(heads)), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    places = list(range(len(heads)))
+    axes.barh(places, list(heads), height=0.75, color=PALE)
+    before = [0] * len(heads)
+    for at, (name, counts) in enumerate(series.items()):
+        colour = ON if at == 0 else colormaps["tab10"](at % 10)
+        axes.barh(places, list(counts), height=0.75, left=before, color=colour, label=name)
+        before = [left + count for left, count in zip(before, counts, strict=True)]
+    axes.set(ylim=(len(heads) - 0.5, -0.5), xlabel="heads", ylabel="layer")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.tick_params(length=0, labelsize=7, labelcolor=GRID)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=11, color=INK, loc="left", parse_math=False)
+    figure.legend(loc="outside lower center", ncols=min(4, len(series)), frameon=False, fontsize=8)
     _write(figure, path)

@@ -1,0 +1,33 @@
+"""Shared and own heads by layer, counted by hand."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def mask():
+    from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
+    from amask.mask_bank.mask import HeadMask
+
+    identity = Identity(Geometry((4, 2)), "f" * 16, "tiny")
+    return lambda *rows: HeadMask(torch.tensor([[bit == "1" for bit in row] for row in rows]), identity)
+
+
+def test_counts_by_hand(mask):
+    from amask.composer.overlap import LayerShare, share_layers
+
+    a, b, c = mask("1101", "1000"), mask("1011", "0100"), mask("1001", "1100")
+    assert share_layers([a, b], a & b) == (LayerShare(4, 2, (1, 1), 2), LayerShare(2, 0, (1, 1), 0))
+    assert share_layers([a, b, c], a | b) == (LayerShare(4, 2, (1, 1, 0), 4), LayerShare(2, 0, (0, 0, 0), 2))
+
+
+def test_a_picture_of_layers_is_drawn(mask, tmp_path):
+    from amask.composer.overlap import share_layers
+    from amask.evaluation.drawing import layers
+
+    a, b = mask("1101", "1000"), mask("1011", "0100")
+    rows = share_layers([a, b], a & b)
+    series = {"shared": [row.shared for row in rows], "only a": [row.only[0] for row in rows]}
+    layers(series, [row.heads for row in rows], tmp_path / "x.png", "a AND b")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
