@@ -1,8 +1,10 @@
-"""`amask bank …`: train, list, show, compare, import, export, verify, remove."""
+"""`amask bank …`: train, list, show, compare, use, verify, remove; import and export are in `exchange`."""
 
 import json
+from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -20,14 +22,18 @@ from .common import (
     err,
     one_line_errors,
     open_bank,
-    open_model,
     out,
+    print_table,
     report,
 )
+from .exchange import NameArgument, export, import_mask
+
+if TYPE_CHECKING:
+    from ..mask_bank.files import StoredMask
 
 app = typer.Typer(help="Train masks, keep them, look at them.", no_args_is_help=True)
-
-NameArgument = Annotated[str, typer.Argument(help="NAME or NAME@VERSION; a path that ends in .safetensors.")]
+app.command(name="import")(import_mask)
+app.command()(export)
 
 
 @app.command()
@@ -62,25 +68,51 @@ def train(
 
 
 @app.command(name="list")
-def list_masks(bank: BankOption = None, as_json: JsonOption = False) -> None:
-    """List the masks of your bank and of the bundled one."""
+def list_masks(
+    name: Annotated[str | None, typer.Option(help="Only masks of this name; * stands for anything.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only masks for this task.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only masks for models whose name or fingerprint holds this.")] = None,
+    bank: BankOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the masks of your bank and of the bundled one; * marks the default of each name and model."""
     with one_line_errors():
-        from ..mask_bank.files import describe
+        from ..mask_bank.defaults import dev_figure
 
         opened = open_bank(bank)
-        masks = opened.list()
+        preferred = opened.defaults()
+        masks = [stored for stored in opened.list() if _wanted(stored, name, task, model)]
         if as_json:
-            out.print_json(json.dumps([describe(stored) for stored in masks], ensure_ascii=False), indent=None)
+            out.print_json(json.dumps([_about(stored, preferred) for stored in masks], ensure_ascii=False), indent=None)
         else:
-            table = Table("mask", "task", "model", "heads on", "dev score", "from", box=None, header_style="bold")
+            table = Table("mask", "task", "model", "heads on", "dev score", "from", "date", box=None, header_style="bold")
             for stored in masks:
-                mask = stored.mask
-                dev = f"{mask.scores['dev']:.1f}" if "dev" in mask.scores else ""
-                how = str(mask.lineage.get("operation", ""))
-                table.add_row(stored.spec, mask.task_name, mask.identity.name, f"{mask.heads_on}/{mask.heads_total}", dev, how)
-            out.print(table)
+                spec = stored.spec + (" *" if stored.spec in preferred else "")
+                on = f"{stored.heads_on}/{stored.heads_total}"
+                how = str(stored.lineage.get("operation", ""))
+                table.add_row(spec, stored.task_name, stored.identity.name, on, dev_figure(stored), how, _date(stored))
+            print_table(table)
         for _, problem in opened.verify():
             err.print(f"amask: {problem}", style="yellow", markup=False)
+
+
+def _wanted(stored: "StoredMask", name: str | None, task: str | None, model: str | None) -> bool:
+    from ..data.tasks import BAR
+
+    fits_model = any((model or "").lower() in text.lower() for text in (stored.identity.name, stored.identity.fingerprint))
+    fits_task = task is None or stored.task_name == task.lower().replace(BAR, "-")
+    return fits_model and fits_task and (name is None or fnmatchcase(stored.name, name))
+
+
+def _date(stored: "StoredMask") -> str:
+    """When its file was written: `2025-01-31`."""
+    return datetime.fromtimestamp(stored.path.stat().st_mtime).astimezone().date().isoformat()
+
+
+def _about(stored: "StoredMask", preferred: frozenset[str]) -> dict[str, Any]:
+    from ..mask_bank.files import describe
+
+    return describe(stored) | {"default": stored.spec in preferred, "date": _date(stored)}
 
 
 @app.command()
@@ -94,16 +126,16 @@ def show(
     with one_line_errors():
         from ..evaluation.drawing import picture, terminal
         from ..mask_bank.bank import open_mask
-        from ..mask_bank.files import describe
 
-        stored = open_mask(name, open_bank(bank))
+        opened = open_bank(bank)
+        stored = open_mask(name, opened)
         if png:
-            picture(stored.mask, png, stored.spec)
+            picture(stored, png, stored.spec)
+        shown = _about(stored, opened.defaults() if opened.holds(stored.path) else frozenset())
         if as_json:
-            out.print_json(json.dumps(describe(stored), ensure_ascii=False), indent=None)
+            out.print_json(json.dumps(shown, ensure_ascii=False), indent=None)
             return
-        out.print(terminal(stored.mask, stored.spec))
-        shown = describe(stored)
+        out.print(terminal(stored, stored.spec))
         shown["lineage"].pop("ffn", None)  # the authors' feed-forward numbers are kept for export only
         for key in ("task", "fingerprint", "scores", "lineage"):
             value = shown[key]
@@ -112,95 +144,53 @@ def show(
 
 
 @app.command()
-def compare(first: NameArgument, second: NameArgument, bank: BankOption = None, as_json: JsonOption = False) -> None:
-    """Compare two masks: heads on in both, in one, in none, and their Jaccard index."""
-    with one_line_errors():
-        from ..mask_bank.bank import open_mask
-
-        opened = open_bank(bank)
-        a, b = open_mask(first, opened), open_mask(second, opened)
-        figures = {
-            "masks": [a.spec, b.spec],
-            "jaccard": round(a.mask.jaccard(b.mask), 4),
-            "both": (a.mask & b.mask).heads_on,
-            "only_first": (a.mask - b.mask).heads_on,
-            "only_second": (b.mask - a.mask).heads_on,
-            "neither": (~(a.mask | b.mask)).heads_on,
-        }
-        if as_json:
-            out.print_json(json.dumps(figures), indent=None)
-            return
-        out.print(f"Jaccard index of {a.spec} and {b.spec}: {figures['jaccard']:.3f}")
-        out.print(f"heads on in both {figures['both']}, only {a.spec} {figures['only_first']}, ", end="")
-        out.print(f"only {b.spec} {figures['only_second']}, neither {figures['neither']}")
-
-
-@app.command(name="import")
-def import_mask(
-    path: Annotated[Path, typer.Argument(help="A mask file: ours, the AHAMask authors' .pth, or HeadsUp's.")],
-    name: Annotated[str | None, typer.Option(help="Name in the bank; the task's or the file's by default.")] = None,
-    task: Annotated[str, typer.Option(help="What the mask triggers.")] = "",
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers of the model, where the file's size does not tell.")] = None,
-    heads: Annotated[int | None, typer.Option(min=1, help="Heads a layer.")] = None,
-    model: Annotated[
-        str, typer.Option(help="The model that the mask belongs to: a name or, with --vouch, what to load; salmonn if 40×40.")
-    ] = "",
-    vouch: Annotated[bool, typer.Option("--vouch", help="Load the model and vouch that the mask was made for it.")] = False,
-    device: DeviceOption = "auto",
+def compare(
+    names: Annotated[list[str], typer.Argument(help="Two masks or more: NAME, NAME@VERSION, or a mask's file.")],
+    png: Annotated[Path | None, typer.Option(help="Draw the table of Jaccard indices into this file, .png or .svg.")] = None,
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a mask file into the bank.
+    """Compare masks of one model: the Jaccard index of each two, heads on in both, in one, in all, in none.
 
-    Files of the authors of AHAMask and of HeadsUp (for text models) do not say which weights they were trained on. Without
-    --vouch such a mask can be listed, shown, compared and exported, but is never run.
+    A mask that was imported without its model at hand is compared with all masks for a model of that name.
     """
     with one_line_errors():
-        from ..data.tasks import parse_task
-        from ..errors import MaskError
-        from ..lalm.gating import Geometry
-        from ..mask_bank.authors import import_authors, is_theirs, name_of
-        from ..mask_bank.files import load_mask
+        from ..evaluation.drawing import heatmap
+        from ..mask_bank.bank import open_mask
+        from ..mask_bank.comparison import compare
 
         opened = open_bank(bank)
-        task = parse_task(task).name if task else ""
-        if vouch and not model:
-            raise MaskError("--vouch loads the model that the mask was made for; say which with --model")
-        if not is_theirs(path):
-            found = load_mask(path)
-            mask, fallback = found.mask, found.name
+        masks = [open_mask(name, opened) for name in names]
+        called = [stored.spec if opened.holds(stored.path) else name for name, stored in zip(names, masks, strict=True)]
+        found = compare(list(zip(called, masks, strict=True)))
+        if png:
+            heatmap(found.masks, found.jaccard, png, "Jaccard index")
+        if as_json:
+            out.print_json(json.dumps(found.to_json(), ensure_ascii=False), indent=None)
+        elif len(masks) == 2:
+            (pair,) = found.pairs
+            one, other = pair.masks
+            out.print(f"Jaccard index of {one} and {other}: {pair.jaccard:.3f}", markup=False)
+            only = f"only {one} {pair.only_first}, only {other} {pair.only_second}"
+            out.print(f"heads on in both {pair.both}, {only}, neither {pair.neither}", markup=False)
         else:
-            geometry = Geometry((heads,) * layers) if layers and heads else None
-            loaded = open_model(model, device) if vouch else None
-            fingerprint = loaded.fingerprint if loaded else None
-            mask, note = import_authors(path, loaded.geometry if loaded else geometry, task, model, fingerprint)
-            fallback = name_of(path)
-            err.print(f"amask: {note}", style="yellow", markup=False)
-        report([opened.add(mask, name or mask.task_name or fallback)], as_json)
+            table = Table("Jaccard index", *found.masks, "heads on", "in it alone", box=None, header_style="bold")
+            for row in zip(found.masks, found.jaccard, found.heads_on, found.heads_only, strict=True):
+                table.add_row(row[0], *(f"{value:.3f}" for value in row[1]), str(row[2]), str(row[3]))
+            print_table(table)
+            out.print(f"of {found.heads_total} heads {found.in_all} are on in all, {found.in_none} in none")
 
 
 @app.command()
-def export(
-    name: NameArgument,
-    path: Annotated[Path, typer.Argument(help="The file to write.")],
-    layout: Annotated[str, typer.Option("--format", help="amask (.safetensors) or ahamask (the authors' .pth).")] = "amask",
-    bank: BankOption = None,
-) -> None:
-    """Write a mask of the bank to a file."""
+def use(name: Annotated[str, typer.Argument(help="NAME@VERSION")], bank: BankOption = None, as_json: JsonOption = False) -> None:
+    """Make a version the default: what its name alone means for its model."""
     with one_line_errors():
-        from ..errors import BankError
-        from ..mask_bank.authors import export_authors
-        from ..mask_bank.bank import open_mask
-        from ..mask_bank.files import save_mask
-
-        stored = open_mask(name, open_bank(bank))
-        if layout == "ahamask":
-            export_authors(stored.mask, path)
-        elif layout == "amask":
-            save_mask(stored.mask, stored.name, stored.version, path)
+        opened = open_bank(bank)
+        stored = opened.use(name)
+        if as_json:
+            out.print_json(json.dumps(_about(stored, opened.defaults()), ensure_ascii=False), indent=None)
         else:
-            raise BankError(f"unknown format {layout!r}; there are amask and ahamask")
-        out.print(f"{stored.spec} written to {path}")
+            out.print(f"{stored.name} is now {stored.spec} for {stored.identity.name}", markup=False)
 
 
 @app.command()
@@ -221,7 +211,10 @@ def verify(bank: BankOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def remove(name: Annotated[str, typer.Argument(help="NAME@VERSION")], bank: BankOption = None) -> None:
-    """Delete a mask from your bank; bundled masks stay."""
+    """Delete a mask from your bank; bundled masks stay, and its version is never given again."""
     with one_line_errors():
-        path = open_bank(bank).remove(name)
-        out.print(f"removed {path}")
+        opened = open_bank(bank)
+        before = opened.defaults()
+        out.print(f"removed {opened.remove(name)}", markup=False)
+        for spec in sorted(opened.defaults() - before):
+            err.print(f"amask: {spec} is now the default", markup=False)

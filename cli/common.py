@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..errors import AmaskError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..data.manifest import Manifest
     from ..lalm.assembly import AudioFeatures
     from ..lalm.base import LALM
@@ -152,6 +154,12 @@ def hear(model: "LALM", manifest: "Manifest", words: str = "listening") -> "Audi
 
     with progress(words, len(manifest)) as tell:
         return listen(model, manifest, tell=tell)
+
+
+def print_table(table: "Table") -> None:
+    """Print a table as wide as it is: names are never cut, and what is piped does not depend on a terminal."""
+    width = out.measure(table, options=out.options.update(max_width=10_000)).maximum
+    Console(highlight=False, width=max(width, out.width)).print(table)
 
 
 def report(added: "Sequence[Added]", as_json: bool) -> None:

@@ -9,9 +9,11 @@ from .compose import compose
 from .doctor import doctor
 from .evaluate import evaluate
 from .run import run
+from .streams import Group
 
 app = typer.Typer(
     name="amask",
+    cls=Group,
     help="Run a large audio language model by a mask over its attention heads instead of by a prompt.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

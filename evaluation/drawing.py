@@ -156,13 +156,14 @@ def heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: Path,
     from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415  # heavy, and needed for pictures only
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    side = max(2.5, 0.55 * len(names))  # inches
-    figure = Figure(figsize=(side + 1.6, side + 1.6), facecolor="white", layout="constrained")
-    axes = figure.subplots()
+    side, words = max(2.0, 0.55 * len(names)), 0.3 + 0.08 * max(map(len, names))  # inches: the table, the longest name
+    width, height = words + side + 0.3, words + side + 0.5
+    figure = Figure(figsize=(width, height), facecolor="white")
+    axes = figure.add_axes((words / width, words / height, side / width, side / height))
     axes.pcolormesh(values, cmap=LinearSegmentedColormap.from_list("on", ["white", ON]), vmin=0, vmax=1, edgecolors="white")
     for row, figures in enumerate(values):
         for column, value in enumerate(figures):
-            colour = "white" if value > 0.6 else INK
+            colour = "white" if value > 0.75 else INK
             axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
     middle = [at + 0.5 for at in range(len(names))]
     axes.set_xticks(middle, names, rotation=45, ha="right", parse_math=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ..data.tasks import BAR, TaskSpec
+from ..data.tasks import BAR, TaskSpec, collect_tasks, parse_task
 from ..errors import BankError, MaskError
 from ..lalm.identity import Identified, Identity, identity_of
 from . import versions
@@ -177,6 +177,19 @@ class MaskBank:
         fitting = [stored for stored in self.list() if model is None or stored.identity.same(identity_of(model))]
         found = {stored.task_name: stored.task for stored in fitting if stored.task}
         return tuple(found[name] for name in sorted(found))
+
+    def parse_task(self, name: str) -> TaskSpec:
+        """Read a task's name: of the built-in tasks, those of `tasks.toml` in the bank's folder, and those of its masks.
+
+        Raises:
+            DataError: a part is unknown, or the file cannot be read.
+        """
+        known = {part.name: part for spec in self.tasks() for part in spec.parts}
+        return parse_task(name, known | collect_tasks(self.folder if self.folder.is_dir() else None))
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the bank's."""
+        return any(path.is_relative_to(root) for root in self._roots)
 
     def verify(self) -> tuple[tuple[Path, str], ...]:
         """Read every file of the bank whole: (path, problem) of each that is damaged or out of place."""

@@ -41,12 +41,12 @@ def test_train_show_list_compare_remove(amask, data, tmp_path):
     assert [(m["task"], m["lineage"]["seed"]) for m in trained] == [("ser", 1), ("ser", 2), ("gr", 1), ("gr", 2)]
     assert [m["version"] for m in trained if m["name"] == "gr"] == [first, first + 1]
     shown = json.loads(amask("bank", "show", f"gr@{first}", "--json").stdout)
-    assert shown == {key: value for key, value in trained[2].items() if key != "default"}
+    assert {key: shown[key] for key in trained[2]} == trained[2]
     assert set(shown) >= {"name", "version", "task", "heads_on", "heads_total", "geometry", "fingerprint", "lineage", "scores"}
     assert shown["heads_total"] == sum(shown["geometry"]) == 512
-    compared = json.loads(amask("bank", "compare", f"gr@{first}", f"gr@{first + 1}", "--json").stdout)
-    assert 0 <= compared["jaccard"] <= 1
-    assert compared["both"] + compared["only_first"] == shown["heads_on"]
+    (pair,) = json.loads(amask("bank", "compare", f"gr@{first}", f"gr@{first + 1}", "--json").stdout)["pairs"]
+    assert 0 <= pair["jaccard"] <= 1
+    assert pair["both"] + pair["only_first"] == shown["heads_on"]
     assert amask("bank", "remove", f"gr@{first}").exit_code == 0
     assert amask("bank", "show", f"gr@{first}").exit_code == 1
     assert amask("bank", "verify").exit_code == 0
@@ -61,10 +61,59 @@ def test_show_draws(amask, root, tmp_path):
     assert "<svg" in (tmp_path / "gr.svg").read_text()
 
 
+def test_a_poor_new_mask_does_not_become_the_default(amask, data, clip):
+    before = amask("run", clip, "--task", "gr").stdout
+    done = amask("bank", "train", "gr", "--data", data, *QUICK)
+    assert done.exit_code == 0, done.stderr
+    assert "gr@1 stays the default: " in done.stderr
+    assert "to use it: amask bank use gr@2" in done.stderr
+    assert amask("run", clip, "--task", "gr").stdout == before
+    assert amask("bank", "use", "gr@2").stdout == "gr is now gr@2 for pocket\n"
+    assert json.loads(amask("run", clip, "--task", "gr", "--json").stdout)["mask"] == "gr@2"
+    masks = {each["version"]: each for each in json.loads(amask("bank", "list", "--name", "gr", "--json").stdout)}
+    assert {version: each["default"] for version, each in masks.items()} == {1: False, 2: True}
+    assert "gr@1 is now the default" in amask("bank", "remove", "gr@2").stderr
+
+
+def test_a_mask_is_found_by_its_task_whatever_it_is_called(amask, data, clip):
+    assert amask("bank", "train", "gr-ser", "--name", "both", "--data", data, *QUICK).exit_code == 0
+    done = amask("run", clip, "--task", "gr|ser", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert (json.loads(done.stdout)["mask"], json.loads(done.stdout)["task"]) == ("both@1", "gr-ser")
+
+
+def test_training_starts_from_the_mask_of_its_model(amask, data):
+    from amask.lalm.identity import Identity
+    from amask.mask_bank.bank import MaskBank
+
+    bank = MaskBank.default()
+    gr = bank.get("gr")
+    other = gr.with_(identity=Identity(gr.geometry, "other", "other"))
+    assert bank.add(other, "gr").stored.spec == "gr@2"
+    bank.use("gr@2")
+    done = amask("bank", "train", "gr", "--start", "gr", "--name", "mine", "--data", data, *QUICK, "--json")
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_damaged_mask_is_named_and_the_others_are_used(amask, clip):
+    from amask.mask_bank.bank import MaskBank
+
+    bank = MaskBank.default()
+    path = bank.add(~bank.get("gr"), "gr").stored.path
+    path.write_bytes(path.read_bytes()[:99])
+    done = amask("run", clip, "--task", "gr")
+    assert (done.exit_code, done.stdout) == (0, "female\n")
+    done = amask("bank", "show", "gr")
+    assert done.exit_code == 0
+    assert done.stderr.count(str(path)) == 1
+    assert amask("bank", "show", "gr@2").exit_code == 1
+    assert amask("bank", "verify").exit_code == 1
+
+
 def test_training_is_deterministic(amask, data):
     for name in ("one", "two"):
         assert amask("bank", "train", "gr", "--data", data, *QUICK, "--name", name).exit_code == 0
-    assert json.loads(amask("bank", "compare", "one", "two", "--json").stdout)["jaccard"] == 1
+    assert json.loads(amask("bank", "compare", "one", "two", "--json").stdout)["pairs"][0]["jaccard"] == 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -119,7 +168,7 @@ def test_compose_set_operations(amask):
     done = amask("compose", "gr", "AND", "asr")
     assert done.exit_code == 0, done.stderr
     shown = json.loads(amask("bank", "show", "gr-and-asr", "--json").stdout)
-    both = json.loads(amask("bank", "compare", "gr", "asr", "--json").stdout)["both"]
+    both = json.loads(amask("bank", "compare", "gr", "asr", "--json").stdout)["pairs"][0]["both"]
     assert shown["heads_on"] == both
     assert shown["lineage"]["operation"] == "expression"
     assert [parent["task"] for parent in shown["lineage"]["parents"]] == ["gr", "asr"]
@@ -199,17 +248,6 @@ def test_eval_rows(amask, data, tmp_path):
     from amask.evaluation.predictions import read
 
     assert [row["value"] for row in rows if row["task"] == "gr"] == [row.value for row in table(parse_task("gr"), read(kept))]
-
-
-def test_import_export_of_the_authors_layout(amask, tmp_path):
-    import torch
-
-    logits = torch.linspace(-3, 3, 40 * 41)
-    torch.save({"model": {"tensor": logits}}, tmp_path / "checkpoint.pth")
-    done = amask("bank", "import", tmp_path / "checkpoint.pth", "--name", "theirs", "--task", "asr")
-    assert done.exit_code == 0, done.stderr
-    assert amask("bank", "export", "theirs", tmp_path / "back.pth", "--format", "ahamask").exit_code == 0
-    assert torch.equal(torch.load(tmp_path / "back.pth", weights_only=True)["model"]["tensor"], logits)
 
 
 def test_help_is_quick(process):

@@ -28,6 +28,7 @@ COMMANDS = {
     "bank list": False,
     "bank show": False,
     "bank export": False,
+    "bank use": False,
     "bank verify": False,
     "bank remove": False,
     "doctor": False,

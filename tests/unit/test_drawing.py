@@ -116,6 +116,7 @@ def test_heatmaps(tmp_path: Path, count: int) -> None:
 
     values = [[round(1 / (1 + abs(row - column)), 2) for column in range(count)] for row in range(count)]
     names = [f"gr-$x$-{at}@1" for at in range(count)]
+    names[1] = "/a/very/long/" * 10 + "name.pth"
     for ending in ("png", "svg"):
         heatmap(names, values, tmp_path / f"map.{ending}", "Jaccard index")
     svg = (tmp_path / "map.svg").read_text(encoding="utf-8")

@@ -1,0 +1,46 @@
+"""Output that every terminal can show: what its encoding lacks is spelled in ASCII, instead of ending the command."""
+
+import codecs
+import io
+import sys
+from typing import Any
+
+from typer.core import TyperGroup
+
+# Blocks of a mask's picture hold 2 × 2 dots: ' for upper ones, . for lower ones, : for both.
+SPELLED = (
+    dict.fromkeys("▘▝▀", "'")
+    | dict.fromkeys("▖▗▄", ".")
+    | dict.fromkeys("▌▐▞▚▛▜▙▟█", ":")
+    | {"×": "x", "·": "-", "–": "-", "—": "-", "…": "...", "→": "->", "τ": "tau", "λ": "lambda", "≥": ">=", "±": "+-"}
+)
+
+
+def _escape(letter: str) -> str:
+    r"""`\u00e9`, as JSON has it, so that JSON in ASCII is still the same JSON."""
+    units = letter.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(SPELLED.get(letter) or _escape(letter) for letter in lacking), error.end
+
+
+def mend_streams() -> None:
+    """Let stdout and stderr spell what they cannot encode."""
+    codecs.register_error("spell", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spell")
+
+
+class Group(TyperGroup):
+    """Commands whose output every terminal can show."""
+
+    def main(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 (as click has it)
+        """Run the command line."""
+        mend_streams()
+        return super().main(*arguments, **named)
