@@ -1,3 +1,56 @@
 """Run a large audio language model by a mask over its attention heads instead of by a prompt."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+# Public name → where it is defined. Nothing is imported before it is asked for, so that the command's help is quick.
+_PLACES = {
+    "AmaskError": "errors",
+    "HeadMask": "mask_bank.mask",
+    "LALM": "lalm.base",
+    "MaskBank": "mask_bank.bank",
+    "Recipe": "mask_bank.recipe",
+    "Task": "data.tasks",
+    "TaskSpec": "data.tasks",
+    "compose": "composer.algebra",
+    "evaluate": "evaluation.evaluate",
+    "find_sites": "lalm.gating",
+    "gated": "lalm.gating",
+    "load_model": "lalm.registry",
+    "parse_task": "data.tasks",
+    "read_manifest": "data.reading",
+    "train": "mask_bank.train",
+}
+__all__ = [*_PLACES]
+
+if TYPE_CHECKING:
+    from .composer.algebra import compose as compose
+    from .data.reading import read_manifest as read_manifest
+    from .data.tasks import Task as Task
+    from .data.tasks import TaskSpec as TaskSpec
+    from .data.tasks import parse_task as parse_task
+    from .errors import AmaskError as AmaskError
+    from .evaluation.evaluate import evaluate as evaluate
+    from .lalm.base import LALM as LALM
+    from .lalm.gating import find_sites as find_sites
+    from .lalm.gating import gated as gated
+    from .lalm.registry import load_model as load_model
+    from .mask_bank.bank import MaskBank as MaskBank
+    from .mask_bank.mask import HeadMask as HeadMask
+    from .mask_bank.recipe import Recipe as Recipe
+    from .mask_bank.train import train as train
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is asked for
+    """A public name, imported now."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'amask' has no attribute {name!r}; it has {', '.join(_PLACES)}")
+    value = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_PLACES]

@@ -36,12 +36,29 @@ DeviceOption = Annotated[
 DtypeOption = Annotated[
     str, typer.Option(help="float32, bfloat16, float16; auto: float32 on the CPU, the checkpoint's own elsewhere.")
 ]
+NewTokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens after which an answer is cut.")]
+TasksOption = Annotated[Path | None, typer.Option("--tasks", help="TOML file that defines tasks of your own.")]
 BankOption = Annotated[Path | None, typer.Option("--bank", help="Folder of your masks; AMASK_BANK by default.")]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Manifest (.jsonl, or .json in the AHAMask authors' format).")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Manifest (.jsonl, or the AHAMask authors' .json), folder of clips, or hf:DATASET.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
 SparsityOption = Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")]
 StepsOption = Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")]
 BatchOption = Annotated[int | None, typer.Option(help="Rows a step for each mask.")]
+
+
+def note(line: str) -> None:
+    """Say on stderr what is done."""
+    err.print(f"amask: {line}", style="dim", markup=False)
+
+
+def warn(line: str) -> None:
+    """Say on stderr what a user should look at."""
+    err.print(f"amask: {' '.join(line.split())}", style="yellow", markup=False)
+
+
+def fail(line: str) -> None:
+    """Say on stderr what failed, in one line."""
+    err.print(f"amask: {' '.join(line.split())}", style="red", markup=False)
 
 
 @contextmanager
@@ -50,7 +67,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except AmaskError as error:
-        err.print(f"amask: {' '.join(str(error).split())}", style="red", markup=False)
+        fail(str(error))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         err.print("amask: stopped")
@@ -71,7 +88,7 @@ def one_line_errors() -> Iterator[None]:
 def _is_unloadable(error: Exception) -> bool:
     """Whether loading a library failed, rather than anything else; torch wraps a backend's failure in a RuntimeError."""
     if isinstance(error, ImportError):
-        return (error.name or "").partition(".")[0] != "amask"  # ours is a bug, to be seen whole
+        return (error.name or "").partition(".")[0] != "amask"  # a fault of amask itself is shown with its traceback
     return any(words in str(error) for words in UNLOADABLE)
 
 
@@ -118,11 +135,14 @@ def open_data(manifest: Path | None) -> "Manifest":
 
 
 @contextmanager
-def progress(words: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; yields a function that is told how far it is and what to show behind it.
+def progress(words: str, total: int, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr; yields a function that is given how far it is and what to show behind it; or none, if quiet.
 
     Where stderr is no terminal (a log file), every tenth of the way is a line instead.
     """
+    if quiet:
+        yield lambda *_: None
+        return
     if not err.is_terminal:
         yield _tenths(words, total)
         return

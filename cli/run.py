@@ -2,48 +2,62 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import BankOption, DeviceOption, DtypeOption, JsonOption, ModelOption, err, one_line_errors, open_bank, open_model
+from .common import (
+    BankOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    NewTokensOption,
+    TasksOption,
+    err,
+    fail,
+    note,
+    one_line_errors,
+    open_bank,
+    open_model,
+    progress,
+    warn,
+)
 
 if TYPE_CHECKING:
+    from ..data.inputs import Inputs
     from ..data.tasks import TaskSpec
     from ..lalm.base import LALM
     from ..mask_bank.bank import MaskBank
-    from ..mask_bank.files import StoredMask
+    from ..serving.engine import Order, Reply
 
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be done: by a mask, or by an instruction in words and no mask."""
-
-    task: str
-    mask: "StoredMask | None"
-    prompt: str | None
+BEAMS = 16
+LONG = "Clips longer than the model hears: refuse them, trim them to their beginning, or cut them at pauses and join the answers."
 
 
 def run(
-    clips: Annotated[list[str], typer.Argument(help="Audio files, globs, folders; - is standard input.")],
+    clips: Annotated[list[str], typer.Argument(help="Audio files, globs, folders; - for standard input.")],
     task: Annotated[str | None, typer.Option(help="What to do, by its mask: asr, gr, gr-asr, gr-asr-json …")] = None,
     mask: Annotated[str | None, typer.Option(help="A mask: NAME, NAME@VERSION, or a .safetensors file.")] = None,
     instruction: Annotated[str | None, typer.Option(help="What to do, in words; a mask that does it is chosen.")] = None,
     prompt: Annotated[str | None, typer.Option(help="For comparison: give the model this instruction, and no mask.")] = None,
     model: ModelOption = "pocket",
     bank: BankOption = None,
+    tasks: TasksOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
-    beams: Annotated[int, typer.Option(min=1, help="Beams; 1 is greedy search.")] = 1,
+    beams: Annotated[int, typer.Option(min=1, max=BEAMS, help="Beams; 1 is greedy search.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 16,
-    trim: Annotated[bool, typer.Option("--trim", help="Use the beginning of clips that are too long.")] = False,
+    long: Annotated[str, typer.Option(help=LONG, metavar="[refuse|trim|cut]")] = "refuse",
+    max_new_tokens: NewTokensOption = 200,
     as_json: JsonOption = False,
 ) -> None:
     """Answer for audio clips by a mask, without any instruction to the model.
 
-    A clip that cannot be read is named on stderr, the others are answered, and the exit status is 1.
+    A clip that cannot be read is named on stderr, the others are answered, and the exit status is 1. What is odd about a clip
+    (silence, channels that cancel each other, an answer that was cut) is said on stderr, and with --json also in its row.
     """
     with one_line_errors():
         from ..data.inputs import expand_inputs
@@ -52,80 +66,106 @@ def run(
         given = [option for option in (task, mask, instruction, prompt) if option is not None]
         if len(given) != 1:
             raise InstructionError("say what to do by one of --task, --mask, --instruction or --prompt")
-        inputs = expand_inputs(clips)
-        opened = open_bank(bank)
-        early = _classify(instruction, opened).name if instruction is not None else task
         if prompt is not None and not prompt.strip():
             raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
+        if long not in ("refuse", "trim", "cut"):
+            raise InstructionError(f"--long {long}: expected refuse, trim or cut")
+        inputs = expand_inputs(clips)
+        opened = open_bank(bank)
+        spec = _task(task, instruction, opened, tasks)
         loaded = open_model(model, device, dtype)
-        order = _order(loaded, opened, early, mask, prompt)
-        for line in inputs.missing:
-            err.print(f"amask: {line}", style="red", markup=False)
-        if inputs.skipped:
-            err.print(f"amask: skipped, of kinds that are not read: {', '.join(map(str, inputs.skipped))}", markup=False)
-        failed = answer(loaded, list(inputs.files), order, beams=beams, batch=batch, trim=trim, as_json=as_json)
-        if failed or inputs.missing:
+        order = _order(loaded, opened, spec, mask, prompt)
+        from ..serving.engine import Limits
+
+        limits = Limits(batch, beams, max_new_tokens, long)  # type: ignore[arg-type] - checked above
+        failed = _answer(loaded, inputs, order, limits, instruction, as_json)
+        if failed:
             raise typer.Exit(1)
 
 
-def _classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
+def _task(task: str | None, instruction: str | None, bank: "MaskBank", tasks: Path | None) -> "TaskSpec | None":
+    """The task that is named, or that an instruction asks for; found out before a model is loaded."""
+    from ..data.tasks import collect_tasks, parse_task
+
+    if instruction is not None:
+        return classify(instruction, bank)
+    if task is None:
+        return None
+    stored = {part.name: part for each in bank.tasks() for part in each.parts}
+    return parse_task(task, collect_tasks(bank.folder, tasks) | stored)
+
+
+def classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
     """The task that an instruction asks for, among those that the bank has masks for."""
     from ..predictor.known import known_task
 
-    tasks = bank.tasks()
-    known = known_task(instruction, tasks)
+    served = list(bank.tasks())
+    known = known_task(instruction, served)
     if known is not None:
-        err.print(f"amask: doing {known.name}", style="dim", markup=False)
+        note(f"doing {known.name}")
         return known
     from ..predictor.classifier import TaskClassifier  # takes seconds to import
 
-    guess = TaskClassifier(list(tasks)).guess(instruction)
-    err.print(f"amask: doing {guess.task} (sure to {guess.probability:.0%})", style="dim", markup=False)
-    return next(task for task in tasks if task.name == guess.task)
+    guess = TaskClassifier(served).guess(instruction)
+    note(f"doing {guess.task} (sure to {guess.probability:.0%})")
+    return next(task for task in served if task.name == guess.task)
 
 
-def _order(model: "LALM", bank: "MaskBank", task: str | None, mask: str | None, prompt: str | None) -> Order:
+def _order(model: "LALM", bank: "MaskBank", task: "TaskSpec | None", mask: str | None, prompt: str | None) -> "Order":
     from ..mask_bank.bank import open_mask
+    from ..serving.engine import Order
 
     if prompt is not None:
-        return Order("", None, prompt.strip())
-    stored = open_mask(mask, bank, model) if mask else bank.for_task(task or "", model)
-    return Order(stored.mask.task_name, stored, None)
+        return Order(instruction=prompt.strip())
+    stored = open_mask(mask, bank, model) if mask is not None else bank.for_task(task or "", model)
+    return Order(task or stored.mask.task, stored.mask, stored.spec)
 
 
-def answer(model: "LALM", paths: list[Path], order: Order, *, beams: int, batch: int, trim: bool, as_json: bool) -> int:
-    """Answer for all clips, a batch at a time, printing as it goes; returns how many could not be read."""
-    from ..data.audio import examine_audio
+def _sources(inputs: "Inputs") -> "Iterator[Path | tuple[str, object]]":
     from ..data.inputs import STANDARD_INPUT
-    from ..errors import AudioError
 
-    gates = order.mask.mask.gates.to(model.device) if order.mask else None
-    failed = 0
-    for start in range(0, len(paths), batch):
-        waves, heard = [], []
-        for path in paths[start : start + batch]:
-            try:
-                audio = sys.stdin.buffer if path == STANDARD_INPUT else path
-                clip = examine_audio(audio, model.rate, longest=model.longest, trim=trim, channels=model.channels)
-                for warning in clip.warnings:
-                    err.print(f"amask: {path}: {warning}", style="yellow", markup=False)
-                waves.append(clip.wave)
-                heard.append(path)
-            except AudioError as error:
-                err.print(f"amask: {' '.join(str(error).split())}", style="red", markup=False)
+    for path in inputs.files:
+        yield ("-", sys.stdin.buffer) if path == STANDARD_INPUT else path
+
+
+def _answer(model: "LALM", inputs: "Inputs", order: "Order", limits: object, instruction: str | None, as_json: bool) -> int:
+    """Answer for all clips, printing as it goes; returns how many had no answer."""
+    from ..serving.engine import answer_clips
+
+    for line in inputs.missing:
+        fail(line)
+    for path in inputs.skipped:
+        warn(f"{path} is skipped: this kind of file cannot be read; convert it: ffmpeg -i {path} new.wav")
+    failed, alone = len(inputs.missing), len(inputs.files) == 1
+    replies: Iterable[Reply] = answer_clips(model, _sources(inputs), order, limits)  # type: ignore[arg-type]
+    with progress("answering", len(inputs.files), quiet=alone) as tell:
+        for number, reply in enumerate(replies, 1):
+            for warning in [*reply.warnings, *(["its answer was cut; see --max-new-tokens"] if reply.cut else [])]:
+                warn(f"{reply.path}: {warning}")
+            if reply.error:
+                fail(reply.error)
                 failed += 1
-        if waves:
-            said = [order.prompt] * len(waves) if order.prompt else None
-            texts = model.generate(model.encode(waves), gates, said, num_beams=beams)
-            for path, text in zip(heard, texts, strict=True):
-                _print(path, text, order, as_json, alone=len(paths) == 1)
+            else:
+                typer.echo(_row(reply, order, instruction) if as_json else reply.text if alone else f"{reply.path}\t{reply.text}")
+            tell(number)
     return failed
 
 
-def _print(path: Path, text: str, order: Order, as_json: bool, alone: bool) -> None:
-    if as_json:
-        spec, heads_on = (order.mask.spec, order.mask.mask.heads_on) if order.mask else (None, None)
-        row = {"path": str(path), "task": order.task, "text": text, "mask": spec, "heads_on": heads_on}
-        typer.echo(json.dumps(row | ({"prompt": order.prompt} if order.prompt else {}), ensure_ascii=False))
-    else:
-        typer.echo(text if alone else f"{path}\t{text}")
+def _row(reply: "Reply", order: "Order", instruction: str | None) -> str:
+    """A reply as one line of JSON; what there is none of is null."""
+    row = {
+        "path": reply.path,
+        "task": order.task.name if order.task else "",
+        "text": reply.text,
+        "mask": order.name or None,
+        "heads_on": order.mask.heads_on if order.mask else None,
+        "instruction": instruction,
+        "prompt": order.instruction,
+        "confidence": reply.confidence,
+        "duration": reply.duration,
+        "pieces": reply.pieces,
+        "took": reply.took,
+        "cut": reply.cut,
+        "warning": "; ".join(reply.warnings) or None,
+    }
+    return json.dumps(row, ensure_ascii=False)

@@ -197,7 +197,7 @@ def test_damaged_folders_are_refused(tmp_path, content):
 
 
 def test_a_cache_that_cannot_be_written(build, tmp_path, monkeypatch):
-    from amask.data.manifest import read_manifest
+    from amask.data.reading import read_manifest
     from amask.errors import FileError
 
     (tmp_path / "file").write_text("in the way")
