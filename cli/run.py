@@ -16,7 +16,6 @@ from .common import (
     ModelOption,
     NewTokensOption,
     TasksOption,
-    err,
     fail,
     note,
     one_line_errors,

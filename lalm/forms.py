@@ -1,0 +1,168 @@
+"""Answers that keep a form: labels of a closed set, parts separated by bars, JSON objects.
+
+A form is a grammar that llguidance holds decoding to, token by token. Open text within a form ends where the token budget
+does: then only what leads to the end of the form is allowed, so an answer is never a broken object.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import llguidance
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from llguidance.hf import from_tokenizer
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedTokenizerBase
+
+from ..data.tasks import BAR, TaskSpec
+from ..errors import ModelError
+
+# A JSON string's content: any character but quote, backslash and controls, or an escape that is no half of a pair.
+JSON_TEXT = r'([^"\\\x00-\x1f\x7f]|\\["\\/bfnrt]|\\u([0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*'
+PIPE_TEXT = r"[^|\n\r]*"
+JSON_ENDINGS, PIPE_ENDINGS = ('"', "]", "}"), (BAR,)
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """The form that an answer is held to.
+
+    Attributes:
+        grammar: as llguidance reads it.
+        endings: what ends open text, in the order of preference.
+        room: tokens that labels, keys and marks need at most beyond open text.
+    """
+
+    grammar: str
+    endings: tuple[str, ...]
+    room: int
+
+
+def form_of(spec: TaskSpec) -> AnswerForm | None:
+    """The form of a task's answers; None for a single task with open text, which has none."""
+    if spec.form == "plain" and not spec.parts[0].labels:
+        return None
+    values = [_value(part.labels, spec.form) for part in spec.parts]
+    if spec.form == "json":
+        keys = [re.escape(_quoted(key)) for key in spec.json_keys]
+        pairs = [f"{key}: {value}" for key, value in zip(keys, values, strict=True)]
+        pattern = r"\{" + ", ".join(pairs) + r"\}"
+    else:
+        pattern = re.escape(BAR).join(values)
+    longest = [max((len(_quoted(label).encode()) for label in part.labels), default=2) for part in spec.parts]
+    marks = sum(len(_quoted(key).encode()) + 4 for key in spec.json_keys) + 8
+    endings = JSON_ENDINGS if spec.form == "json" else PIPE_ENDINGS
+    return AnswerForm(llguidance.LLMatcher.grammar_from_regex(pattern), endings, sum(longest) + marks)
+
+
+def schema_form(schema: dict[str, Any], room: int = 256) -> AnswerForm:
+    """The form of a JSON schema.
+
+    Args:
+        schema: as json-schema.org has it.
+        room: tokens that an answer may take beyond its budget to come to its end.
+
+    Raises:
+        ModelError: llguidance cannot follow it; the message says why.
+    """
+    plain = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema | {"x-guidance": plain}))
+    wrong = llguidance.LLMatcher.validate_grammar(grammar)
+    if wrong:
+        raise ModelError(f"cannot hold answers to this schema: {wrong.splitlines()[0]}")
+    return AnswerForm(grammar, JSON_ENDINGS, room)
+
+
+def _quoted(label: str) -> str:
+    return json.dumps(label, ensure_ascii=False)
+
+
+def _value(labels: Sequence[str], form: str) -> str:
+    """The pattern of one part's answer."""
+    if not labels:
+        return f'"{JSON_TEXT}"' if form == "json" else PIPE_TEXT
+    spelled = [_quoted(label) if form == "json" else label for label in labels]
+    return f"({'|'.join(map(re.escape, spelled))})"
+
+
+@lru_cache(maxsize=4)
+def _tokens(tokenizer: PreTrainedTokenizerBase, width: int, ends: tuple[int, ...]) -> Any:  # noqa: ANN401 - llguidance's
+    """A tokenizer as llguidance has it."""
+    return from_tokenizer(tokenizer, n_vocab=width, eos_token=list(ends))
+
+
+@lru_cache(maxsize=16)
+def _beginning(tokenizer: Any, ending: str) -> Bool[np.ndarray, " token"]:  # noqa: ANN401
+    """Which of a tokenizer's tokens begin with some text."""
+    pieces = (tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size))
+    return np.array([piece.startswith(ending.encode()) for piece in pieces])
+
+
+class FormProcessor(LogitsProcessor):
+    """Holds each row of a generation to its own form, beams included.
+
+    Args:
+        tokenizer: the model's.
+        forms: one a row; None for no form.
+        prompt: positions of `input_ids` that belong to the prompt.
+        budget: tokens of an answer after which open text ends.
+        ends: the tokens that end an answer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        forms: Sequence[AnswerForm | None],
+        prompt: int,
+        budget: int,
+        ends: Sequence[int],
+    ) -> None:
+        self.tokenizer, self.forms, self.prompt, self.budget, self.ends = tokenizer, tuple(forms), prompt, budget, tuple(ends)
+        self._matchers: dict[tuple[int, ...], Any] = {}  # (row, tokens of its answer so far) → llguidance's state
+
+    def __call__(self, input_ids: Int[Tensor, "beam position"], scores: Float[Tensor, "beam token"]) -> Tensor:
+        """The scores with minus infinity where a token would leave a row's form."""
+        beams = len(input_ids) // len(self.forms)
+        kept: dict[tuple[int, ...], Any] = {}
+        scores = scores.clone()
+        for at, tokens in enumerate(input_ids[:, self.prompt :].tolist()):
+            form = self.forms[at // beams]
+            if form is None:
+                continue
+            key = (at // beams, *tokens)
+            kept[key] = self._matcher(form, key, scores.shape[1])
+            endings = form.endings if len(tokens) >= self.budget else ()
+            allowed = self._allowed(kept[key], scores.shape[1], endings)
+            scores[at].masked_fill_(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
+        self._matchers = kept
+        return scores
+
+    def _matcher(self, form: AnswerForm, key: tuple[int, ...], width: int) -> Any:  # noqa: ANN401 - llguidance's
+        if key in self._matchers:
+            return self._matchers[key]
+        if len(key) == 1:
+            return llguidance.LLMatcher(_tokens(self.tokenizer, width, self.ends), form.grammar)
+        matcher = self._matcher(form, key[:-1], width).deep_copy()
+        if not matcher.is_stopped():
+            matcher.consume_token(key[-1])
+        return matcher
+
+    def _allowed(self, matcher: Any, width: int, endings: Sequence[str]) -> Bool[np.ndarray, " token"]:  # noqa: ANN401
+        """The tokens that keep the form; where endings are named, the answer must end: those that lead there soonest."""
+        stops = np.zeros(width, bool)
+        stops[list(self.ends)] = True
+        if matcher.is_stopped():  # the form is complete
+            return stops
+        bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+        allowed = np.unpackbits(bits, bitorder="little")[:width].astype(bool)
+        allowed = np.pad(allowed, (0, width - len(allowed)))
+        held = _tokens(self.tokenizer, width, self.ends)
+        for way in (stops, *(_beginning(held, ending) for ending in endings)) if endings else ():
+            if (allowed & way).any():
+                return allowed & way
+        return allowed

@@ -1,0 +1,130 @@
+"""Answers that are held to a form keep it, whatever the model would say and wherever the budget ends."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+EOS = "<eos>"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Every byte is a token, and a few merges that cross the marks of a form."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [('"', "}"), ('"', ","), ('"', ":"), ("|", "a"), ("f", "e"), ("fe", "m")]
+    pieces = [EOS, *alphabet, *("".join(pair) for pair in merges)]
+    made = Tokenizer(models.BPE({piece: at for at, piece in enumerate(pieces)}, merges))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=EOS, pad_token=EOS)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).eval()
+
+
+@pytest.fixture(scope="module")
+def say(model, tokenizer):
+    """Samples answers from noise at temperature 5, each held to its form, with a budget of tokens."""
+    from amask.lalm.forms import FormProcessor
+
+    def say(forms, budget, seed, beams=1):
+        torch.manual_seed(seed)
+        prompt = torch.randint(1, len(tokenizer), (len(forms), 3))
+        held = FormProcessor(tokenizer, forms, 3, budget, [tokenizer.eos_token_id])
+        most = budget + max(form.room if form else 0 for form in forms)
+        how = {"num_beams": beams} if beams > 1 else {"do_sample": True, "temperature": 5.0, "top_k": 0}
+        config = GenerationConfig(max_new_tokens=most, pad_token_id=0, eos_token_id=tokenizer.eos_token_id, **how)
+        made = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config, logits_processor=[held])
+        return tokenizer.batch_decode(made[:, 3:], skip_special_tokens=True)
+
+    return say
+
+
+def fits(spec, answer) -> bool:
+    """Whether an answer is in the task's form, its labels among those that there are: told without the grammar."""
+    parts = spec.split(answer)
+    return parts is not None and all(not part.labels or parts[part.name] in part.labels for part in spec.parts)
+
+
+SPECS = ("gr", "ser", "gr-asr", "asr-gr", "gr-asr-json", "asr-gr-json", "ser-age-asr-json", "age-ser-gr")
+
+
+@settings(max_examples=25, deadline=None)
+@given(names=st.lists(st.sampled_from(SPECS), min_size=1, max_size=6), budget=st.integers(1, 12), seed=st.integers(0, 10**6))
+def test_every_answer_fits_its_own_form(say, names, budget, seed):
+    from amask.data.tasks import parse_task
+    from amask.lalm.forms import form_of
+
+    specs = [parse_task(name) for name in names]
+    for spec, answer in zip(specs, say([form_of(spec) for spec in specs], budget, seed), strict=True):
+        assert fits(spec, answer), (spec.name, budget, answer)
+        if spec.form == "json":
+            assert json.loads(answer).keys() == set(spec.names)
+
+
+def test_beams_and_rows_without_a_form(say):
+    from amask.data.tasks import parse_task
+    from amask.lalm.forms import form_of
+
+    spec = parse_task("gr-asr-json")
+    held, free = say([form_of(spec), None], 6, 3, beams=3)
+    assert fits(spec, held)
+    assert not fits(spec, free)
+
+
+def test_open_text_has_no_form():
+    from amask.data.tasks import parse_task
+    from amask.lalm.forms import form_of
+
+    assert form_of(parse_task("asr")) is None
+
+
+def test_odd_text_and_keys_survive(tokenizer):
+    """What JSON can hold can be said: the grammar takes the JSON of any text, byte by byte."""
+    import llguidance
+    from llguidance.hf import from_tokenizer
+
+    from amask.data.tasks import parse_task
+    from amask.lalm.forms import form_of
+
+    spec = parse_task("gr-asr-json", keys=["Geschlecht (m/w)", 'was "gesagt" wird'])
+    held = from_tokenizer(tokenizer, n_vocab=len(tokenizer), eos_token=[tokenizer.eos_token_id])
+    for text in ('so "sagt" er', "grüß dich 🎉", "back\\slash\nline", "{}[]|", ""):
+        matcher = llguidance.LLMatcher(held, form_of(spec).grammar)
+        said = tokenizer(spec.target({"gr": "male", "asr": text}), add_special_tokens=False)["input_ids"]
+        assert matcher.try_consume_tokens(said) == len(said), text
+        assert matcher.is_accepting()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_schema_is_kept(say, seed):
+    from amask.lalm.forms import schema_form
+
+    schema = {
+        "type": "object",
+        "properties": {"size": {"enum": ["big", "small"]}, "note": {"type": "string"}, "sweet": {"type": "boolean"}},
+        "required": ["size", "note", "sweet"],
+        "additionalProperties": False,
+    }
+    (answer,) = say([schema_form(schema)], 8, seed)
+    found = json.loads(answer)
+    assert found["size"] in ("big", "small")
+    assert isinstance(found["note"], str)
+    assert isinstance(found["sweet"], bool)
+
+
+def test_a_schema_that_cannot_be_kept_is_refused():
+    from amask.errors import ModelError
+    from amask.lalm.forms import schema_form
+
+    with pytest.raises(ModelError, match="cannot hold answers to this schema"):
+        schema_form({"type": "strange"})
