@@ -14,7 +14,7 @@ _PLACES = {
     "Recipe": "mask_bank.recipe",
     "Task": "data.tasks",
     "TaskSpec": "data.tasks",
-    "compose": "composer.algebra",
+    "compose": "composer.compose",
     "evaluate": "evaluation.evaluate",
     "find_sites": "lalm.gating",
     "gated": "lalm.gating",
@@ -23,10 +23,26 @@ _PLACES = {
     "read_manifest": "data.reading",
     "train": "mask_bank.train",
 }
-__all__ = [*_PLACES]
+__all__ = [
+    "LALM",
+    "AmaskError",
+    "HeadMask",
+    "MaskBank",
+    "Recipe",
+    "Task",
+    "TaskSpec",
+    "compose",
+    "evaluate",
+    "find_sites",
+    "gated",
+    "load_model",
+    "parse_task",
+    "read_manifest",
+    "train",
+]
 
 if TYPE_CHECKING:
-    from .composer.algebra import compose as compose
+    from .composer.compose import compose as compose
     from .data.reading import read_manifest as read_manifest
     from .data.tasks import Task as Task
     from .data.tasks import TaskSpec as TaskSpec

@@ -39,7 +39,9 @@ DtypeOption = Annotated[
 NewTokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens after which an answer is cut.")]
 TasksOption = Annotated[Path | None, typer.Option("--tasks", help="TOML file that defines tasks of your own.")]
 BankOption = Annotated[Path | None, typer.Option("--bank", help="Folder of your masks; AMASK_BANK by default.")]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Manifest (.jsonl, or the AHAMask authors' .json), folder of clips, or hf:DATASET.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Manifest (.jsonl, or the AHAMask authors' .json), folder of clips, or hf:DATASET.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
 SparsityOption = Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")]
 StepsOption = Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")]

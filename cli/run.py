@@ -117,7 +117,7 @@ def _order(model: "LALM", bank: "MaskBank", task: "TaskSpec | None", mask: str |
     if prompt is not None:
         return Order(instruction=prompt.strip())
     stored = open_mask(mask, bank, model) if mask is not None else bank.for_task(task or "", model)
-    return Order(task or stored.mask.task, stored.mask, stored.spec)
+    return Order(task or stored.task, stored, stored.spec)
 
 
 def _sources(inputs: "Inputs") -> "Iterator[Path | tuple[str, object]]":
