@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -26,11 +26,12 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from ..data.decoding import Stream
     from ..data.inputs import Inputs
     from ..data.tasks import TaskSpec
     from ..lalm.base import LALM
     from ..mask_bank.bank import MaskBank
-    from ..serving.engine import Order, Reply
+    from ..serving.engine import Limits, Long, Order, Reply
 
 BEAMS = 16
 LONG = "Clips longer than the model hears: refuse them, trim them to their beginning, or cut them at pauses and join the answers."
@@ -76,7 +77,7 @@ def run(
         order = _order(loaded, opened, spec, mask, prompt)
         from ..serving.engine import Limits
 
-        limits = Limits(batch, beams, max_new_tokens, long)  # type: ignore[arg-type] - checked above
+        limits = Limits(batch, beams, max_new_tokens, cast("Long", long))
         failed = _answer(loaded, inputs, order, limits, instruction, as_json)
         if failed:
             raise typer.Exit(1)
@@ -120,14 +121,14 @@ def _order(model: "LALM", bank: "MaskBank", task: "TaskSpec | None", mask: str |
     return Order(task or stored.task, stored, stored.spec)
 
 
-def _sources(inputs: "Inputs") -> "Iterator[Path | tuple[str, object]]":
+def _sources(inputs: "Inputs") -> "Iterator[Path | tuple[str, Stream]]":
     from ..data.inputs import STANDARD_INPUT
 
     for path in inputs.files:
         yield ("-", sys.stdin.buffer) if path == STANDARD_INPUT else path
 
 
-def _answer(model: "LALM", inputs: "Inputs", order: "Order", limits: object, instruction: str | None, as_json: bool) -> int:
+def _answer(model: "LALM", inputs: "Inputs", order: "Order", limits: "Limits", instruction: str | None, as_json: bool) -> int:
     """Answer for all clips, printing as it goes; returns how many had no answer."""
     from ..serving.engine import answer_clips
 
@@ -136,7 +137,7 @@ def _answer(model: "LALM", inputs: "Inputs", order: "Order", limits: object, ins
     for path in inputs.skipped:
         warn(f"{path} is skipped: this kind of file cannot be read; convert it: ffmpeg -i {path} new.wav")
     failed, alone = len(inputs.missing), len(inputs.files) == 1
-    replies: Iterable[Reply] = answer_clips(model, _sources(inputs), order, limits)  # type: ignore[arg-type]
+    replies = answer_clips(model, _sources(inputs), order, limits)
     with progress("answering", len(inputs.files), quiet=alone) as tell:
         for number, reply in enumerate(replies, 1):
             for warning in [*reply.warnings, *(["its answer was cut; see --max-new-tokens"] if reply.cut else [])]:

@@ -34,9 +34,10 @@ def read_audio_folder(folder: Path) -> Manifest:
     """
     parts = {path.name: split for path in folder.iterdir() if path.is_dir() and (split := split_of(path.name))}
     clips: list[Clip] = []
-    for name, split in sorted(parts.items()) or [("", None)]:
-        told = {} if split is None else {"split": split}
-        clips += [Clip(path=path, labels=labels, **told) for path, labels in _rows(folder / name, folder)]
+    for name, split in sorted(parts.items()):
+        clips += [Clip(path=path, labels=labels, split=split) for path, labels in _rows(folder / name, folder)]
+    if not parts:
+        clips = [Clip(path=path, labels=labels) for path, labels in _rows(folder, folder)]
     if not clips:
         raise DataError(
             f"folder {folder} has no clips; expected metadata.csv with a column file_name, or a folder for each class"

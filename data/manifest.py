@@ -135,8 +135,7 @@ def divide(clips: Sequence[Clip]) -> tuple[Clip, ...]:
     keys = speakers if len(set(speakers)) >= FEWEST else [clip.path for clip in clips]
     order = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode(errors="surrogateescape")).digest())
     part = -(-len(order) // 10)
-    splits: dict[str, Split] = dict.fromkeys(order, "train")
-    splits |= dict.fromkeys(order[part : 2 * part], "dev") | dict.fromkeys(order[:part], "test")
+    splits: dict[str, Split] = {key: "test" if at < part else "dev" if at < 2 * part else "train" for at, key in enumerate(order)}
     return tuple(clip.model_copy(update={"split": splits[key]}) for clip, key in zip(clips, keys, strict=True))
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import llguidance
 import numpy as np
@@ -93,7 +93,7 @@ def _value(labels: Sequence[str], form: str) -> str:
 @lru_cache(maxsize=4)
 def _tokens(tokenizer: PreTrainedTokenizerBase, width: int, ends: tuple[int, ...]) -> Any:  # noqa: ANN401 - llguidance's
     """A tokenizer as llguidance has it."""
-    return from_tokenizer(tokenizer, n_vocab=width, eos_token=list(ends))
+    return from_tokenizer(cast(Any, tokenizer), n_vocab=width, eos_token=list(ends))
 
 
 @lru_cache(maxsize=16)
