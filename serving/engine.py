@@ -94,7 +94,7 @@ class _Clip:
 
     path: str
     heard: Heard | None = None
-    pieces: list[Float32[np.ndarray, " time"]] = field(default_factory=list)
+    pieces: list[Float32[np.ndarray, " _"]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     chances: list[list[float]] = field(default_factory=list)
     took: float = 0.0
@@ -141,8 +141,7 @@ def _read(model: LALM, source: Path | tuple[str, Stream], limits: Limits) -> _Cl
         return _Clip(name, error=str(error))
     pieces = [heard.wave]
     if model.longest is not None and heard.seconds > model.longest and limits.long == "cut":
-        segments = cut_at_pauses(heard.wave, model.rate, model.longest)
-        pieces = [heard.wave[round(each.start * model.rate) : round(each.end * model.rate)] for each in segments]
+        pieces = [segment.of(heard.wave, model.rate) for segment in cut_at_pauses(heard.wave, model.rate, model.longest)]
     return _Clip(name, heard, pieces)
 
 
@@ -159,7 +158,7 @@ def _answer(model: LALM, clips: Sequence[_Clip], order: Order, limits: Limits) -
         yield _reply(clip, order.task)
 
 
-def _answer_batch(model: LALM, batch: Sequence[tuple[_Clip, Float32[np.ndarray, " time"]]], order: Order, limits: Limits) -> None:
+def _answer_batch(model: LALM, batch: Sequence[tuple[_Clip, Float32[np.ndarray, " _"]]], order: Order, limits: Limits) -> None:
     started = time.perf_counter()
     features = model.encode([piece for _, piece in batch])
     gates = order.mask.gates.to(model.device) if order.mask else None
