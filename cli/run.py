@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..data.inputs import Inputs
     from ..data.tasks import TaskSpec
     from ..lalm.base import LALM
+    from ..lalm.forms import AnswerForm
     from ..mask_bank.bank import MaskBank
     from ..serving.engine import Limits, Long, Order, Reply
 
@@ -52,6 +53,8 @@ def run(
     batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 16,
     long: Annotated[str, typer.Option(help=LONG, metavar="[refuse|trim|cut]")] = "refuse",
     max_new_tokens: NewTokensOption = 200,
+    free: Annotated[bool, typer.Option("--free", help="Do not hold answers to the task's labels or form.")] = False,
+    schema: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Hold answers to this JSON schema.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer for audio clips by a mask, without any instruction to the model.
@@ -77,7 +80,7 @@ def run(
         order = _order(loaded, opened, spec, mask, prompt)
         from ..serving.engine import Limits
 
-        limits = Limits(batch, beams, max_new_tokens, cast("Long", long))
+        limits = Limits(batch, beams, max_new_tokens, cast("Long", long), _form(order, free, schema))
         failed = _answer(loaded, inputs, order, limits, instruction, as_json)
         if failed:
             raise typer.Exit(1)
@@ -119,6 +122,19 @@ def _order(model: "LALM", bank: "MaskBank", task: "TaskSpec | None", mask: str |
         return Order(instruction=prompt.strip())
     stored = open_mask(mask, bank, model) if mask is not None else bank.for_task(task or "", model)
     return Order(task or stored.task, stored, stored.spec)
+
+
+def _form(order: "Order", free: bool, schema: Path | None) -> "AnswerForm | None":
+    """What answers are held to: a schema, else the task's labels and form."""
+    from ..errors import DataError
+    from ..lalm.forms import form_of, schema_form
+
+    if schema is not None:
+        try:
+            return schema_form(dict(json.loads(schema.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"cannot read schema {schema}: {error}; expected a JSON object") from None
+    return None if free or order.task is None else form_of(order.task)
 
 
 def _sources(inputs: "Inputs") -> "Iterator[Path | tuple[str, Stream]]":

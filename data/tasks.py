@@ -186,13 +186,14 @@ def collect_tasks(*paths: Path | None) -> dict[str, Task]:
     """All tasks that are known: the built-in ones, then those of files; of the same name the last counts.
 
     Args:
-        paths: TOML files, or folders that may hold a `tasks.toml`; None and folders without one add nothing.
+        paths: `.toml` files, or folders that may hold a `tasks.toml`; None and folders without one add nothing.
     """
     known = dict(builtin_tasks())
-    for path in paths:
-        file = path / TASKS_FILE if path is not None and path.is_dir() else path
-        if file is not None and (file == path or file.is_file()):
-            known |= read_tasks(file)
+    for path in filter(None, paths):
+        if path.suffix == ".toml" and not path.is_dir():
+            known |= read_tasks(path)
+        elif (path / TASKS_FILE).is_file():
+            known |= read_tasks(path / TASKS_FILE)
     return known
 
 

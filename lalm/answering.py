@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .assembly import AudioFeatures
+from .forms import AnswerForm, Forms
 
 MAX_NEW_TOKENS = 200
 """Tokens after which an answer is cut, unless the caller says otherwise; some 150 English words."""
@@ -39,6 +40,7 @@ class Answering(Protocol):
         *,
         max_new_tokens: int,
         beams: int,
+        forms: Forms = None,
     ) -> list[Answer]:
         """See `LALM.answer`."""
 
@@ -68,6 +70,7 @@ def answers(
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     beams: int = 1,
+    form: AnswerForm | None = None,
 ) -> Iterator[Answer]:
     """Answer clips batch by batch; nothing is encoded or answered before its answer is asked for.
 
@@ -78,6 +81,7 @@ def answers(
         instructions: one for all clips, one for each clip of all batches, or none.
         max_new_tokens: where an answer is cut; an `Answer` says whether it was.
         beams: 1 for greedy search.
+        form: the form that all answers are held to; None for what the model says by itself.
 
     Yields:
         An answer for each clip, in order.
@@ -91,7 +95,8 @@ def answers(
         rows = slice(done, done + len(features))
         some = gates[rows] if each_gates else gates
         words = instructions[rows] if each_words else instructions
-        yield from model.answer(features, some, words, max_new_tokens=max_new_tokens, beams=beams)
+        held = {"forms": [form] * len(features)} if form else {}
+        yield from model.answer(features, some, words, max_new_tokens=max_new_tokens, beams=beams, **held)
         done = rows.stop
     for given, kind in ((gates if each_gates else None, "gates"), (instructions if each_words else None, "instructions")):
         if given is not None and len(given) != done:

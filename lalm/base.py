@@ -15,6 +15,7 @@ from ..data.audio import read_audio, to_mono_rate
 from ..errors import AudioError, InstructionError, MaskError, ModelError
 from .answering import MAX_NEW_TOKENS, Answer, answers
 from .assembly import AudioFeatures, pad_rows
+from .forms import Forms, held_to, processors
 from .gating import gated
 from .identity import Identity
 from .prompting import Gates
@@ -116,6 +117,7 @@ class LALM(ScoringModel):
         *,
         max_new_tokens: int = MAX_NEW_TOKENS,
         beams: int = 1,
+        forms: Forms = None,
     ) -> list[Answer]:
         """Answer by greedy or beam search, by gates or by instructions (or neither).
 
@@ -123,8 +125,9 @@ class LALM(ScoringModel):
             features: encoded audio.
             gates: head gates between 0 and 1, for all rows or for each.
             instructions: for all rows or for each.
-            max_new_tokens: where an answer is cut.
+            max_new_tokens: where an answer is cut; one with a form then comes to the form's end.
             beams: 1 for greedy search.
+            forms: the form that each row's answer is held to, see `forms.form_of`; None for what the model says by itself.
 
         Returns:
             One answer a row.
@@ -136,8 +139,11 @@ class LALM(ScoringModel):
         self._check_gates(features, gates)
         self._check_range(gates)
         words = self._instructed(features, instructions)
-        with self._exclusive, gated(self.sites, gates):
-            ids = self._continue(features, words, self._settings(max_new_tokens, beams))
+        if forms is not None and len(forms) != len(features):
+            raise ModelError(f"got forms for {len(forms)} rows and audio for {len(features)}; give each row its own, or None")
+        room = max((form.room for form in forms or () if form), default=0)
+        with self._exclusive, gated(self.sites, gates), held_to(forms, max_new_tokens):
+            ids = self._continue(features, words, self._settings(max_new_tokens + room, beams))
         with self._tokenizing:
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [Answer(text.strip(), cut) for text, cut in zip(texts, self._cut(ids, max_new_tokens), strict=True)]
@@ -163,8 +169,8 @@ class LALM(ScoringModel):
         return [answer.text for answer in found]
 
     def _cut(self, ids: Int[Tensor, "row token"], max_new_tokens: int) -> list[bool]:
-        """Whether each row's answer was cut: it has as many tokens as allowed, and none that ends it."""
-        ended = torch.isin(ids, torch.tensor(self.end_tokens, device=ids.device)).any(1)
+        """Whether each row's answer was cut: it has as many tokens as allowed, and none of these ends it."""
+        ended = torch.isin(ids[:, :max_new_tokens], torch.tensor(self.end_tokens, device=ids.device)).any(1)
         return [ids.shape[1] >= max_new_tokens and not end for end in ended.tolist()]
 
     def _continue(
@@ -192,7 +198,9 @@ class LALM(ScoringModel):
         """
         model = copy(self.model)
         model.generation_config = settings
-        return self._generate(model, generation_config=settings, **inputs)
+        prompt = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0  # embeddings of a prompt are not handed on
+        holding = processors(self.tokenizer, prompt, self.end_tokens)
+        return self._generate(model, generation_config=settings, logits_processor=holding, **inputs)
 
     def _generate(self, model: PreTrainedModel, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
         return model.generate(**inputs)

@@ -6,7 +6,9 @@ does: then only what leads to the end of the form is allowed, so an answer is ne
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -17,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from llguidance.hf import from_tokenizer
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from ..data.tasks import BAR, TaskSpec
 from ..errors import ModelError
@@ -41,6 +43,32 @@ class AnswerForm:
     grammar: str
     endings: tuple[str, ...]
     room: int
+
+
+Forms = Sequence[AnswerForm | None] | None
+_HELD: ContextVar[tuple[Sequence[AnswerForm | None], int] | None] = ContextVar("amask_forms", default=None)
+
+
+@contextmanager
+def held_to(forms: Forms, budget: int) -> Iterator[None]:
+    """Within this context, and in this thread only, generations are held to these forms; see `processors`."""
+    token = _HELD.set(None if forms is None or not any(forms) else (forms, budget))
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
+
+
+def processors(tokenizer: PreTrainedTokenizerBase, prompt: int, ends: Sequence[int]) -> LogitsProcessorList:
+    """What transformers is given so that a generation keeps the forms of its context; nothing where there are none.
+
+    Args:
+        tokenizer: the model's.
+        prompt: positions of the prompt in what transformers hands to processors.
+        ends: the tokens that end an answer.
+    """
+    held = _HELD.get()
+    return LogitsProcessorList([FormProcessor(tokenizer, held[0], prompt, held[1], ends)] if held else [])
 
 
 def form_of(spec: TaskSpec) -> AnswerForm | None:

@@ -11,6 +11,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel, Proces
 from ..errors import ModelError
 from .assembly import AudioFeatures, PromptTemplate, pad_rows
 from .base import LALM
+from .forms import processors
 from .gating import find_sites
 
 
@@ -54,6 +55,8 @@ class KyutaiSpeechToText(LALM):
         """One token a frame, whatever `max_new_tokens` says."""
         if any(instructions):
             raise ModelError(f"{self.name} takes no instruction; give it a mask")
+        if processors(self.tokenizer, 0, self.end_tokens):
+            raise ModelError(f"{self.name} writes while it hears, so its answers cannot be held to a form; say --free")
         if settings.num_beams > 1:
             raise ModelError(f"{self.name} writes a token for each frame, greedily, without beams; leave out --beams")
         cache, words = DynamicCache(config=self.model.config), self.model.model.embed_tokens.embed_tokens

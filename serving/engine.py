@@ -20,6 +20,7 @@ from ..data.tasks import Task, TaskSpec
 from ..errors import AudioError
 from ..lalm.answering import MAX_NEW_TOKENS, answers
 from ..lalm.base import LALM
+from ..lalm.forms import AnswerForm
 from ..lalm.likelihood import label_likelihoods
 from ..mask_bank.mask import HeadMask
 
@@ -53,12 +54,14 @@ class Limits:
         beams: 1 for greedy search.
         max_new_tokens: where an answer is cut.
         long: what is done with a clip that is longer than the model hears.
+        form: what answers are held to; None for what the model says by itself.
     """
 
     batch: int = 16
     beams: int = 1
     max_new_tokens: int = MAX_NEW_TOKENS
     long: Long = "refuse"
+    form: AnswerForm | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ def _answer_batch(model: LALM, batch: Sequence[tuple[_Clip, Float32[np.ndarray, 
     features = model.encode([piece for _, piece in batch])
     gates = order.mask.gates.to(model.device) if order.mask else None
     said = [order.instruction] * len(batch) if order.instruction is not None else None
-    found = list(answers(model, [features], gates, said, max_new_tokens=limits.max_new_tokens, beams=limits.beams))
+    how = {"max_new_tokens": limits.max_new_tokens, "beams": limits.beams, "form": limits.form}
+    found = list(answers(model, [features], gates, said, **how))
     labels = _labels(order.task)
     chances = label_likelihoods(model, features, labels, gates, said) if labels else torch.zeros(len(batch), 0)
     took = (time.perf_counter() - started) / len(batch)

@@ -37,7 +37,7 @@ def model(monkeypatch):
             assert all(len(wave) <= 2 * RATE for wave in waves)
             return [f"{np.median(np.abs(wave)) * 2**0.5:.1f}" for wave in waves]  # of a sine: its level
 
-    def answers(model, features, gates, instructions, *, max_new_tokens, beams):
+    def answers(model, features, gates, instructions, *, max_new_tokens, beams, form):
         yield from (Said(text, cut=max_new_tokens < 3) for some in features for text in some)
 
     monkeypatch.setattr(engine, "answers", answers)
