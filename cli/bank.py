@@ -17,8 +17,11 @@ from .common import (
     DtypeOption,
     JsonOption,
     ModelOption,
+    SkipOption,
     SparsityOption,
     StepsOption,
+    TasksOption,
+    TrimOption,
     err,
     one_line_errors,
     open_bank,
@@ -47,11 +50,16 @@ def train(
     batch: BatchOption = None,
     start: Annotated[str | None, typer.Option(help="A mask to start from, instead of all heads on.")] = None,
     paper: Annotated[bool, typer.Option("--paper", help="The AHAMask authors' recipe (90 000 steps, for large models).")] = False,
-    name: Annotated[str | None, typer.Option(help="Name in the bank; the task's by default.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name in the bank; the task's by default. Of several tasks t gives t-asr, t-gr …")
+    ] = None,
     out_file: Annotated[Path | None, typer.Option("--out", help="Also write the mask to this .safetensors file.")] = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    tasks_file: TasksOption = None,
+    trim: TrimOption = False,
+    skip_bad: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a mask for each task and keep it in the bank.
@@ -59,11 +67,14 @@ def train(
     A training that was stopped goes on where it was when the same command is given again.
     """
     with one_line_errors():
-        from .training import parse_seeds, recipe_for, train_masks
+        from .training import parse_seeds, train_masks
 
-        recipe = recipe_for(tasks, paper, steps=steps, batch=batch, sparsity=sparsity)
-        opened = open_bank(bank)
-        added = train_masks(tasks, parse_seeds(seeds), recipe, model, data, name, out_file, opened, device, dtype, start)
+        added = train_masks(
+            tasks, open_bank(bank), seeds=parse_seeds(seeds), paper=paper,
+            settings={"steps": steps, "batch": batch, "sparsity": sparsity},
+            model=model, device=device, dtype=dtype, data=data, tasks_file=tasks_file,
+            start=start, name=name, out_file=out_file, trim=trim, skip_bad=skip_bad,
+        )  # fmt: skip
         report(added, as_json)
 
 

@@ -2,14 +2,15 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from ..errors import AmaskError
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..data.manifest import Manifest
-    from ..lalm.assembly import AudioFeatures
     from ..lalm.base import LALM
+    from ..lalm.listening import ClipFeatures
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.defaults import Added
 
@@ -45,6 +46,11 @@ DataOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
 SparsityOption = Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")]
 StepsOption = Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")]
+TasksOption = Annotated[
+    Path | None, typer.Option("--tasks", help="TOML file of your own tasks; a tasks.toml beside the data is read anyway.")
+]
+TrimOption = Annotated[bool, typer.Option("--trim", help="Use the beginning of clips that are too long.")]
+SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used, and say how many.")]
 BatchOption = Annotated[int | None, typer.Option(help="Rows a step for each mask.")]
 
 
@@ -136,46 +142,60 @@ def open_data(manifest: Path | None) -> "Manifest":
     return read_manifest(manifest or SLICE)
 
 
+@runtime_checkable
+class Tell(Protocol):
+    """Says how far something is."""
+
+    def __call__(self, done: int, note: str = "", *, line: str = "", total: int | None = None) -> None:
+        """Args: how much is done, what to show behind the bar, what to print where there is no bar, and of how much."""
+
+
 @contextmanager
-def progress(words: str, total: int, *, quiet: bool = False) -> Iterator[Callable[..., None]]:
+def progress(words: str, total: int, *, quiet: bool = False) -> "Iterator[Tell]":
     """A progress bar on stderr; yields a function that is given how far it is and what to show behind it; or none, if quiet.
 
-    Where stderr is no terminal (a log file), every tenth of the way is a line instead.
+    The note behind the bar is cut where the terminal ends. Where stderr is no terminal (a log file), every tenth of the way
+    is a line instead.
     """
     if quiet:
-        yield lambda *_: None
+        yield lambda *_, **__: None
         return
     if not err.is_terminal:
         yield _tenths(words, total)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
+    note_column = TextColumn("{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), note_column)
+    with Progress(*columns, console=err, transient=True, expand=True) as bar:
         task = bar.add_task(words, total=total, note="")
 
-        def tell(done: int, note: str = "") -> None:
-            bar.update(task, completed=done, note=note)
+        def tell(done: int, note: str = "", *, line: str = "", total: int | None = None) -> None:
+            bar.update(task, completed=done, note=note, total=total)
 
         yield tell
 
 
-def _tenths(words: str, total: int) -> Callable[..., None]:
+def _tenths(words: str, whole: int) -> Tell:
     told = 0
 
-    def tell(done: int, note: str = "") -> None:
+    def tell(done: int, note: str = "", *, line: str = "", total: int | None = None) -> None:
         nonlocal told
-        if total >= 10 and done * 10 // total > told:
-            told = done * 10 // total
-            err.print(f"{words} {done}/{total}  {note}", markup=False)
+        all_of_it = whole if total is None else total
+        if all_of_it >= 10 and done * 10 // all_of_it > told:
+            told = done * 10 // all_of_it
+            err.print(f"{words} {done}/{all_of_it}  {line or note}", markup=False)
 
     return tell
 
 
-def hear(model: "LALM", manifest: "Manifest", words: str = "listening") -> "AudioFeatures":
-    """Encode all clips of a manifest."""
-    from ..lalm.listening import listen
+def hear(model: "LALM", manifest: "Manifest", *, trim: bool = False, skip_bad: bool = False) -> "ClipFeatures":
+    """Features of the clips of a manifest, once all are known to be readable; what is left out is said."""
+    from ..lalm import listening
 
-    with progress(words, len(manifest)) as tell:
-        return listen(model, manifest, tell=tell)
+    with progress("checking clips", len(manifest)) as tell:
+        features, bad = listening.hear(model, manifest, trim=trim, skip_bad=skip_bad, tell=lambda done, _: tell(done))
+    if bad:
+        err.print(f"amask: {len(bad)} of {len(manifest)} clips left out; the first: {bad[0]}", style="yellow", markup=False)
+    return features
 
 
 def print_table(table: "Table") -> None:
@@ -195,6 +215,7 @@ def report(added: "Sequence[Added]", as_json: bool) -> None:
             out.print_json(json.dumps(describe(mask) | {"default": each.default}, ensure_ascii=False), indent=None)
         else:
             score = f", dev {figure}" if (figure := dev_figure(mask)) else ""
-            out.print(f"{mask.spec}: {mask.heads_on} of {mask.heads_total} heads on{score}")
+            seed = f" (seed {mask.lineage['seed']})" if "seed" in mask.lineage else ""
+            out.print(f"{mask.spec}{seed}: {mask.heads_on} of {mask.heads_total} heads on{score}")
         if each.note:
             err.print(f"amask: {each.note}", style=None if each.default else "yellow", markup=False)

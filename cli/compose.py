@@ -24,7 +24,6 @@ from .common import (
     open_data,
     open_model,
     out,
-    progress,
     report,
 )
 
@@ -177,16 +176,13 @@ def _trainer(model: "LALM", how: _Recipe) -> "Train":
     """What trains a composite, with a bar."""
 
     def train(spec: "TaskSpec", data: "Manifest", start: "HeadMask") -> "HeadMask":
-        from ..mask_bank.training import Job, MaskTrainer
-        from .training import examples, judge, recipe_for
+        from ..mask_bank.recipe import choose_recipe
+        from .training import check_data, run_training
 
-        recipe = recipe_for([spec.name], steps=how.steps, batch=how.batch, sparsity=how.sparsity)
+        recipe = choose_recipe([spec], steps=how.steps, batch=how.batch, sparsity=how.sparsity)
         err.print(f"amask: no candidate reaches the target; training {spec.name} from the best ({start.heads_on} heads on)")
-        trainer = MaskTrainer(model, [Job(spec, how.seed, start)], *examples(model, data, [spec]), recipe, judge)
-        with progress(f"training {spec.name}", recipe.steps) as tell:
-            for now in trainer.run():
-                tell(now.step, f"loss {now.losses[0]:.3f} on {now.heads_on[0]}")
-        return trainer.masks[0]
+        trainer = check_data(model, [spec], data, seeds=[how.seed], recipe=recipe, start=start)
+        return run_training(trainer)[0]
 
     return train
 

@@ -1,24 +1,27 @@
 """What `bank train` and `compose` share: from options to a training with a progress bar. Imported by commands only."""
 
-import tempfile
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import pydantic
+from typing import Any
 
 from ..data.manifest import Manifest
-from ..data.metrics import score
-from ..data.tasks import TaskSpec, parse_task
+from ..data.tasks import TaskSpec, collect_tasks
 from ..errors import AmaskError, BankError
 from ..lalm.base import LALM
 from ..mask_bank.bank import MaskBank, open_mask
 from ..mask_bank.defaults import Added
-from ..mask_bank.files import save_mask
+from ..mask_bank.files import SUFFIX, save_mask
 from ..mask_bank.mask import HeadMask
-from ..mask_bank.recipe import COMPOSITE, PAPER, Recipe
-from ..mask_bank.training import Examples, Job, MaskTrainer
+from ..mask_bank.recipe import choose_recipe
+from ..mask_bank.train import find_tasks, prepare, store
+from ..mask_bank.training import Job, MaskTrainer, Progress
 from ..mask_bank.versions import parse_spec
-from .common import err, hear, open_data, open_model, progress
+from .common import err, open_data, open_model, progress
+
+GOES_ON = "the same command goes on from the last checkpoint"
+NOTE_SECONDS = 2.0  # that the bar speaks of one mask, before it speaks of the next
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -32,116 +35,101 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def recipe_for(tasks: Sequence[str], paper: bool = False, **changes: int | float | None) -> Recipe:
-    """The paper's recipe or the usual one for some tasks, with some settings changed; None changes nothing."""
-    given = {key: value for key, value in changes.items() if value is not None}
-    composites = all(parse_task(task).form != "plain" for task in tasks)
-    base = PAPER if paper else COMPOSITE if composites else Recipe()
-    if "steps" in given and given["steps"] < base.warmup * 4:
-        given["warmup"] = int(given["steps"]) // 4
-    try:
-        return Recipe.model_validate(base.model_dump() | given)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise AmaskError(f"--{first['loc'][0]}: {first['msg'].lower()}, got {first['input']}") from None
+def name_masks(tasks: Sequence[TaskSpec], name: str | None) -> list[str]:
+    """What the mask of each task is called: like the task, or as said, with the task behind it where there are several.
 
-
-def judge(task: TaskSpec, answers: list[str], references: list[str]) -> float:
-    """The headline metric as a figure of merit: word errors count downwards."""
-    head = score(task, answers, references)[0]
-    return -head.value if head.better == "lower" else head.value
-
-
-def examples(model: LALM, manifest: Manifest, needed: list[TaskSpec]) -> tuple[Examples, Examples]:
-    """Encode the clips that serve any of the tasks: those to learn from, and those to try masks on.
-
-    Where the manifest has no dev clips, every tenth clip to learn from is one.
+    Raises:
+        BankError: a name is none, or has a version, which only the bank gives.
     """
-    chosen = [c for c in manifest if any(set(task.names) <= c.labels.keys() for task in needed)]
-    dev = [clip for clip in chosen if clip.split == "dev"]
-    train = [clip for clip in chosen if clip.split == "train"]
-    if not dev:
-        dev, train = train[::10], [clip for at, clip in enumerate(train) if at % 10]
-    sets = []
-    for clips, words in ((train, "listening"), (dev, "listening (dev)")):
-        if not clips:
-            names = ", ".join(task.name for task in needed)
-            raise AmaskError(f"the data has no clips to learn {names} from; give a manifest that has with --data")
-        part = Manifest(tuple(clips), manifest.folder)
-        sets.append(Examples(hear(model, part, words), tuple(clip.labels for clip in clips)))
-    return sets[0], sets[1]
-
-
-def train_masks(
-    tasks: list[str],
-    seeds: list[int],
-    recipe: Recipe,
-    model_name: str,
-    data: Path | None,
-    name: str | None,
-    out_file: Path | None,
-    bank: MaskBank,
-    device: str,
-    dtype: str = "auto",
-    start: HeadMask | str | None = None,
-    model: LALM | None = None,
-) -> list[Added]:
-    """Train one mask for each task and seed, all in one pass, and store them; `start` may be a mask's name, version or file."""
-    specs = [parse_task(task) for task in tasks]
-    names = [name or spec.name for spec in specs]
+    names = [spec.name if name is None else name if len(tasks) == 1 else f"{name}-{spec.name}" for spec in tasks]
     for each in names:
         if parse_spec(each)[1] is not None:
             raise BankError(f"a stored mask gets its version from the bank; say --name {each.partition('@')[0]}")
-    if out_file and (len(specs) * len(seeds) > 1 or out_file.suffix != ".safetensors"):
-        raise AmaskError("--out takes one .safetensors file, so one task and one seed")
+    return names
+
+
+def check_out(path: Path, masks: int) -> None:
+    """Find out before the training whether `--out` can be written.
+
+    Raises:
+        AmaskError: several masks do not fit in one file, it has another ending, or its folder is not there.
+    """
+    if masks > 1 or path.suffix != SUFFIX:
+        raise AmaskError(f"--out takes one {SUFFIX} file, so one task and one seed")
+    folder = path.absolute().parent
+    if not os.path.isdir(folder) or path.is_dir() or not os.access(folder, os.W_OK):
+        raise AmaskError(f"cannot write --out {path}: {folder} must be a folder that can be written; make it first")
+
+
+def train_masks(
+    tasks: Sequence[str],
+    bank: MaskBank,
+    *,
+    seeds: Sequence[int] = (1,),
+    settings: dict[str, Any] | None = None,
+    paper: bool = False,
+    model: str | LALM = "pocket",
+    device: str = "auto",
+    dtype: str = "auto",
+    data: Path | None = None,
+    tasks_file: Path | None = None,
+    start: HeadMask | str | None = None,
+    name: str | None = None,
+    out_file: Path | None = None,
+    trim: bool = False,
+    skip_bad: bool = False,
+) -> list[Added]:
+    """Train one mask for each task and seed, all in one pass, and store them.
+
+    Arguments are as the options of `bank train`; `settings` are changes of the recipe, and a model or a start may be given
+    instead of its name.
+    """
     manifest = open_data(data)
-    for spec in specs:
-        if not manifest.select(None, spec.names):
-            raise AmaskError(f"no clip of the data has labels for {spec.name}; give a manifest that has with --data")
-    model = model or open_model(model_name, device, dtype)
-    if isinstance(start, str):
-        start = open_mask(start, bank, model)
-    if start is not None:
-        start.require(model)
-    _check_writable(bank)
-    train, dev = examples(model, manifest, specs)
-    jobs = [Job(spec, seed, start) for spec in specs for seed in seeds]
-    checkpoint = bank.folder / ".training" / f"{'+'.join(names)}.pt"
-    trainer = MaskTrainer(model, jobs, train, dev, recipe, judge, checkpoint)
-    _run(trainer)
-    added = [bank.add(mask, names[specs.index(job.task)]) for job, mask in zip(jobs, trainer.masks, strict=True)]
-    checkpoint.unlink(missing_ok=True)
+    specs = find_tasks(tasks, manifest, collect_tasks(manifest.folder, tasks_file))
+    names = name_masks(specs, name)
+    recipe = choose_recipe(specs, paper, **(settings or {}))
+    if out_file:
+        check_out(out_file, len(specs) * len(seeds))
+    loaded = open_model(model, device, dtype) if isinstance(model, str) else model
+    first = open_mask(start, bank, loaded) if isinstance(start, str) else start
+    trainer = check_data(
+        loaded, specs, manifest, seeds=seeds, recipe=recipe, start=first, bank=bank, trim=trim, skip_bad=skip_bad
+    )
+    run_training(trainer)
+    added = store(trainer, bank, [names[specs.index(job.task)] for job in trainer.jobs])
     if out_file:
         save_mask(added[0].stored, added[0].stored.name, added[0].stored.version, out_file)
     return added
 
 
-def _check_writable(bank: MaskBank) -> None:
-    """Find out before the training, not after it."""
-    probe = bank.folder / ".training"
-    try:
-        probe.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=probe):
-            pass
-    except OSError as error:
-        raise BankError(
-            f"cannot write to bank {bank.folder}: {error.strerror}; choose another with --bank or AMASK_BANK"
-        ) from None
+def describe_mask(job: Job, now: Progress, at: int, seeds: bool) -> str:
+    """How one mask's training is going, in a few words: `gr 2: loss 0.123, 301 on, dev 98.1`."""
+    merit = now.merits[at]
+    called = f"{job.task.name} {job.seed}" if seeds else job.task.name
+    return f"{called}: loss {now.losses[at]:.3f}, {now.heads_on[at]} on" + ("" if merit is None else f", dev {abs(merit):.1f}")
 
 
-def _run(trainer: MaskTrainer) -> None:
-    step = 0
+def check_data(model: LALM, tasks: Sequence[TaskSpec], data: Manifest, **settings: Any) -> MaskTrainer:  # noqa: ANN401
+    """Prepare a training, with a bar; settings as for `mask_bank.train.prepare`."""
+    with progress("checking clips", len(data)) as tell:
+        return prepare(model, tasks, data, checking=lambda done, total: tell(done, total=total), **settings)
+
+
+def run_training(trainer: MaskTrainer) -> list[HeadMask]:
+    """Train to the end, with a bar; where there are several masks it speaks of one after the other."""
+    jobs, step = trainer.jobs, 0
+    seeds = len({job.seed for job in jobs}) > 1
+    words = f"training {jobs[0].task.name}" if len(jobs) == 1 else f"training {len(jobs)} masks"
     try:
-        with progress("training " + ", ".join(job.task.name for job in trainer.jobs), trainer.recipe.steps) as tell:
+        with progress(words, trainer.recipe.steps) as tell:
             for now in trainer.run():
                 if step == 0 and now.step > 1:
                     err.print(f"amask: going on from step {now.step - 1}")
                 step = now.step
-                masks = (
-                    f"{job.task.name} loss {loss:.3f} on {on}" + ("" if merit is None else f" dev {merit:.1f}")
-                    for job, loss, on, merit in zip(trainer.jobs, now.losses, now.heads_on, now.merits, strict=True)
-                )
-                tell(now.step, f"τ {now.tau:.2f}  " + "  ".join(masks))
+                at = int(time.monotonic() / NOTE_SECONDS) % len(jobs)
+                masks = [describe_mask(job, now, place, seeds) for place, job in enumerate(jobs)]
+                tell(now.step, note=masks[at], line="; ".join(masks))
     except KeyboardInterrupt:
-        err.print(f"amask: stopped at step {step}; the same command goes on from the last checkpoint")
+        err.print(f"amask: stopped at step {step}" + (f"; {GOES_ON}" if trainer.checkpoint else ""))
         raise
+    return trainer.masks

@@ -1,16 +1,19 @@
 """The one writer: a file appears whole or not at all, also if the process is killed or the disk is full."""
 
 import errno
+import hashlib
 import os
 import uuid
 from pathlib import Path
 
 from ..errors import FileError
 
+_SEAL = 16  # bytes of checksum
+
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def write_whole(data: bytes, path: Path, *, exclusive: bool = False, parents: bool = False) -> None:
+def write_whole(data: bytes, path: Path, *, exclusive: bool = False, parents: bool = False, lasting: bool = True) -> None:
     """Write a file so that nobody ever sees a part of it; what was there before stays if the writing fails.
 
     Args:
@@ -18,6 +21,8 @@ def write_whole(data: bytes, path: Path, *, exclusive: bool = False, parents: bo
         path: the file.
         exclusive: leave a file that is already there as it is; of several processes, one succeeds.
         parents: make the folder, and those above it, where they are missing.
+        lasting: wait until the disk has it. Without, it may be lost, or its content wrong, after a power cut: for what has
+            a checksum and can be made again.
 
     Raises:
         FileExistsError: `exclusive`, and the file is there.
@@ -31,7 +36,8 @@ def write_whole(data: bytes, path: Path, *, exclusive: bool = False, parents: bo
             with part.open("xb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if lasting:
+                    os.fsync(file.fileno())
             if exclusive:
                 _move_to_free(part, path)
             else:
@@ -56,3 +62,14 @@ def _move_to_free(part: Path, path: Path) -> None:
             raise
         path.open("xb").close()  # no hard links here: an empty file holds the name for the moment until the next line
         part.replace(path)
+
+
+def seal(content: bytes) -> bytes:
+    """A file's content with a checksum behind it."""
+    return content + hashlib.blake2b(content, digest_size=_SEAL).digest()
+
+
+def unseal(stored: bytes) -> bytes | None:
+    """What was sealed; None if a byte of it has changed."""
+    content = stored[:-_SEAL]
+    return content if seal(content) == stored else None

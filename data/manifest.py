@@ -16,6 +16,7 @@ from jaxtyping import Float32
 
 from ..errors import AudioError
 from .audio import Channels, read_audio
+from .decoding import shown
 from .files import write_whole
 from .tasks import Task
 
@@ -106,6 +107,25 @@ class Manifest:
             advice = "cut them; 'amask run --trim' uses their beginning"
             raise AudioError(f"{names} are {seconds} s long together, the model hears at most {longest} s; {advice}")
         return joined[: round(longest * rate)]
+
+    def digest(self, clip: Clip) -> str:
+        """32 hex digits that tell the clip's sound apart, wherever it lies: a hash of the bytes of its file or files.
+
+        Raises:
+            AudioError: a file cannot be read.
+        """
+        hashed = hashlib.sha256()
+        for path in (self.folder / name for name in (clip.path, *clip.more)):
+            try:
+                if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
+                    raise AudioError(f"cannot read {shown(path)}: it is no file; expected an audio file")
+                hashed.update(hashlib.sha256(path.read_bytes()).digest())
+            except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+                if isinstance(error, AudioError):
+                    raise
+                reason = getattr(error, "strerror", None) or error
+                raise AudioError(f"cannot read {shown(path)}: {reason}; check the name and the permissions") from None
+        return hashed.hexdigest()[:32]
 
     def select(self, split: str | None = None, tasks: Iterable[str] = ()) -> "Manifest":
         """The clips of one split (or all) that carry a label for each of some single tasks."""

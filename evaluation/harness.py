@@ -10,8 +10,8 @@ from ..data.manifest import Manifest
 from ..data.metrics import Score, score
 from ..data.tasks import TaskSpec
 from ..data.wordings import wordings
-from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
+from ..lalm.listening import FeatureRows
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
 from .predictions import How, Prediction
@@ -89,7 +89,7 @@ def trials(task: TaskSpec, mask: HeadMask | None, prompts: int, seeds: int) -> l
 
 
 def predict(
-    model: LALM, features: AudioFeatures, clips: Manifest, task: TaskSpec, trial: Trial, batch: int = 50
+    model: LALM, features: FeatureRows, clips: Manifest, task: TaskSpec, trial: Trial, batch: int = 50
 ) -> list[Prediction]:
     """The model's answers in one trial.
 

@@ -1,6 +1,6 @@
 """From pieces to a batch: text around audio, answers behind it, padding on either side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,6 +43,13 @@ class AudioFeatures:
         """Some rows, in the given order; a row may come more than once."""
         lengths = self.lengths[chosen]
         return AudioFeatures(self.embeds[chosen, : int(lengths.max())], lengths)
+
+    def count(self, at: int) -> int:
+        """How many embeddings a row has."""
+        return int(self.lengths[at])
+
+    def prefetch(self, chosen: Iterable[int]) -> None:
+        """Nothing: all rows are in memory."""
 
 
 def answer_spans(

@@ -1,12 +1,45 @@
-"""Many clips through the encoder: in batches, once, and kept for every mask and prompt that follows."""
+"""From the clips of a manifest to what a model hears in them: made when it is asked for, and kept.
 
-from collections.abc import Callable, Sequence
+On disk is all that was ever heard, within a bound (`store`); in memory is only what was used last. So a training on many
+clips takes no more memory than one on few.
+"""
 
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from ..data.cores import count_cores
 from ..data.manifest import Manifest
+from ..errors import AudioError
+from .answering import Rows
 from .assembly import AudioFeatures
 from .base import LALM
+from .store import FeatureStore, stack_rows
+
+MEMORY = 2**28  # bytes of features that are kept in memory
+READERS = 2  # threads that read files, while the model is at work
+CHECKED = 256  # clips that are checked before the next ones are handed to the readers
+
+Tell = Callable[[int, int], None]
+"""(done, of how many)"""
+
+
+@runtime_checkable
+class FeatureRows(Rows, Protocol):
+    """Features of some clips, by their numbers: all in memory (`AudioFeatures`), or made when asked for (`ClipFeatures`)."""
+
+    def count(self, at: int) -> int:
+        """How many positions a clip has."""
+
+    def prefetch(self, chosen: Iterable[int]) -> None:
+        """Begin to read some clips that will be asked for; errors show when they are."""
 
 
 def join_features(pieces: Sequence[AudioFeatures]) -> AudioFeatures:
@@ -22,24 +55,154 @@ def join_features(pieces: Sequence[AudioFeatures]) -> AudioFeatures:
     return AudioFeatures(embeds, lengths)
 
 
-def listen(model: LALM, manifest: Manifest, batch: int = 32, tell: Callable[[int], None] | None = None) -> AudioFeatures:
-    """Encode the clips of a manifest; the only place where clips become what a model hears.
+class ClipFeatures:
+    """What a model hears in the clips of a manifest.
+
+    Files are read in threads, also ahead (`prefetch`); the thread that asks encodes.
 
     Args:
-        model: whose ears; its rate, channels and longest clip count.
+        model: whose ears.
         manifest: the clips.
-        batch: clips at once.
-        tell: called with the number of clips done.
+        trim: hear the beginning of clips that are too long, instead of refusing them.
+        digests: of each clip's files (`Manifest.digest`), where they are known.
+    """
+
+    def __init__(self, model: LALM, manifest: Manifest, *, trim: bool = False, digests: Sequence[str] = ()) -> None:
+        self.model, self.manifest, self.trim = model, manifest, trim
+        self._digests = dict(enumerate(digests))
+        self._counts: dict[int, int] = {}
+        self._store = FeatureStore(model)
+        self._memory: OrderedDict[int, Float[Tensor, "position width"]] = OrderedDict()
+        self._bytes = 0
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="amask-reader")
+        self._coming: dict[int, Future] = {}
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def digest(self, at: int) -> str:
+        """Hash of the files of a clip, by its number.
+
+        Raises:
+            AudioError: a file cannot be read.
+        """
+        if at not in self._digests:
+            self._digests[at] = self.manifest.digest(self.manifest.clips[at])
+        return self._digests[at]
+
+    def rows(self, chosen: list[int]) -> AudioFeatures:
+        """Features of some clips, in the given order; a clip may come more than once.
+
+        Raises:
+            AudioError: a clip cannot be read or is too long for the model.
+        """
+        self.prefetch(chosen)
+        found = {at: self._row(at) for at in dict.fromkeys(chosen)}
+        return stack_rows([found[at] for at in chosen], self.model.device)
+
+    def count(self, at: int) -> int:
+        """How many positions a clip has.
+
+        Raises:
+            AudioError: a clip cannot be read or is too long for the model.
+        """
+        if at not in self._counts:
+            self.prefetch([at])
+            self._row(at)
+        return self._counts[at]
+
+    def prefetch(self, chosen: Iterable[int]) -> None:
+        """Begin to read some clips that will be asked for; errors show when they are."""
+        for at in chosen:
+            if at not in self._memory and at not in self._coming:
+                self._coming[at] = self._pool.submit(self._read, at)
+
+    def check(self, at: int) -> None:
+        """Find out whether a clip can be heard; one that was heard before can.
+
+        Raises:
+            AudioError: it cannot be read or is too long for the model.
+        """
+        if self._sound(at) not in self._store:
+            self._wave(at)
+
+    def _sound(self, at: int) -> str:
+        """What tells the samples of a clip apart: its files, and how they are read."""
+        model = self.model
+        return f"{self.digest(at)} {model.rate} {model.longest} {model.channels} {self.trim}"
+
+    def _wave(self, at: int) -> np.ndarray:
+        model, clip = self.model, self.manifest.clips[at]
+        return self.manifest.wave(clip, model.rate, longest=model.longest, trim=self.trim, channels=model.channels)
+
+    def _read(self, at: int) -> Tensor | np.ndarray:
+        """What a reader does: features from the disk or, where there are none, samples to be encoded."""
+        found = self._store.find(self._sound(at))
+        return self._wave(at) if found is None else found
+
+    def _row(self, at: int) -> Float[Tensor, "position width"]:
+        if at in self._memory:
+            self._memory.move_to_end(at)
+            return self._memory[at]
+        read = self._coming.pop(at).result() if at in self._coming else self._read(at)
+        row = read if isinstance(read, Tensor) else self._store.encode(read, self._sound(at))
+        self._memory[at], self._counts[at] = row, len(row)
+        self._bytes += row.nbytes
+        while self._bytes > MEMORY and len(self._memory) > 1:
+            self._bytes -= self._memory.popitem(last=False)[1].nbytes
+        return row
+
+
+def listen(model: LALM, manifest: Manifest) -> AudioFeatures:
+    """Features of all clips of a manifest, in memory: for few clips.
 
     Raises:
         AudioError: a clip cannot be read or is too long for the model.
     """
-    clips = list(manifest)
-    pieces = []
-    for start in range(0, len(clips), batch):
-        some = clips[start : start + batch]
-        waves = [manifest.wave(clip, model.rate, longest=model.longest, channels=model.channels) for clip in some]
-        pieces.append(model.encode(waves))
-        if tell:
-            tell(start + len(some))
-    return join_features(pieces)
+    return ClipFeatures(model, manifest).rows(list(range(len(manifest))))
+
+
+def hear(
+    model: LALM, manifest: Manifest, *, trim: bool = False, skip_bad: bool = False, tell: Tell | None = None
+) -> tuple[ClipFeatures, tuple[str, ...]]:
+    """Check that all clips of a manifest can be heard, and give their features.
+
+    Args:
+        model: whose ears.
+        manifest: the clips.
+        trim: hear the beginning of clips that are too long, instead of refusing them.
+        skip_bad: leave out clips that cannot be heard, instead of refusing the first of them.
+        tell: called as clips are checked.
+
+    Returns:
+        Features of the clips that can be heard (their manifest is an attribute), and what is wrong with the others.
+
+    Raises:
+        AudioError: a clip cannot be read or is too long, or none can be heard at all.
+    """
+    found = ClipFeatures(model, manifest, trim=trim)
+    good: list[int] = []
+    bad: list[str] = []
+
+    def problem(at: int) -> str:
+        try:
+            found.check(at)
+        except AudioError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(max(READERS, count_cores()), thread_name_prefix="amask-checker") as pool:
+        for start in range(0, len(found), CHECKED):
+            some = range(start, min(start + CHECKED, len(found)))
+            for at, wrong in zip(some, pool.map(problem, some), strict=True):
+                if wrong and not skip_bad:
+                    raise AudioError(f"{wrong}; --skip-bad leaves such clips out")
+                (bad.append(wrong) if wrong else good.append(at))
+                if tell:
+                    tell(at + 1, len(found))
+    if not good:
+        raise AudioError(f"none of {len(found)} clips can be heard; the first: {bad[0]}")
+    if not bad:
+        return found, ()
+    kept = replace(manifest, clips=tuple(manifest.clips[at] for at in good))
+    return ClipFeatures(model, kept, trim=trim, digests=[found.digest(at) for at in good]), tuple(bad)

@@ -1,7 +1,12 @@
 """How a mask is trained: every number of it, in one frozen place."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pydantic
 
+from ..data.tasks import TaskSpec
+from ..errors import DataError
 from .sampling import NoiseKind
 
 
@@ -22,7 +27,7 @@ class Recipe(pydantic.BaseModel):
         sparsity: λ of the penalty λ·Σm on the number of heads that are on.
         first: weight of an answer's first token, which decides the task, against 1 of the others.
         focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
-        margin: sharpness k of the margin loss (`training.margin_loss`), which needs neither of these weights; 0 for
+        margin: sharpness k of the margin loss (`losses.margin_loss`), which needs neither of these weights; 0 for
             cross-entropy.
         evaluations: how often the thresholded mask is tried on dev data; the best is kept.
         dev_clips: on how many clips.
@@ -65,3 +70,27 @@ PAPER = Recipe(
     sparsity=1e-4, first=1.0, focal=0.0, evaluations=30,
 )  # fmt: skip
 """The authors' released configuration (DESIGN: their weight decay never reaches the logits)."""
+
+
+def choose_recipe(tasks: Iterable[TaskSpec], paper: bool = False, **changes: Any) -> Recipe:  # noqa: ANN401
+    """The recipe for some tasks that are trained together.
+
+    Args:
+        tasks: composites have a recipe of their own, where all are.
+        paper: the authors' configuration instead.
+        changes: settings that differ; None changes nothing. A training that is shortened warms up for a quarter of it at most.
+
+    Raises:
+        DataError: a setting is out of its range.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    composites = all(task.form != "plain" for task in tasks)
+    base = PAPER if paper else COMPOSITE if composites else Recipe()
+    if "steps" in given and given["steps"] < base.warmup * 4:
+        given.setdefault("warmup", max(0, int(given["steps"]) // 4))
+    try:
+        return Recipe.model_validate(base.model_dump() | given)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ").lower()
+        raise DataError(f"cannot train with {first['loc'][0]} {first['input']}: {message}") from None

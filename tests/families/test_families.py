@@ -282,10 +282,10 @@ def test_trains(name: str) -> None:
     """A few steps of mask training lower the loss of what the mask is trained for."""
     model = lalm(name)
     labels = tuple({"asr": text} for text in ANSWERS)
-    examples = Examples(heard(name), labels)
+    examples = Examples(heard(name), labels, tuple(ANSWERS))
     recipe = Recipe(steps=12, batch=2, warmup=1, peak=0.5, mean=0.5, evaluations=1, dev_clips=1, tau_begin=1.0)
     trainer = MaskTrainer(model, [Job(parse_task("asr"), 1)], examples, examples, recipe)
     list(trainer.run())
     mask = trainer.masks[0]
-    assert mask.fingerprint == model.fingerprint
+    assert mask.identity.fingerprint == model.fingerprint
     assert 0 < mask.heads_on < mask.heads_total

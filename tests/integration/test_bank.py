@@ -122,13 +122,13 @@ def test_a_stopped_training_goes_on(process, data, tmp_path, how):
     arguments = ("bank", "train", "gr", "--data", data, "--steps", "24", "--batch", "2", "--json")
     whole = process(*arguments, "--bank", other)
     running = process(*arguments, "--bank", bank)
-    checkpoint = bank / ".training" / "gr.pt"
+    checkpoints = bank / ".training"
     until = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < until and running.poll() is None:
+    while not list(checkpoints.glob("gr-*.checkpoint")) and time.monotonic() < until and running.poll() is None:
         time.sleep(0.02)
     os.kill(running.pid, how)
     _, stderr = running.communicate(timeout=60)
-    assert checkpoint.exists()
+    assert list(checkpoints.glob("gr-*.checkpoint"))
     if how == signal.SIGINT:
         assert running.returncode == 130
         assert "the same command goes on" in stderr
@@ -148,9 +148,9 @@ def test_a_stopped_training_goes_on(process, data, tmp_path, how):
     [
         (["lyrics"], 1, "unknown task 'lyrics'"),
         (["age"], 1, "no clip of the data has labels for age"),
-        (["gr", "--steps", "-5"], 1, "--steps: input should be greater than or equal to 1, got -5"),
+        (["gr", "--steps", "-5"], 1, "steps -5: input should be greater than or equal to 1"),
         (["gr", "--seeds", "x"], 1, "--seeds 'x'"),
-        (["gr", "--sparsity", "-1"], 1, "--sparsity"),
+        (["gr", "--sparsity", "-1"], 1, "sparsity -1"),
         (["gr", "--data", "absent.jsonl"], 1, "absent.jsonl"),
         (["gr", "--name", "a/b"], 1, "is not a mask's name"),
         (["gr", "--name", "gr@3"], 1, "gets its version from the bank"),
@@ -187,7 +187,7 @@ def test_compose_json_trains_a_composite(amask, data):
 
 
 def test_compose_json_takes_a_good_mask_of_the_bank_without_training(amask, monkeypatch):
-    monkeypatch.setattr("amask.cli.training.examples", lambda *_: pytest.fail("it trains"))
+    monkeypatch.setattr("amask.cli.training.prepare", lambda *_: pytest.fail("it trains"))
     done = amask("compose", "gr", "AND", "asr", "--json", "--clips", "24", "--output", "json")
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)

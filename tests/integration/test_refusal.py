@@ -237,10 +237,10 @@ def test_a_training_does_not_start_from_it(gr, other, features, tmp_path):
     from amask.mask_bank.recipe import Recipe
     from amask.mask_bank.training import Examples, Job, MaskTrainer
 
-    clips = Examples(features, ({"gr": "male"}, {"gr": "female"}))
+    clips = Examples(features, ({"gr": "male"}, {"gr": "female"}), ("a", "b"))
     jobs = [Job(parse_task("gr"), 1), Job(parse_task("gr"), 2, gr)]
     refused(
-        lambda: MaskTrainer(other, jobs, clips, clips, Recipe(), checkpoint=tmp_path / "t" / "gr.pt"),
+        lambda: MaskTrainer(other, jobs, clips, clips, Recipe(), checkpoints=tmp_path / "t"),
         f"is for {POCKET}",
         f"this model is {other.name} (2×4 heads",
     )

@@ -27,8 +27,8 @@ def sets(lalm):
     labels = [{"gr": "male" if at % 2 else "female", "asr": f"word {at}"} for at in range(10)]
     features = lalm.encode(waves)
     return (
-        Examples(features.rows(list(range(8))), tuple(labels[:8])),
-        Examples(features.rows([8, 9]), tuple(labels[8:])),
+        Examples(features.rows(list(range(8))), tuple(labels[:8]), tuple("abcdefgh")),
+        Examples(features.rows([8, 9]), tuple(labels[8:]), tuple("ij")),
     )
 
 
@@ -39,10 +39,10 @@ def train(lalm, sets):
     from amask.mask_bank.recipe import Recipe
     from amask.mask_bank.training import Job, MaskTrainer
 
-    def run(jobs, checkpoint=None, stop_after=None, judge=None, **settings):
+    def run(jobs, checkpoints=None, stop_after=None, judge=None, **settings):
         recipe = Recipe.model_validate({"steps": 6, "batch": 4, "warmup": 2, "evaluations": 2, "dev_clips": 2, **settings})
         jobs = [Job(parse_task(name), seed, *rest) for name, seed, *rest in jobs]
-        trainer = MaskTrainer(lalm, jobs, *sets, recipe, *([judge] if judge else []), checkpoint=checkpoint)
+        trainer = MaskTrainer(lalm, jobs, *sets, recipe, *([judge] if judge else []), checkpoints=checkpoints)
         told = []
         for now in trainer.run(save_seconds=0.0):
             told.append(now)
@@ -79,6 +79,7 @@ def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train, ma
 
 @pytest.mark.parametrize("margin", [0.0, 1.5])
 def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, margin, monkeypatch):
+    from amask.mask_bank.losses import row_losses
     from amask.mask_bank.sampling import draw_noise, relaxed, straight_through
 
     monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 3)
@@ -94,7 +95,8 @@ def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, ma
         rows = torch.randint(8, (4,), generator=generator).tolist()
         gates = straight_through(relaxed(logits[at], draw_noise((4, *lalm.geometry.shape), "logistic", generator), 4.0))
         targets = [job.task.target(sets[0].labels[row]) for row in rows]
-        total = total + trainer._piece_losses(rows, targets, gates).mean() + 0.1 * gates.sum((1, 2)).mean()
+        losses = row_losses(lalm, sets[0].features.rows(rows), targets, gates, trainer.recipe)
+        total = total + losses.mean() + 0.1 * gates.sum((1, 2)).mean()
     (whole,) = torch.autograd.grad(total, logits)
     assert whole.abs().min() > 0
     assert torch.allclose(seen[0], whole, rtol=1e-4, atol=1e-7)
@@ -147,9 +149,8 @@ def test_jobs_in_one_pass_equal_jobs_alone(train):
 @pytest.mark.parametrize("stop", [1, 3, 5])
 def test_a_stopped_training_goes_on_to_the_same_bits(train, tmp_path, stop):
     whole = train([("gr", 1), ("asr", 2)])[0].masks
-    checkpoint = tmp_path / "state.pt"
-    train([("gr", 1), ("asr", 2)], checkpoint, stop_after=stop)
-    trainer, told = train([("gr", 1), ("asr", 2)], checkpoint)
+    train([("gr", 1), ("asr", 2)], tmp_path, stop_after=stop)
+    trainer, told = train([("gr", 1), ("asr", 2)], tmp_path)
     assert told[0].step == stop + 1
     for one, other in zip(whole, trainer.masks, strict=True):
         assert torch.equal(one.logits, other.logits)
@@ -157,10 +158,14 @@ def test_a_stopped_training_goes_on_to_the_same_bits(train, tmp_path, stop):
 
 
 def test_a_checkpoint_of_another_training_is_not_resumed(train, tmp_path):
-    checkpoint = tmp_path / "state.pt"
-    train([("gr", 1)], checkpoint, stop_after=3)
-    _, told = train([("gr", 1)], checkpoint, peak=0.05)
-    assert told[0].step == 1
+    first, _ = train([("gr", 1)], tmp_path, stop_after=3)
+    others = [([("gr", 1)], {"peak": 0.05}), ([("gr", 2)], {}), ([("gr", 1), ("asr", 1)], {}), ([("asr", 1)], {})]
+    for jobs, settings in others:
+        other, told = train(jobs, tmp_path, **settings)
+        assert told[0].step == 1
+        other.checkpoint.remove()
+    assert first.checkpoint.path.exists()
+    assert train([("gr", 1)], tmp_path)[1][0].step == 4
 
 
 def test_sparsity_switches_heads_off(train):
@@ -171,16 +176,14 @@ def test_sparsity_switches_heads_off(train):
 
 @pytest.mark.parametrize("noise_end, scales", [(0.0, (1, 0.75, 0.5, 0.25)), (1.0, (1, 1, 1, 1))])
 def test_noise_fades(train, monkeypatch, noise_end, scales):
-    from amask.mask_bank.training import MaskTrainer
-
     off = []
 
-    def spy(_self, _rows, _targets, gates):
+    def spy(_model, _features, _targets, gates, _recipe):
         off.append(1 - float(gates.detach().mean()))
         return 0 * gates.sum((1, 2))
 
     monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 200)
-    monkeypatch.setattr(MaskTrainer, "_piece_losses", spy)
+    monkeypatch.setattr("amask.mask_bank.training.row_losses", spy)
     train([("gr", 1)], steps=4, batch=200, mean=1.0, deviation=0.0, noise_end=noise_end)
     # A logit of 1 is sampled off where scale · noise < -1, for logistic noise in σ(-1 / scale) of 1600 draws.
     assert off == pytest.approx([1 / (1 + math.exp(1 / scale)) for scale in scales], abs=0.05)
@@ -214,29 +217,26 @@ def test_start_from_a_mask(lalm, train):
     start = HeadMask(bits=bits, identity=lalm.identity, lineage={"from": "hand"})
     mask = train([("gr", 1, start)], steps=1, peak=1e-6, floor=0.0)[0].masks[0]
     assert torch.equal(mask.bits, bits)
-    assert mask.lineage["start"] == {"from": "hand"}
+    assert mask.lineage["start"] == {"from": "hand", "task": "", "digest": start.digest}
 
 
-def test_focal_weight_by_hand(train):
-    trainer, _ = train([("gr", 1)], steps=1, first=3.0, focal=2.0)
+def test_focal_weight_by_hand(lalm, sets, monkeypatch):
+    from amask.mask_bank.losses import row_losses
+    from amask.mask_bank.recipe import Recipe
+
     losses, real = torch.tensor([[0.5, 1.0, 2.0, 0.0]]), torch.tensor([[True, True, True, False]])
 
-    class Fake:
-        device = torch.device("cpu")
-
-        @staticmethod
-        def token_losses(*_):
-            return losses, real
-
-    trainer.model = Fake()
+    monkeypatch.setattr(lalm, "token_losses", lambda *_: (losses, real))
     tokens = [(3, 0.5), (1, 1.0), (1, 2.0)]  # weight and loss
     by_hand = sum(weight * (1 - math.exp(-loss)) ** 2 * loss for weight, loss in tokens) / (3 + 1 + 1)
-    assert float(trainer._piece_losses([0], ["a|"], torch.ones(1, 2, 4))[0]) == pytest.approx(by_hand)
+    recipe = Recipe(first=3.0, focal=2.0)
+    found = row_losses(lalm, sets[0].features.rows([0]), ["a|"], torch.ones(1, 2, 4), recipe)
+    assert float(found[0]) == pytest.approx(by_hand)
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=6), st.floats(0.5, 10))
 def test_margin_loss_goes_by_the_worst_margin(margins, sharpness):
-    from amask.mask_bank.training import margin_loss
+    from amask.mask_bank.losses import margin_loss
 
     padded = torch.tensor([[*margins, math.inf]], dtype=torch.float64)
     worst = -min(0.0, *margins)
@@ -245,7 +245,7 @@ def test_margin_loss_goes_by_the_worst_margin(margins, sharpness):
 
 
 def test_margin_loss_moves_the_tokens_that_are_not_ahead():
-    from amask.mask_bank.training import margin_loss
+    from amask.mask_bank.losses import margin_loss
 
     margins = torch.tensor([[-1.0, 0.5, 9.0, torch.inf], [-60.0, 0.5, 9.0, torch.inf]], requires_grad=True)
     (gradient,) = torch.autograd.grad(margin_loss(margins, 2.0).sum(), margins)

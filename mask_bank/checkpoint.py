@@ -1,0 +1,117 @@
+"""Everything that changes while masks are trained, in a file that is whole or not there."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..data.files import seal, unseal, write_whole
+from ..errors import FileError
+
+SUFFIX = ".checkpoint"
+_TENSORS = ("logits", "best", "first_moment", "second_moment")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainingState:
+    """The state of a training.
+
+    Attributes:
+        step: optimiser steps done.
+        logits: of each job.
+        optimizer: Adam over the logits.
+        best: the logits of the best masks so far.
+        merits: what these score on dev clips, higher is better; None before the first try.
+    """
+
+    step: int
+    logits: Tensor
+    optimizer: torch.optim.Adam
+    best: Tensor
+    merits: list[float | None]
+
+    @classmethod
+    def begin(cls, logits: Tensor, rate: float) -> "TrainingState":
+        """The state before the first step."""
+        leaf = logits.clone().requires_grad_()
+        return cls(0, leaf, torch.optim.Adam([leaf], lr=rate), logits.clone(), [None] * len(logits))
+
+    def to_bytes(self, key: str) -> bytes:
+        """A checkpoint file's content; `key` identifies the training."""
+        moments = self.optimizer.state_dict()["state"][0] if self.step else {}
+        zeros = torch.zeros_like(self.best)
+        first, second = moments.get("exp_avg", zeros), moments.get("exp_avg_sq", zeros)
+        tensors = dict(zip(_TENSORS, (self.logits.detach(), self.best, first, second), strict=True))
+        facts = json.dumps({"key": key, "step": self.step, "merits": self.merits})
+        return seal(safetensors.torch.save(tensors, metadata={"amask": facts}))
+
+    def restore(self, stored: bytes, key: str) -> bool:
+        """Take over what `to_bytes` wrote; False, and nothing is changed, if it is damaged or of another training."""
+        content = unseal(stored)
+        if content is None:
+            return False
+        try:
+            tensors = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            facts = json.loads(header["__metadata__"]["amask"])
+        except (SafetensorError, KeyError, ValueError):
+            return False
+        if facts.get("key") != key:
+            return False
+        logits, best, first, second = (tensors[name] for name in _TENSORS)
+        self.step, self.merits, self.best = facts["step"], facts["merits"], best
+        self.logits.data.copy_(logits)
+        moments = {"step": torch.tensor(float(self.step)), "exp_avg": first, "exp_avg_sq": second}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": {0: moments} if self.step else {}, "param_groups": groups})
+        return True
+
+
+class Checkpoint:
+    """The file of one training.
+
+    Args:
+        folder: where checkpoints are kept.
+        key: identifies the training; a part of it is in the file's name, so that no two trainings share a file.
+        about: how the name begins, for people.
+    """
+
+    def __init__(self, folder: Path, key: str, about: str) -> None:
+        self.key = key
+        self.path = folder / f"{about[:60]}-{key[:16]}{SUFFIX}"
+        self._failed = False
+
+    def load(self, state: TrainingState) -> None:
+        """Go on from the file, if there is one; a damaged one is put aside with a warning.
+
+        Raises:
+            FileError: it can be neither read nor put aside.
+        """
+        aside = self.path.with_suffix(".damaged")
+        try:
+            if not self.path.exists() or state.restore(self.path.read_bytes(), self.key):
+                return
+            self.path.replace(aside)
+        except OSError as error:
+            raise FileError(f"cannot go on from the checkpoint {self.path}: {error.strerror}; remove it") from None
+        _log.warning("the checkpoint %s is damaged, so the training begins anew; it was renamed to %s", self.path, aside.name)
+
+    def save(self, state: TrainingState) -> None:
+        """Write the state; where that fails, the old file stays, a warning says so once, and the training goes on."""
+        try:
+            write_whole(state.to_bytes(self.key), self.path, parents=True)
+        except FileError as error:
+            if not self._failed:
+                _log.warning("going on without a new checkpoint: %s", error)
+            self._failed = True
+
+    def remove(self) -> None:
+        """Delete the file: the masks are stored."""
+        self.path.unlink(missing_ok=True)
