@@ -229,12 +229,13 @@ def test_the_default_is_removed(bank) -> None:
 def test_the_same_mask_is_not_stored_twice(layered) -> None:
     layered.add(make(3), "gr")
     for seed, expected in ((1, ("gr@1", True)), (3, ("gr@2", False))):
-        spec, default, note = added(layered, make(seed, 100.0, note="again"))
+        spec, default, note = added(layered, make(seed, 100.0, clips="other"))
         assert (spec, default) == expected
         assert note == f"{spec} is the same mask, so it is not stored again"
     both = layered.get("gr") & layered.get("asr")
     assert [added(layered, both, "both")[0] for _ in range(2)] == ["both@1"] * 2
     assert added(layered, make(1), "other")[0] == "other@1"  # a name of its own
+    assert added(layered, make(1, 94.0, composition={"target": 99}))[0] == "gr@3"  # a record that gr@1 does not have
 
 
 def test_parents_are_named_by_version_and_content(layered) -> None:

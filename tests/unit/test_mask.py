@@ -143,7 +143,7 @@ def test_bits_are_on_or_off() -> None:
 
 def test_a_mask_is_shown_in_a_line() -> None:
     assert repr(make((2, 2), [True, False, False, False])) == "HeadMask('gr', 2×2, 1 of 4 heads on, tiny)"
-    assert repr(~make((1, 2), [True, False, True])) == "HeadMask('', 1, 2 heads, 1 of 3 heads on, tiny)"
+    assert repr(~make((1, 2), [True, False, True])) == "HeadMask('', 2×1–2, 1 of 3 heads on, tiny)"
 
 
 def test_masks_are_saved_and_loaded(tmp_path) -> None:
