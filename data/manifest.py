@@ -104,7 +104,7 @@ class Manifest:
             return joined
         if not trim and len(joined) > longest * rate + 1:
             names, seconds = " + ".join(map(str, paths)), round(len(joined) / rate, 4)
-            advice = "cut them; 'amask run --trim' uses their beginning"
+            advice = "cut them, or leave some out"
             raise AudioError(f"{names} are {seconds} s long together, the model hears at most {longest} s; {advice}")
         return joined[: round(longest * rate)]
 

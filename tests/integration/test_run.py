@@ -132,15 +132,65 @@ def test_trim_uses_the_beginning(amask, wave, tmp_path):
     end = np.resize(wave[::-1], heard)
     for name, samples in {"whole": np.concatenate([beginning, end]), "beginning": beginning, "end": end}.items():
         soundfile.write(tmp_path / f"{name}.wav", samples, 16_000)
-    done = {name: amask("run", "--task", "asr", tmp_path / f"{name}.wav", "--trim") for name in ("whole", "beginning", "end")}
+    done = {
+        name: amask("run", "--task", "asr", tmp_path / f"{name}.wav", "--long", "trim") for name in ("whole", "beginning", "end")
+    }
     assert done["whole"].exit_code == 0
     assert done["whole"].stdout == done["beginning"].stdout != done["end"].stdout
+
+
+def test_long_clips_are_answered_piece_by_piece(amask, wave, tmp_path):
+    pause = np.zeros(16_000, np.float32)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([wave, pause] * 4), 16_000)
+    row = json.loads(amask("run", "--task", "gr", tmp_path / "long.wav", "--long", "cut", "--json").stdout)
+    assert (row["text"], row["pieces"] > 1) == ("female", True)
+    assert row["duration"] == pytest.approx(4 * (len(wave) / 16_000 + 1), abs=0.01)
+    done = amask("run", "--task", "gr", tmp_path / "long.wav", "--long", "some")
+    assert (done.exit_code, done.stdout) == (1, "")
+
+
+def test_rows_say_what_was_done(amask, clip):
+    question = "what's the speaker's gender"
+    row = json.loads(amask("run", "--instruction", question, clip, "--json").stdout)
+    assert (row["task"], row["text"], row["instruction"], row["prompt"]) == ("gr", "female", question, None)
+    assert 0.5 < row["confidence"] <= 1
+    assert row["took"] > 0
+    assert row["warning"] is None
+    prompted = json.loads(amask("run", "--prompt", question, clip, "--json").stdout)
+    assert (prompted["mask"], prompted["prompt"], prompted["confidence"]) == (None, question, None)
+
+
+def test_silence_and_cut_answers_are_said(amask, clip, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000, np.float32), 16_000)
+    done = amask("run", "--task", "gr", tmp_path / "silence.wav", "--json")
+    assert "silent" in done.stderr
+    assert "silent" in json.loads(done.stdout)["warning"]
+    done = amask("run", "--task", "asr", clip, "--max-new-tokens", 1)
+    assert "its answer was cut" in done.stderr
+
+
+def test_one_missing_name_keeps_no_other_clip_from_its_answer(amask, clip, tmp_path):
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere.wav")
+    done = amask("run", "--task", "gr", tmp_path / "absent.wav", clip, tmp_path / "broken")
+    assert done.exit_code == 1
+    assert done.stdout.strip().endswith("female")
+    assert "absent.wav" in done.stderr
+    assert "broken" in done.stderr
+
+
+def test_answers_are_held_to_a_schema(amask, clip, tmp_path):
+    schema = {"type": "object", "properties": {"gender": {"enum": ["female", "male"]}}, "required": ["gender"]}
+    (tmp_path / "schema.json").write_text(json.dumps(schema | {"additionalProperties": False}))
+    done = amask("run", "--prompt", "is it a man or a woman", clip, "--schema", tmp_path / "schema.json")
+    assert json.loads(done.stdout)["gender"] in ("female", "male")
+    (tmp_path / "schema.json").write_text("[")
+    assert amask("run", "--prompt", "is it a man or a woman", clip, "--schema", tmp_path / "schema.json").exit_code == 1
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--task", "lyrics"], "no mask for the task 'lyrics'"),
+        (["--task", "lyrics"], "unknown task 'lyrics'"),
         (["--task", "ser-gr-asr"], "no mask for the task 'ser-gr-asr' in the bank"),
         (["--instruction", ""], "the instruction is empty"),
         (["--instruction", "  "], "the instruction is empty"),

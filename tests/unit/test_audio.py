@@ -127,7 +127,7 @@ def test_trim_uses_the_beginning(read, refused, tmp_path, name, options):
     whole = read(path)
     np.testing.assert_allclose(read(path, longest=2.0, trim=True), whole[: 2 * RATE], atol=1e-4)
     np.testing.assert_array_equal(read(path, longest=3.0), whole)
-    with refused(r"is (3\.0 s|more than 2\.0 s) long, the model hears at most 2\.0 s; cut it; 'amask run --trim'"):
+    with refused(r"is (3\.0 s|more than 2\.0 s) long, the model hears at most 2\.0 s; cut it; 'amask run --long trim'"):
         read(path, longest=2.0)
 
 
