@@ -1,1 +1,1 @@
-"""The frozen model: adapters, head gating, generation, and the pocket model."""
+"""The frozen model: adapters of its families, head gating, scoring and generation."""

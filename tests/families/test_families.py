@@ -259,22 +259,22 @@ def test_an_error_leaves_nothing_behind(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_threads_get_the_answers_of_one(name: str) -> None:
-    """Eight threads encode, answer and score on one model, each with its own mask, clip and instruction."""
+    """Eight threads encode, answer and score on one model, each with its own mask, clips and instruction."""
     model = lalm(name)
-    clips = waves(model)
+    clips = [[wave] for wave in waves(model)] + [waves(model)]
 
-    def ask(at: int) -> tuple[str, float]:
-        features = model.encode([clips[at % 2]])
-        asked = [f"say {at % 8}"] if said(model) else None
-        (answer,) = model.generate(features, some_gates(model, at % 8), asked, max_new_tokens=3)
-        return answer, float(model.loss(features, ANSWERS[:1], some_gates(model, at % 8)))
+    def ask(at: int) -> tuple[list[str], float]:
+        features = model.encode(clips[at % 3])
+        asked = f"say {at % 8}" if said(model) else None
+        answers = model.generate(features, some_gates(model, at % 8), asked, max_new_tokens=3)
+        return answers, float(model.loss(features, ANSWERS[: len(features)], some_gates(model, at % 8)))
 
-    alone = [ask(at) for at in range(8)]
+    alone = [ask(at) for at in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(ask, range(32)))
-    assert [answer for answer, _ in found] == [alone[at % 8][0] for at in range(32)]
-    assert [loss for _, loss in found] == pytest.approx([alone[at % 8][1] for at in range(32)], abs=1e-4)
-    assert len({round(loss, 3) for _, loss in alone}) > 5
+        found = list(pool.map(ask, range(48)))
+    assert [answers for answers, _ in found] == [alone[at % 24][0] for at in range(48)]
+    assert [loss for _, loss in found] == pytest.approx([alone[at % 24][1] for at in range(48)], abs=1e-4)
+    assert len({round(loss, 3) for _, loss in alone}) > 12
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -191,7 +191,7 @@ def test_gates_work_through_accelerates_hooks(folder):
     waves = [np.random.default_rng(seed).normal(size=8000).astype(np.float32) for seed in range(2)]
     gates = torch.ones(2, 4)
     gates[0, 1], gates[1, 2:] = 0, 0
-    losses = []
+    losses, answers = [], []
     for hooked in (False, True):
         model = _load(folder, Placement(torch.device("cpu")))
         if hooked:
@@ -203,7 +203,9 @@ def test_gates_work_through_accelerates_hooks(folder):
         lalm = Qwen2Audio("tiny", model, processor, BASE_TEMPLATE)
         features = lalm.encode(waves)
         losses += [lalm.loss(features, ["yes", "no"], given).item() for given in (None, gates)]
-    assert losses[:2] == losses[2:]
+        answers += [lalm.generate(features, given, max_new_tokens=6, num_beams=2) for given in (None, gates)]
+    assert (losses[:2], answers[:2]) == (losses[2:], answers[2:])
+    assert answers[0] != answers[1]
     assert losses[0] != losses[1]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import numpy as np
 import pytest
@@ -274,6 +275,38 @@ def test_eight_threads_with_masks_of_their_own_get_the_answers_of_one(lalm, wave
         answers = list(pool.map(ask, range(400)))
     assert answers == [alone[at % 48] for at in range(400)]
     assert len({answer for (answer,) in alone}) > 24
+
+
+@pytest.mark.parametrize(
+    ("rope", "overlap"),
+    [({"rope_type": "default", "rope_theta": 1e4}, True), ({"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, False)],
+    ids=["default", "dynamic"],
+)
+def test_calls_wait_for_each_other_where_the_model_keeps_state_of_a_call(tiny_qwen2_audio, template, waves, rope, overlap):
+    """As rotary embeddings do whose frequencies change with the length of the input."""
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    from amask.lalm.qwen2_audio import Qwen2Audio
+
+    built, processor = tiny_qwen2_audio()
+    built.config.text_config.rope_parameters = rope
+    lalm = Qwen2Audio("tiny", Qwen2AudioForConditionalGeneration(built.config), processor, template)
+    features, inside, most = lalm.encode(waves), [], []
+
+    def enter(*_):
+        inside.append(1)
+        sleep(0.02)  # in which other threads go on
+        most.append(len(inside))
+
+    def leave(*_):
+        inside.pop()
+
+    lalm.decoder.register_forward_pre_hook(enter)
+    lalm.decoder.register_forward_hook(leave)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: lalm.generate(features, max_new_tokens=2), range(4)))
+        list(pool.map(lambda _: lalm.loss(features, ANSWERS), range(4)))
+    assert (max(most) > 1) is overlap
 
 
 def test_an_answer_ends_at_the_end_token(lalm, features, monkeypatch):
