@@ -52,10 +52,9 @@ def test_train_show_list_compare_remove(amask, data, tmp_path):
     assert amask("bank", "verify").exit_code == 0
 
 
-def test_show_draws(amask, root, tmp_path):
+def test_show_draws(amask, tmp_path):
     done = amask("bank", "show", "gr", "--png", tmp_path / "gr.png")
     assert "heads on" in done.stdout
-    assert done.stdout.splitlines()[0] in (root / "README.md").read_text(encoding="utf-8").splitlines()
     assert (tmp_path / "gr.png").read_bytes().startswith(b"\x89PNG")
     amask("bank", "show", "gr", "--png", tmp_path / "gr.svg")
     assert "<svg" in (tmp_path / "gr.svg").read_text()
