@@ -94,8 +94,8 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioProcessor:
 def audio_config(**sizes: int) -> Qwen2AudioEncoderConfig:
     """The encoder: Whisper tiny.en's sizes, of its positions those of the window; `sizes` for another, in tests."""
     whisper = {"encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536, "d_model": 384}
-    positions = int(WINDOW * RATE / HOP / 2)
-    return Qwen2AudioEncoderConfig(num_mel_bins=MELS, max_source_positions=positions, **(whisper | sizes))
+    window = {"num_mel_bins": MELS, "max_source_positions": int(WINDOW * RATE / HOP / 2)}
+    return Qwen2AudioEncoderConfig.from_dict(whisper | window | sizes)
 
 
 def build_config(

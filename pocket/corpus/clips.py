@@ -4,6 +4,7 @@ Each clip is drawn from a generator of its own, seeded by (seed, kind, split, nu
 stopped run goes on where it was, and the result does not depend on the number of processes.
 """
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ...data.reading import read_manifest
 from . import effects
 from .grammar import Sentence
 from .people import RECORDED, People
-from .recordings import read_sets
+from .recordings import SETS, read_sets
 from .sentences import read_tatoeba
 from .synthesis import RATE, WINDOW
 from .synthetic import SYNTHETIC, make_open
@@ -36,6 +37,13 @@ class Sources:
     sentences: dict[Split, tuple[Sentence, ...]]
     people: dict[Split, People]
     absent: tuple[str, ...]
+
+
+def hash_sources(shared: Path | None) -> dict[str, str]:
+    """A hash of what each set that is there says of its recordings or sentences."""
+    files = [f"{name}/manifest.jsonl" for name in SETS] + [f"{TATOEBA}/{name}" for name in ("pairs.tsv", "english.txt")]
+    found = {name: shared / name for name in files} if shared else {}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items() if path.is_file()}
 
 
 def read_sources(shared: Path | None) -> Sources:

@@ -114,7 +114,7 @@ SETS = {
 
 def split_at(rank: int) -> Split:
     """The split of the speaker at a rank in sorted order: of every nine speakers two are held aside, one is for dev."""
-    return {0: "test", 1: "test", 2: "dev"}.get(rank % 9, "train")
+    return "test" if rank % 9 < 2 else "dev" if rank % 9 == 2 else "train"
 
 
 def read_set(folder: Path, name: str | None = None) -> tuple[Recording, ...]:
@@ -134,9 +134,9 @@ def read_set(folder: Path, name: str | None = None) -> tuple[Recording, ...]:
         raise DataError(f"cannot read {name} at {folder}: {error.strerror}") from None
     reader, rows = SETS[name], [json.loads(line) for line in lines]
     owners = sorted({row[reader.by] for row in rows})
-    splits = {owner: split_at(rank) for rank, owner in enumerate(owners)}
+    splits: dict[str, Split] = {owner: split_at(rank) for rank, owner in enumerate(owners)}
     if reader.held_out:
-        splits = dict.fromkeys(owners, "train") | dict(reader.held_out)
+        splits = {owner: dict(reader.held_out).get(owner, "train") for owner in owners}
     found = []
     for row in rows:
         if row["duration"] <= WINDOW:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.manifest import Split
 from ...errors import DataError
-from .grammar import Sentence, text_split
+from .grammar import Sentence, split_of
 
 LONGEST = 7  # words; longer sentences take the place of many short ones
 
@@ -17,13 +18,13 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"[^\w' ]", " ", text.lower().replace("’", "'").replace("_", " ")).split())
 
 
-def read_tatoeba(folder: Path) -> dict[str, tuple[Sentence, ...]]:
+def read_tatoeba(folder: Path) -> dict[Split, tuple[Sentence, ...]]:
     """The short sentences of `pairs.tsv` and `english.txt` by split; German is "" where there is no translation.
 
     Raises:
         DataError: one of the files cannot be read.
     """
-    found: dict[str, list[Sentence]] = {"train": [], "dev": [], "test": []}
+    found: dict[Split, list[Sentence]] = {"train": [], "dev": [], "test": []}
     for name in ("pairs.tsv", "english.txt"):
         try:
             lines = (folder / name).read_text(encoding="utf-8").splitlines()
@@ -33,7 +34,7 @@ def read_tatoeba(folder: Path) -> dict[str, tuple[Sentence, ...]]:
             english, _, german = line.partition("\t")
             sentence = Sentence(plain(english), plain(german))
             if 1 < len(sentence.english.split()) <= LONGEST and not re.search(r"\d", line):
-                found[text_split(sentence.english)].append(sentence)
+                found[split_of(sentence.english)].append(sentence)
     return {split: tuple(sentences) for split, sentences in found.items()}
 
 

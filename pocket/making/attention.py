@@ -47,8 +47,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads)
 
 
-def _call(function: ctypes._CFuncPtr, before: list[Tensor], scale: float, heads: int, after: list[Tensor]) -> None:
+def _call(name: str, before: list[Tensor], scale: float, heads: int, after: list[Tensor]) -> None:
     """Call a function of the library for all rows, divided among the threads."""
+    function = getattr(_library(), name)
     rows, tokens = before[0].shape[0] * heads, before[0].shape[2]
     threads = torch.get_num_threads()
 
@@ -64,21 +65,21 @@ def _call(function: ctypes._CFuncPtr, before: list[Tensor], scale: float, heads:
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, ranges: Tensor, scale: float) -> Tensor:  # noqa: ANN001
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, ranges: Tensor, scale: float) -> Tensor:  # noqa: ANN401
         query = query.contiguous()
         keys, values = key.transpose(2, 3).contiguous(), value.transpose(2, 3).contiguous()
         out, lse = torch.empty_like(query), query.new_empty(query.shape[:3])
-        _call(_library().forward, [query, keys, values, ranges], scale, query.shape[1], [out, lse])
+        _call("forward", [query, keys, values, ranges], scale, query.shape[1], [out, lse])
         ctx.save_for_backward(query, keys, values, ranges, out, lse)
         ctx.scale = scale
         return out
 
     @staticmethod
-    def backward(ctx, given: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # noqa: ANN001
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # noqa: ANN401
         query, keys, values, ranges, out, lse = ctx.saved_tensors
         dq, dk, dv = torch.empty_like(query), torch.zeros_like(keys), torch.zeros_like(values)
         before, after = [query, keys, values, ranges], [out, lse, given.contiguous(), dq, dk, dv]
-        _call(_library().backward, before, ctx.scale, query.shape[1], after)
+        _call("backward", before, ctx.scale, query.shape[1], after)
         return dq, dk.transpose(2, 3), dv.transpose(2, 3), None, None
 
 
@@ -127,4 +128,5 @@ def use_attention(decoder: nn.Module) -> None:
     """Let a Qwen2 model's layers use `attend` where it can; its mask is causal by default, or `{"full_attention": ranges}`."""
     AttentionInterface.register(NAME, _interface)
     AttentionMaskInterface.register(NAME, sdpa_mask)
-    decoder.config._attn_implementation = NAME
+    config: Any = decoder.config
+    config._attn_implementation = NAME

@@ -12,7 +12,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 
 from ...data.reading import read_manifest
 from ..architecture import audio_config, build_extractor, build_model, train_tokenizer
-from ..corpus.clips import make_corpus, read_sources
+from ..corpus.clips import hash_sources, make_corpus, read_sources
 from .encoder import features, start_encoder
 from .language import train_language
 from .lessons import all_texts
@@ -53,10 +53,8 @@ class Making:
 
     def stages(self) -> list[Stage]:
         """Corpus, encoder, features, language model, masks."""
-        # Sets that are absent change the corpus, so they are among its settings.
-        absent = read_sources(self.shared).absent if self.shared else "all"
         table: list[tuple[str, int, object, Callable[[Path], None]]] = [
-            ("corpus", 1, [self.settings["corpus"], self.seed, absent], self._corpus),
+            ("corpus", 1, [self.settings["corpus"], self.seed, hash_sources(self.shared)], self._corpus),
             ("encoder", 1, [self.settings["encoder"], self.seed, Path(self.encoder).name], self._encoder),
             ("features", 1, None, self._features),
             ("language", 1, [self.settings["language"], self.seed], self._language),

@@ -17,7 +17,8 @@ from ...lalm.registry import POCKET
 from ...mask_bank.examples import Examples
 from ...mask_bank.files import save_mask
 from ...mask_bank.recipe import Recipe
-from ...mask_bank.training import Job, MaskTrainer
+from ...mask_bank.training import Job, MaskTrainer, headline
+from ..instructions import wordings
 from .attention import use_attention
 from .loop import Log
 from .store import FrameStore
@@ -58,6 +59,18 @@ def examples(model: Qwen2Audio, store: FrameStore, clips: Sequence[Clip], chosen
     return Examples(AudioFeatures(embeds, mask.sum(1)), tuple(clips[at].labels for at in chosen), digests)
 
 
+def prompted(model: Qwen2Audio, spec: TaskSpec, dev: Examples, count: int) -> float:
+    """The figure of merit of the first wording that the model was trained with, on the clips that masks are tried on."""
+    chosen = dev.serving(spec)[:count]
+    references = [spec.target(dev.labels[at]) for at in chosen]
+    answers: list[str] = []
+    for start in range(0, len(chosen), 50):
+        features = dev.features.rows(chosen[start : start + 50])
+        said = [wordings(spec)[0]] * len(features)
+        answers += model.generate(features, None, said, max_new_tokens=model.room_for(references))
+    return headline(spec, answers, references)
+
+
 def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: dict, folder: Path, log: Log) -> None:
     """Train what is planned, one training after the other; each mask becomes `TASK.safetensors`.
 
@@ -75,12 +88,14 @@ def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: d
         specs = [parse_task(task) for task in training["tasks"]]
         if all((folder / f"{spec.name}.safetensors").exists() for spec in specs):
             continue
-        sets = []
-        for split in ("train", "dev"):
-            chosen = [at for some in training[split] for at in take(clips, split, **some)]
-            sets.append(examples(model, store, clips, chosen))
+        train, dev = (
+            examples(model, store, clips, [at for some in training[split] for at in take(clips, split, **some)])
+            for split in ("train", "dev")
+        )
         recipe = Recipe.model_validate(training["recipe"])
-        trainer = MaskTrainer(model, [Job(spec, 1) for spec in specs], *sets, recipe, checkpoints=folder)
+        for spec in specs:
+            log(f"masks: {spec.name} prompted, dev {prompted(model, spec, dev, recipe.dev_clips):.1f}")
+        trainer = MaskTrainer(model, [Job(spec, 1) for spec in specs], train, dev, recipe, checkpoints=folder)
         for now in trainer.run():
             if now.step % 20 == 0 or now.step == recipe.steps:
                 told = {"loss": now.losses, "on": now.heads_on, "dev": now.merits, "left": round(now.seconds_left)}

@@ -71,7 +71,7 @@ def build_store(
     return FrameStore(np.concatenate(frames), np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
 
 
-def training_clips(clips: list[Clip], repeat: dict[str, int]) -> list[int]:
+def training_clips(clips: Sequence[Clip], repeat: dict[str, int]) -> list[int]:
     """The numbers of the training clips; those of a kind in `repeat` as often as it says, for some are few for what they teach.
 
     "short" in `repeat` is a kind of its own: speech of one or two words.

@@ -64,7 +64,7 @@ class Labeller:
 
         def index(task: str) -> Tensor:
             known = {name: at for at, name in enumerate(self.classes[task])}
-            names = [clip.speaker if task == "speaker" else clip.labels.get(task) for clip in clips]
+            names = [clip.speaker if task == "speaker" else clip.labels.get(task, "") for clip in clips]
             return torch.tensor([known.get(name, MISSING) for name in names])
 
         captions = [clauses(clip.labels["aac"]) if "aac" in clip.labels else [] for clip in clips]

@@ -42,14 +42,26 @@ def test_a_set_for_measuring_is_never_read_as_data_to_train_on(shared):
         read_set(shared / "librispeech_test_clean")
 
 
+def test_a_changed_row_of_a_set_changes_its_hash(shared):
+    from amask.pocket.corpus.clips import hash_sources
+
+    before = hash_sources(shared)
+    path = shared / "esc10" / "manifest.jsonl"
+    path.write_text(path.read_text().replace("rain falling", "rain"))
+    after = hash_sources(shared)
+    assert {name for name in before if before[name] != after[name]} == {"esc10/manifest.jsonl"}
+    assert hash_sources(None) == {}
+
+
 def test_sets_that_are_absent_are_named(shared, tmp_path):
     from amask.errors import DataError
-    from amask.pocket.corpus.clips import read_sources
+    from amask.pocket.corpus.clips import hash_sources, read_sources
     from amask.pocket.corpus.recordings import read_set
 
     (shared / "esc10" / "manifest.jsonl").unlink()
     (shared / "tatoeba_en_de" / "pairs.tsv").unlink()
     sources = read_sources(shared)
+    assert "esc10/manifest.jsonl" not in hash_sources(shared)
     assert sources.absent == ("esc10", "tatoeba_en_de")
     with pytest.raises(DataError, match="cannot read esc10"):
         read_set(shared / "esc10")

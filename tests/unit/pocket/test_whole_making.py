@@ -61,6 +61,7 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
 
     weights = run("whole")
     assert ran() == ["corpus", "encoder", "features", "language", "masks"]
+    assert any(line.startswith("masks: gr-asr prompted, dev ") for line in told)
     run("whole")
     assert ran() == []
 
