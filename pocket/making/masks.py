@@ -10,7 +10,7 @@ import torch
 from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 
 from ...data.manifest import Clip
-from ...data.tasks import parse_task
+from ...data.tasks import TaskSpec, parse_task
 from ...lalm.assembly import AudioFeatures, pad_rows
 from ...lalm.qwen2_audio import Qwen2Audio, read_setup
 from ...lalm.registry import POCKET
