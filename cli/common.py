@@ -46,9 +46,6 @@ DataOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
 SparsityOption = Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")]
 StepsOption = Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")]
-TasksOption = Annotated[
-    Path | None, typer.Option("--tasks", help="TOML file of your own tasks; a tasks.toml beside the data is read anyway.")
-]
 TrimOption = Annotated[bool, typer.Option("--trim", help="Use the beginning of clips that are too long.")]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used, and say how many.")]
 BatchOption = Annotated[int | None, typer.Option(help="Rows a step for each mask.")]

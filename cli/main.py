@@ -8,6 +8,7 @@ from .bank import app as bank_app
 from .compose import compose
 from .doctor import doctor
 from .evaluate import evaluate
+from .process import share_cores, show_log
 from .run import run
 from .streams import Group
 
@@ -41,3 +42,5 @@ def main(
     ] = None,
 ) -> None:
     """Run a large audio language model by a mask over its attention heads instead of by a prompt."""
+    share_cores()
+    show_log()

@@ -48,7 +48,8 @@ class TrainingState:
         moments = self.optimizer.state_dict()["state"][0] if self.step else {}
         zeros = torch.zeros_like(self.best)
         first, second = moments.get("exp_avg", zeros), moments.get("exp_avg_sq", zeros)
-        tensors = dict(zip(_TENSORS, (self.logits.detach(), self.best, first, second), strict=True))
+        held = (self.logits, self.best, first, second)
+        tensors = {name: tensor.detach().clone() for name, tensor in zip(_TENSORS, held, strict=True)}
         facts = json.dumps({"key": key, "step": self.step, "merits": self.merits})
         return seal(safetensors.torch.save(tensors, metadata={"amask": facts}))
 
