@@ -65,8 +65,11 @@ def imports(sources: list[Path], root: Path) -> list[Import]:
 
 
 def _room(parts: tuple[str, ...]) -> int:
-    """The room's place in the order; -1 for the root's modules, which all may import, but `__main__` is the cli's door."""
-    if parts and parts[0].startswith("__main__"):
+    """The room's place in the order; -1 for the root's modules, which all may import.
+
+    `__main__` is the command line's, and `__init__` shows the public names of all rooms.
+    """
+    if parts and parts[0].startswith(("__main__", "__init__")):
         return len(ROOMS)
     return ROOMS.index(parts[0]) if parts and parts[0] in ROOMS else -1
 
