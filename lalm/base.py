@@ -12,10 +12,11 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from ..data.audio import read_audio, to_mono_rate
+from ..data.tasks import TaskSpec
 from ..errors import AudioError, InstructionError, MaskError, ModelError
 from .answering import MAX_NEW_TOKENS, Answer, answers
 from .assembly import AudioFeatures, pad_rows
-from .forms import Forms, held_to, processors
+from .forms import Forms, form_of, held_to, processors
 from .gating import gated
 from .identity import Identity
 from .prompting import Gates
@@ -28,6 +29,10 @@ Clip = Path | str | tuple[np.ndarray, int]
 @runtime_checkable
 class Mask(Protocol):
     """What `LALM.run` wants of a mask, such as a `HeadMask`."""
+
+    @property
+    def task(self) -> TaskSpec | None:
+        """What the mask triggers; answers are held to its form."""
 
     @property
     def identity(self) -> Identity:
@@ -66,6 +71,7 @@ class LALM(ScoringModel):
         batch: int = 16,
         max_new_tokens: int = MAX_NEW_TOKENS,
         beams: int = 1,
+        free: bool = False,
     ) -> str | list[str]:
         """Answer for clips, by a mask, by an instruction in words, or by neither.
 
@@ -76,6 +82,7 @@ class LALM(ScoringModel):
             batch: clips at once.
             max_new_tokens: where an answer is cut; `answers` says whether one was.
             beams: 1 for greedy search.
+            free: do not hold answers to the labels or the form of the mask's task.
 
         Returns:
             The answer; for a list of clips a list of answers.
@@ -87,13 +94,15 @@ class LALM(ScoringModel):
             ModelError: a count is below 1, or gates are not between 0 and 1 or do not fit the model or the clips.
         """
         if not isinstance(clips, list):
-            return self.run([clips], mask, instruction, batch=1, max_new_tokens=max_new_tokens, beams=beams)[0]
+            return self.run([clips], mask, instruction, batch=1, max_new_tokens=max_new_tokens, beams=beams, free=free)[0]
         _check_counts(batch=batch, max_new_tokens=max_new_tokens, beams=beams)
         if instruction is not None and (mask is not None or not instruction.strip()):
             raise InstructionError("an instruction is words to a model without a mask; give one of the two")
         gates = mask if isinstance(mask, Tensor | None) else self._gates_of(mask)
         batches = (self.encode([self._read(clip) for clip in some]) for some in _batches(clips, batch))
-        found = answers(self, batches, gates, instruction, max_new_tokens=max_new_tokens, beams=beams)
+        task = None if free or isinstance(mask, Tensor | None) else mask.task
+        form = form_of(task) if task else None
+        found = answers(self, batches, gates, instruction, max_new_tokens=max_new_tokens, beams=beams, form=form)
         return [answer.text for answer in found]
 
     def _gates_of(self, mask: Mask) -> Float[Tensor, "layer head"]:

@@ -134,6 +134,8 @@ def _beginning(tokenizer: Any, ending: str) -> Bool[np.ndarray, " token"]:  # no
 class FormProcessor(LogitsProcessor):
     """Holds each row of a generation to its own form, beams included.
 
+    A row without a form just ends at the budget, so that rows with and without one may share a batch.
+
     Args:
         tokenizer: the model's.
         forms: one a row; None for no form.
@@ -161,6 +163,8 @@ class FormProcessor(LogitsProcessor):
         for at, tokens in enumerate(input_ids[:, self.prompt :].tolist()):
             form = self.forms[at // beams]
             if form is None:
+                if len(tokens) >= self.budget:
+                    scores[at].masked_fill_(~self._ending(scores.shape[1]).to(scores.device), -torch.inf)
                 continue
             key = (at // beams, *tokens)
             kept[key] = self._matcher(form, key, scores.shape[1])
@@ -169,6 +173,11 @@ class FormProcessor(LogitsProcessor):
             scores[at].masked_fill_(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
         self._matchers = kept
         return scores
+
+    def _ending(self, width: int) -> Bool[Tensor, " token"]:
+        ending = torch.zeros(width, dtype=torch.bool)
+        ending[list(self.ends)] = True
+        return ending
 
     def _matcher(self, form: AnswerForm, key: tuple[int, ...], width: int) -> Any:  # noqa: ANN401 - llguidance's
         if key in self._matchers:

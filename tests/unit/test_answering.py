@@ -35,6 +35,7 @@ class SomeMask:
 
     identity: object
     gates: Tensor
+    task: object = None
 
 
 @pytest.fixture(scope="module")
