@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -26,24 +26,30 @@ from .common import (
 )
 
 if TYPE_CHECKING:
+    from ..composer.plan import Hop
+    from ..composer.ways import How
     from ..data.decoding import Stream
     from ..data.inputs import Inputs
-    from ..data.tasks import TaskSpec
+    from ..data.tasks import Task, TaskSpec
     from ..lalm.base import LALM
     from ..lalm.forms import AnswerForm
     from ..mask_bank.bank import MaskBank
+    from ..mask_bank.files import StoredMask
     from ..serving.engine import Limits, Long, Order, Reply
 
 BEAMS = 16
 LONG = "Clips longer than the model hears: refuse them, trim them to their beginning, or cut them at pauses and join the answers."
+TASK = "What to do, by masks: asr, gr, 'gr|asr', gr-asr-json …, or a plan: gr THEN asr IF female."
+HOW = "A composite by a mask of its own (one-pass), or each part by its mask (parallel); auto: where one reached its target."
 
 
 def run(
     clips: Annotated[list[str], typer.Argument(help="Audio files, globs, folders; - for standard input.")],
-    task: Annotated[str | None, typer.Option(help="What to do, by its mask: asr, gr, gr-asr, gr-asr-json …")] = None,
+    task: Annotated[str | None, typer.Option(help=TASK)] = None,
     mask: Annotated[str | None, typer.Option(help="A mask: NAME, NAME@VERSION, or a .safetensors file.")] = None,
     instruction: Annotated[str | None, typer.Option(help="What to do, in words; a mask that does it is chosen.")] = None,
     prompt: Annotated[str | None, typer.Option(help="For comparison: give the model this instruction, and no mask.")] = None,
+    how: Annotated[str, typer.Option(help=HOW, metavar="[auto|one-pass|parallel]")] = "auto",
     model: ModelOption = "pocket",
     bank: BankOption = None,
     tasks: TasksOption = None,
@@ -55,6 +61,7 @@ def run(
     max_new_tokens: NewTokensOption = 200,
     free: Annotated[bool, typer.Option("--free", help="Do not hold answers to the task's labels or form.")] = False,
     schema: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Hold answers to this JSON schema.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say on stderr which masks do it, and when.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer for audio clips by a mask, without any instruction to the model.
@@ -73,14 +80,22 @@ def run(
             raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
         if long not in ("refuse", "trim", "cut"):
             raise InstructionError(f"--long {long}: expected refuse, trim or cut")
+        from ..composer.plan import is_plan, parse_plan
+        from ..composer.ways import WAYS
+
+        if how not in WAYS:
+            raise InstructionError(f"--how {how}: expected one of {', '.join(WAYS)}")
         inputs = expand_inputs(clips)
         opened = open_bank(bank)
-        spec = _task(task, instruction, opened, tasks)
+        hops = parse_plan(task) if task is not None and is_plan(task) else ()
+        spec = _task(None if hops else task, instruction, opened, tasks)
         loaded = open_model(model, device, dtype)
-        order = _order(loaded, opened, spec, mask, prompt)
+        order = _plan(loaded, opened, hops, tasks) if hops else _order(loaded, opened, spec, mask, prompt, how)
+        if explain:
+            _explain(order)
         from ..serving.engine import Limits
 
-        limits = Limits(batch, beams, max_new_tokens, cast("Long", long), _form(order, free, schema))
+        limits = Limits(batch, beams, max_new_tokens, cast("Long", long), _form(order, free, schema), free)
         failed = _answer(loaded, inputs, order, limits, instruction, as_json)
         if failed:
             raise typer.Exit(1)
@@ -88,14 +103,18 @@ def run(
 
 def _task(task: str | None, instruction: str | None, bank: "MaskBank", tasks: Path | None) -> "TaskSpec | None":
     """The task that is named, or that an instruction asks for; found out before a model is loaded."""
-    from ..data.tasks import collect_tasks, parse_task
+    from ..data.tasks import parse_task
 
     if instruction is not None:
         return classify(instruction, bank)
-    if task is None:
-        return None
-    stored = {part.name: part for each in bank.tasks() for part in each.parts}
-    return parse_task(task, collect_tasks(bank.folder, tasks) | stored)
+    return None if task is None else parse_task(task, _known(bank, tasks))
+
+
+def _known(bank: "MaskBank", tasks: Path | None) -> "dict[str, Task]":
+    """All single tasks: the built-in ones, those of files, and those that the bank's masks carry."""
+    from ..data.tasks import collect_tasks
+
+    return collect_tasks(bank.folder, tasks) | {part.name: part for each in bank.tasks() for part in each.parts}
 
 
 def classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
@@ -114,14 +133,53 @@ def classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
     return next(task for task in served if task.name == guess.task)
 
 
-def _order(model: "LALM", bank: "MaskBank", task: "TaskSpec | None", mask: str | None, prompt: str | None) -> "Order":
+def _order(model: "LALM", bank: "MaskBank", task: "TaskSpec | None", mask: str | None, prompt: str | None, how: str) -> "Order":
+    from ..composer.ways import find_way
     from ..mask_bank.bank import open_mask
     from ..serving.engine import Order
 
     if prompt is not None:
         return Order(instruction=prompt.strip())
-    stored = open_mask(mask, bank, model) if mask is not None else bank.for_task(task or "", model)
-    return Order(task or stored.task, stored, stored.spec)
+    if mask is not None or task is None:
+        stored = open_mask(mask or "", bank, model)
+        return Order(stored.task, stored, stored.spec)
+    way = find_way(bank, task, model, cast("How", how))
+    if way.why:
+        note(way.why)
+    if way.how == "parallel":
+        return Order(task, name="+".join(mask.spec for mask in way.masks), parts=way.masks)
+    return Order(task, way.masks[0], way.masks[0].spec)
+
+
+def _plan(model: "LALM", bank: "MaskBank", hops: "Sequence[Hop]", tasks: Path | None) -> "Order":
+    """A plan with its masks: a hop is a task, or else a mask's name."""
+    from ..composer.plan import bind_plan
+    from ..data.tasks import parse_task
+    from ..errors import DataError
+    from ..serving.engine import Order
+
+    known = _known(bank, tasks)
+
+    def lookup(name: str) -> "StoredMask":
+        try:
+            task = parse_task(name, known)
+        except DataError:
+            return bank.get(name, model)
+        return bank.for_task(task, model)
+
+    plan = bind_plan(hops, lookup)
+    return Order(name="+".join(step.mask.called for step in plan), plan=plan)
+
+
+def _explain(order: "Order") -> None:
+    """Say which masks do it, and when each is asked."""
+    from ..composer.plan import describe_plan
+
+    lines = describe_plan(order.plan)
+    for mask in () if order.plan else order.masks:
+        lines.append(f"{mask.task_name or 'a mask'} by {mask.called}, {mask.heads_on} of {mask.heads_total} heads on")
+    for line in lines:
+        note(line)
 
 
 def _form(order: "Order", free: bool, schema: Path | None) -> "AnswerForm | None":
@@ -169,10 +227,13 @@ def _answer(model: "LALM", inputs: "Inputs", order: "Order", limits: "Limits", i
 
 def _row(reply: "Reply", order: "Order", instruction: str | None) -> str:
     """A reply as one line of JSON; what there is none of is null."""
+    tasks = [step.mask.task_name for step in order.plan]
+    steps = [[{"task": name, "text": text} for name, text in zip(tasks, said, strict=True)] for said in reply.steps]
     row = {
         "path": reply.path,
-        "task": order.task.name if order.task else "",
+        "task": order.task.name if order.task else " THEN ".join(tasks),
         "text": reply.text,
+        "how": order.how,
         "mask": order.name or None,
         "heads_on": order.mask.heads_on if order.mask else None,
         "instruction": instruction,
@@ -183,5 +244,5 @@ def _row(reply: "Reply", order: "Order", instruction: str | None) -> str:
         "took": reply.took,
         "cut": reply.cut,
         "warning": "; ".join(reply.warnings) or None,
-    }
+    } | ({"steps": steps} if order.plan else {})
     return json.dumps(row, ensure_ascii=False)

@@ -10,6 +10,7 @@ from ..data.manifest import Clip, Manifest
 from ..data.tasks import BAR, TaskSpec
 from ..errors import DataError
 from ..lalm.base import LALM
+from ..lalm.forms import form_of
 from ..lalm.listening import listen
 from ..mask_bank.mask import HeadMask
 from .parallel import answer_each
@@ -91,10 +92,11 @@ def find_joint(
 def _label(model: LALM, manifest: Manifest, spec: TaskSpec, own: Mapping[str, HeadMask], tell: Tell | None) -> list[Clip]:
     """The clips with what the own masks answer as their labels, where each answer can be one."""
     found = []
+    forms = [form_of(TaskSpec(parts=(part,))) for part in spec.parts]
     for start in range(0, len(manifest), BATCH):
         some = manifest.clips[start : start + BATCH]
         features = listen(model, replace(manifest, clips=some))
-        answers = answer_each(model, features, [own[name] for name in spec.names], max_new_tokens=ROOM)
+        answers = answer_each(model, features, [own[name] for name in spec.names], forms=forms, max_new_tokens=ROOM)
         for clip, said in zip(some, zip(*answers, strict=True), strict=True):
             labels = _labels(spec, said)
             if labels:

@@ -5,28 +5,32 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ..data.tasks import BAR, TaskSpec
+from ..lalm.answering import Answer
 from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
+from ..lalm.forms import Forms, form_of
 from ..mask_bank.mask import HeadMask
 
 TOGETHER = 64  # rows that are answered at once
 
 
-def answer_each(
+def answer_rows(
     model: LALM,
     features: AudioFeatures,
     masks: Sequence[HeadMask],
     *,
+    forms: Forms = None,
     max_new_tokens: int,
     beams: int = 1,
     batch: int = TOGETHER,
-) -> list[list[str]]:
+) -> list[list[Answer]]:
     """What each of several masks answers to each clip.
 
     Args:
         model: the model.
         features: the clips, encoded once.
         masks: of this model.
+        forms: what each mask's answers are held to.
         max_new_tokens: where an answer is cut.
         beams: 1 for greedy search.
         batch: rows at once, a row being a clip with a mask.
@@ -41,13 +45,58 @@ def answer_each(
         mask.require(model)
     gates = torch.stack([mask.gates for mask in masks]).to(model.device)
     rows = [(clip, at) for clip in range(len(features)) for at in range(len(masks))]
-    found: list[list[str]] = [[] for _ in masks]
+    found: list[list[Answer]] = [[] for _ in masks]
     for start in range(0, len(rows), batch):
         clips, chosen = zip(*rows[start : start + batch], strict=True)
-        texts = model.generate(features.rows(list(clips)), gates[list(chosen)], max_new_tokens=max_new_tokens, num_beams=beams)
-        for at, text in zip(chosen, texts, strict=True):
-            found[at].append(text)
+        held = None if forms is None else [forms[at] for at in chosen]
+        heard = features.rows(list(clips))
+        answers = model.answer(heard, gates[list(chosen)], max_new_tokens=max_new_tokens, beams=beams, forms=held)
+        for at, answer in zip(chosen, answers, strict=True):
+            found[at].append(answer)
     return found
+
+
+def answer_each(
+    model: LALM, features: AudioFeatures, masks: Sequence[HeadMask], *, forms: Forms = None, max_new_tokens: int
+) -> list[list[str]]:
+    """The texts of `answer_rows`."""
+    found = answer_rows(model, features, masks, forms=forms, max_new_tokens=max_new_tokens)
+    return [[answer.text for answer in answers] for answers in found]
+
+
+def answer_parts(
+    model: LALM,
+    features: AudioFeatures,
+    spec: TaskSpec,
+    masks: Sequence[HeadMask],
+    *,
+    free: bool = False,
+    max_new_tokens: int,
+    beams: int = 1,
+) -> list[Answer]:
+    """A composite in parallel: each part by its own mask, assembled by code.
+
+    Args:
+        model: the model.
+        features: the clips.
+        spec: the composite.
+        masks: the parts' own, in the order of the answer.
+        free: do not hold the parts' answers to their labels.
+        max_new_tokens: where a part's answer is cut.
+        beams: 1 for greedy search.
+
+    Raises:
+        MaskError: a mask is for another model.
+    """
+    forms = None if free else [form_of(TaskSpec(parts=(part,))) for part in spec.parts]
+    found = answer_rows(model, features, masks, forms=forms, max_new_tokens=max_new_tokens, beams=beams)
+    return [
+        Answer(
+            assemble(spec, {name: answer.text for name, answer in zip(spec.names, parts, strict=True)}),
+            any(answer.cut for answer in parts),
+        )
+        for parts in zip(*found, strict=True)
+    ]
 
 
 def assemble(spec: TaskSpec, answers: Mapping[str, str]) -> str:

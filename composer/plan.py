@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from ..data.labels import find_label
 from ..data.tasks import Task
-from ..errors import MaskError
+from ..errors import AmaskError, MaskError
+from ..lalm.answering import Answer
 from ..lalm.assembly import AudioFeatures
-from ..lalm.base import LALM
 from ..mask_bank.mask import HeadMask
 from .expression import Span
 
@@ -156,7 +156,12 @@ def bind_plan(hops: Sequence[Hop], lookup: Callable[[str], HeadMask]) -> Plan:
     """
     steps: list[Step] = []
     for hop in hops:
-        mask = lookup(hop.task)
+        try:
+            mask = lookup(hop.task)
+        except AmaskError as error:
+            if hop.span:
+                error.args = (f"{error} (at {hop.span})",)
+            raise
         if mask.task is None:
             raise _wrong(f"{hop.task!r} is a mask without a task", hop.span, "a hop needs one, such as gr")
         steps.append(Step(mask, _condition(hop, steps) if hop.labels else None))
@@ -182,24 +187,24 @@ def _condition(hop: Hop, before: Sequence[Step]) -> Condition:
     raise _wrong(f"no hop before it answers {said}", hop.condition, f"{hint}there are {', '.join(dict.fromkeys(known))}")
 
 
-def _is_asked(step: Step, before: Sequence[str | None], plan: Plan) -> bool:
-    """Whether a step is asked, given what those before it said (None where they were not asked)."""
+def _is_asked(step: Step, before: Sequence[Answer | None], plan: Plan) -> bool:
+    """Whether a step is asked, given the answers of those before it (None where they were not asked)."""
     if step.condition is None:
-        return not before or bool(before[-1])
+        return not before or bool(before[-1] and before[-1].text)
     condition = step.condition
     said, task = before[condition.step], plan[condition.step].mask.task
-    answers = task.split(said) if said is not None and task is not None else None
-    if answers is None:
+    parts = task.split(said.text) if said is not None and task is not None else None
+    if parts is None:
         return False
-    label = find_label(answers[condition.part.name], condition.part.labels)
+    label = find_label(parts[condition.part.name], condition.part.labels)
     return label is not None and (label in condition.labels) != condition.negated
 
 
-Say = Callable[[AudioFeatures, HeadMask], Sequence[str]]
+Say = Callable[[AudioFeatures, HeadMask], Sequence[Answer]]
 """(clips, mask) → what it answers to each."""
 
 
-def run_plan(features: AudioFeatures, plan: Plan, say: Say) -> list[list[str | None]]:
+def run_plan(features: AudioFeatures, plan: Plan, say: Say) -> list[list[Answer | None]]:
     """Ask a plan's steps of some clips, each step of all its clips at once.
 
     Args:
@@ -208,9 +213,9 @@ def run_plan(features: AudioFeatures, plan: Plan, say: Say) -> list[list[str | N
         say: answers.
 
     Returns:
-        Of each clip what each step said; None where it was not asked.
+        Of each clip what each step answered; None where it was not asked.
     """
-    said: list[list[str | None]] = [[] for _ in range(len(features))]
+    said: list[list[Answer | None]] = [[] for _ in range(len(features))]
     for step in plan:
         asked = [clip for clip, before in enumerate(said) if _is_asked(step, before, plan)]
         answers = dict(zip(asked, say(features.rows(asked), step.mask) if asked else (), strict=True))
@@ -232,16 +237,3 @@ def describe_plan(plan: Plan) -> list[str]:
         when = str(step.condition) if step.condition else f"where step {at} said something" if at else "every clip"
         lines.append(f"step {at + 1}: {step.mask.task_name} by {step.mask.called}, {when}")
     return lines
-
-
-def plan_of(model: LALM, text: str, lookup: Callable[[str], HeadMask]) -> Plan:
-    """A plan in words for a model.
-
-    Raises:
-        MaskError: it cannot be read, or a mask is for another model.
-        BankError: there is no mask for a hop.
-    """
-    plan = bind_plan(parse_plan(text), lookup)
-    for step in plan:
-        step.mask.require(model)
-    return plan

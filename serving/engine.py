@@ -14,13 +14,16 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from ..composer.parallel import answer_parts
+from ..composer.plan import Plan, outcome, run_plan
 from ..data.audio import Heard, Stream, examine_audio
 from ..data.segments import cut_at_pauses
 from ..data.tasks import Task, TaskSpec
 from ..errors import AudioError
-from ..lalm.answering import MAX_NEW_TOKENS, answers
+from ..lalm.answering import MAX_NEW_TOKENS, Answer, answers
+from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
-from ..lalm.forms import AnswerForm
+from ..lalm.forms import AnswerForm, form_of
 from ..lalm.likelihood import label_likelihoods
 from ..mask_bank.mask import HeadMask
 
@@ -30,19 +33,37 @@ Long = Literal["refuse", "trim", "cut"]
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be done: by a mask, by an instruction to the model, or by neither.
+    """What is to be done: by a mask or several, by an instruction to the model, or by neither.
 
     Attributes:
         task: the task, where it is known; it says how the answers of a long clip's pieces are joined.
         mask: its mask.
-        name: the mask's name in the bank.
+        name: the mask's name in the bank, or the masks'.
         instruction: what the model is told; none with a mask.
+        parts: each part's own mask, where a composite is done in parallel.
+        plan: tasks one after the other, see `composer.plan`.
     """
 
     task: TaskSpec | None = None
     mask: HeadMask | None = None
     name: str = ""
     instruction: str | None = None
+    parts: tuple[HeadMask, ...] = ()
+    plan: Plan = ()
+
+    @property
+    def masks(self) -> tuple[HeadMask, ...]:
+        """All masks that have a part in it."""
+        return (*([self.mask] if self.mask is not None else []), *self.parts, *(step.mask for step in self.plan))
+
+    @property
+    def how(self) -> str:
+        """`plan`, `parallel`, `one-pass`, `prompt`, or `unprompted`."""
+        if self.plan:
+            return "plan"
+        if self.parts:
+            return "parallel"
+        return "one-pass" if self.mask is not None else "unprompted" if self.instruction is None else "prompt"
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,7 @@ class Limits:
         max_new_tokens: where an answer is cut.
         long: what is done with a clip that is longer than the model hears.
         form: what answers are held to; None for what the model says by itself.
+        free: do not hold parts and steps to their labels and forms either.
     """
 
     batch: int = 16
@@ -62,6 +84,7 @@ class Limits:
     max_new_tokens: int = MAX_NEW_TOKENS
     long: Long = "refuse"
     form: AnswerForm | None = None
+    free: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,7 @@ class Reply:
         cut: whether an answer reached `max_new_tokens`.
         warnings: what is odd about the audio.
         error: why there is no answer.
+        steps: of a plan, for each piece what each step said; None where it was not asked.
     """
 
     path: str
@@ -89,6 +113,7 @@ class Reply:
     cut: bool = False
     warnings: tuple[str, ...] = ()
     error: str = ""
+    steps: tuple[tuple[str | None, ...], ...] = ()
 
 
 @dataclass
@@ -99,6 +124,7 @@ class _Clip:
     heard: Heard | None = None
     pieces: list[Float32[np.ndarray, " _"]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    steps: list[tuple[str | None, ...]] = field(default_factory=list)
     chances: list[list[float]] = field(default_factory=list)
     took: float = 0.0
     cut: bool = False
@@ -121,11 +147,11 @@ def answer_clips(
         limits: how.
 
     Raises:
-        MaskError: the mask is for another model.
+        MaskError: a mask is for another model.
     """
     limits = limits or Limits()
-    if order.mask is not None:
-        order.mask.require(model, order.name)
+    for mask in order.masks:
+        mask.require(model)
     waiting: list[_Clip] = []
     for clip in clips:
         waiting.append(_read(model, clip, limits))
@@ -158,24 +184,50 @@ def _answer(model: LALM, clips: Sequence[_Clip], order: Order, limits: Limits) -
     for start in range(0, len(todo), limits.batch):
         _answer_batch(model, todo[start : start + limits.batch], order, limits)
     for clip in clips:
-        yield _reply(clip, order.task)
+        yield _reply(clip, order)
 
 
 def _answer_batch(model: LALM, batch: Sequence[tuple[_Clip, Float32[np.ndarray, " _"]]], order: Order, limits: Limits) -> None:
     started = time.perf_counter()
     features = model.encode([piece for _, piece in batch])
+    found, steps = _said(model, features, order, limits)
+    labels = _labels(order.task) if not order.plan else ()
     gates = order.mask.gates.to(model.device) if order.mask else None
-    said = [order.instruction] * len(batch) if order.instruction is not None else None
-    how = {"max_new_tokens": limits.max_new_tokens, "beams": limits.beams, "form": limits.form}
-    found = list(answers(model, [features], gates, said, **how))
-    labels = _labels(order.task)
-    chances = label_likelihoods(model, features, labels, gates, said) if labels else torch.zeros(len(batch), 0)
+    chances = label_likelihoods(model, features, labels, gates, _told(order, features)) if labels else torch.zeros(len(batch), 0)
     took = (time.perf_counter() - started) / len(batch)
-    for (clip, _), answer, row in zip(batch, found, chances.tolist(), strict=True):
+    for at, ((clip, _), answer, row) in enumerate(zip(batch, found, chances.tolist(), strict=True)):
         clip.texts.append(answer.text)
+        clip.steps += steps[at : at + 1]
         clip.chances.append(row)
         clip.cut |= answer.cut
         clip.took += took
+
+
+def _told(order: Order, features: AudioFeatures) -> list[str] | None:
+    return [order.instruction] * len(features) if order.instruction is not None else None
+
+
+def _said(
+    model: LALM, features: AudioFeatures, order: Order, limits: Limits
+) -> tuple[list[Answer], list[tuple[str | None, ...]]]:
+    """The answers for some pieces, and what each step of a plan said, where there is one."""
+    most, beams = limits.max_new_tokens, limits.beams
+    if order.parts and order.task is not None:
+        how = {"free": limits.free, "max_new_tokens": most, "beams": beams}
+        return answer_parts(model, features, order.task, order.parts, **how), []
+    if not order.plan:
+        gates = order.mask.gates.to(model.device) if order.mask else None
+        told = _told(order, features)
+        return list(answers(model, [features], gates, told, max_new_tokens=most, beams=beams, form=limits.form)), []
+
+    def say(rows: AudioFeatures, mask: HeadMask) -> list[Answer]:
+        form = None if limits.free or mask.task is None else form_of(mask.task)
+        return list(answers(model, [rows], mask.gates.to(model.device), max_new_tokens=most, beams=beams, form=form))
+
+    said = run_plan(features, order.plan, say)
+    texts = [tuple(answer.text if answer is not None else None for answer in row) for row in said]
+    cuts = [any(answer.cut for answer in row if answer is not None) for row in said]
+    return [Answer(outcome(row)[1], cut) for row, cut in zip(texts, cuts, strict=True)], texts
 
 
 def _labels(task: TaskSpec | None) -> tuple[str, ...]:
@@ -183,11 +235,12 @@ def _labels(task: TaskSpec | None) -> tuple[str, ...]:
     return task.parts[0].labels if task is not None and task.form == "plain" else ()
 
 
-def _reply(clip: _Clip, task: TaskSpec | None) -> Reply:
+def _reply(clip: _Clip, order: Order) -> Reply:
     if clip.error or clip.heard is None:
         return Reply(clip.path, error=clip.error)
+    task = None if order.plan else order.task
     seconds = [float(len(piece)) for piece in clip.pieces]
-    text = join_answers(task, clip.texts, seconds)
+    text = join_steps(order.plan, clip.steps, seconds) if order.plan else join_answers(task, clip.texts, seconds)
     return Reply(
         clip.path,
         text,
@@ -197,6 +250,7 @@ def _reply(clip: _Clip, task: TaskSpec | None) -> Reply:
         confidence=_confidence(task, text, clip.chances, seconds),
         cut=clip.cut,
         warnings=clip.heard.warnings,
+        steps=tuple(clip.steps),
     )
 
 
@@ -227,6 +281,23 @@ def join_answers(task: TaskSpec | None, texts: Sequence[str], weights: Sequence[
     kept = [part or {} for part in parts]
     joined = {part.name: _join_part(part, [row.get(part.name, "") for row in kept], weights) for part in task.parts}
     return task.target(joined) if task.form != "plain" else joined[task.names[0]]
+
+
+def join_steps(plan: Plan, steps: Sequence[Sequence[str | None]], weights: Sequence[float]) -> str:
+    """One answer of a plan's for a clip's pieces: of those that came further than the first step.
+
+    Args:
+        plan: the plan.
+        steps: of each piece what each step said.
+        weights: how much each piece counts.
+    """
+    ends = [(*outcome(said), weight) for said, weight in zip(steps, weights, strict=True)]
+    reached = [end for end in ends if end[0]]
+    if not reached:
+        return ""
+    last = {at for at, _, _ in reached}
+    task = plan[last.pop()].mask.task if len(last) == 1 else None
+    return join_answers(task, [text for _, text, _ in reached], [weight for _, _, weight in reached])
 
 
 def _join_part(part: Task, texts: Sequence[str], weights: Sequence[float]) -> str:

@@ -35,6 +35,7 @@ def features():
 def run(lookup, features):
     """Runs a plan over four clips with answers by task; gives back what was said, and who was asked of which clips."""
     from amask.composer.plan import bind_plan, parse_plan, run_plan
+    from amask.lalm.answering import Answer
 
     def go(text, **answers):
         asked = []
@@ -42,9 +43,10 @@ def run(lookup, features):
         def say(rows, mask):
             clips = [int(row) for row in rows.embeds.flatten()]
             asked.append((mask.task_name, clips))
-            return [answers[mask.task_name.replace("-", "_")][clip] for clip in clips]
+            return [Answer(answers[mask.task_name.replace("-", "_")][clip]) for clip in clips]
 
-        return run_plan(features, bind_plan(parse_plan(text), lookup), say), asked
+        said = run_plan(features, bind_plan(parse_plan(text), lookup), say)
+        return [[answer and answer.text for answer in row] for row in said], asked
 
     return go
 
