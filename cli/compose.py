@@ -121,7 +121,7 @@ def compose(
         form: Literal["pipe", "json"] = "json" if json_form else "pipe"
         named = [key.strip() for key in keys.split(",")] if keys else []
         wishes = Wishes(clips=clips, retrain=retrain, self_label=self_label)
-        trained = _trainer(loaded, _Recipe(steps, batch, sparsity, seed)) if train or retrain else None
+        trained = _trainer(loaded, opened, _Recipe(steps, batch, sparsity, seed)) if train or retrain else None
         composed = _composite(loaded, opened, tree, form, clips_of, named, wishes, cost, trained)
         _keep(opened, composed, name, about)
 
@@ -172,7 +172,7 @@ def _say_labels(joint: "JointData") -> None:
         err.print("amask: the parts' own masks label the clips: what they say is taken for right", style="yellow")
 
 
-def _trainer(model: "LALM", how: _Recipe) -> "Train":
+def _trainer(model: "LALM", bank: "MaskBank", how: _Recipe) -> "Train":
     """What trains a composite, with a bar."""
 
     def train(spec: "TaskSpec", data: "Manifest", start: "HeadMask") -> "HeadMask":
@@ -180,9 +180,12 @@ def _trainer(model: "LALM", how: _Recipe) -> "Train":
         from .training import check_data, run_training
 
         recipe = choose_recipe([spec], steps=how.steps, batch=how.batch, sparsity=how.sparsity)
-        err.print(f"amask: no candidate reaches the target; training {spec.name} from the best ({start.heads_on} heads on)")
-        trainer = check_data(model, [spec], data, seeds=[how.seed], recipe=recipe, start=start)
-        return run_training(trainer)[0]
+        err.print(f"amask: training {spec.name} from the best candidate ({start.heads_on} heads on)")
+        trainer = check_data(model, [spec], data, seeds=[how.seed], recipe=recipe, start=start, bank=bank)
+        (mask,) = run_training(trainer)
+        if trainer.checkpoint:
+            trainer.checkpoint.remove()
+        return mask
 
     return train
 

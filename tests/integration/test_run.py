@@ -149,6 +149,26 @@ def test_long_clips_are_answered_piece_by_piece(amask, wave, tmp_path):
     assert (done.exit_code, done.stdout) == (1, "")
 
 
+def test_three_tasks_in_parallel_say_what_each_mask_says(amask, clip):
+    alone = {task: amask("run", "--task", task, clip).stdout.strip() for task in ("ser", "gr", "asr")}
+    done = amask("run", "--task", "ser|gr|asr", clip)
+    assert done.stdout.strip() == "|".join(alone.values())
+    assert "in parallel by ser@1, gr@1, asr@1, since no mask does it in one pass" in done.stderr
+    row = json.loads(amask("run", "--task", "ser-gr-asr-json", clip, "--json").stdout)
+    assert (row["how"], json.loads(row["text"])) == ("parallel", alone)
+    assert json.loads(amask("run", "--task", "gr-asr", clip, "--json", "--how", "one-pass").stdout)["how"] == "one-pass"
+
+
+def test_plans(amask, clip):
+    words = amask("run", "--task", "asr", clip).stdout.strip()
+    done = amask("run", "--task", "gr THEN asr IF female", clip, "--explain")
+    assert done.stdout.strip() == words
+    assert "step 2: asr by asr@1, where step 1 says female" in done.stderr
+    row = json.loads(amask("run", "--task", "gr THEN asr IF male", clip, "--json").stdout)
+    assert (row["how"], row["text"], row["task"]) == ("plan", "", "gr THEN asr")
+    assert row["steps"] == [[{"task": "gr", "text": "female"}, {"task": "asr", "text": None}]]
+
+
 def test_rows_say_what_was_done(amask, clip):
     question = "what's the speaker's gender"
     row = json.loads(amask("run", "--instruction", question, clip, "--json").stdout)
@@ -191,7 +211,11 @@ def test_answers_are_held_to_a_schema(amask, clip, tmp_path):
     ("options", "message"),
     [
         (["--task", "lyrics"], "unknown task 'lyrics'"),
-        (["--task", "ser-gr-asr"], "no mask for the task 'ser-gr-asr' in the bank"),
+        (["--task", "ser-gr-asr", "--how", "one-pass"], "no mask for the task 'ser-gr-asr' in the bank"),
+        (["--task", "ser-gr-asr", "--how", "fast"], "--how fast: expected one of auto, one-pass, parallel"),
+        (["--task", "gr THEN asr IF femal"], "did you mean female"),
+        (["--task", "gr THEN lyrics"], "no mask 'lyrics' in the bank"),
+        (["--task", "gr AND asr THEN ser"], "a hop is one task and perhaps IF; got 'AND'"),
         (["--instruction", ""], "the instruction is empty"),
         (["--instruction", "  "], "the instruction is empty"),
         (["--instruction", "book a flight to london"], "no mask serves the instruction"),

@@ -61,10 +61,11 @@ def both(at):
 
 
 def test_rows_of_several_masks_equal_separate_runs(lalm, masks, swelling):
-    from amask.composer.parallel import answer_each
+    from amask.composer.parallel import answer_rows
 
     waves = swelling((0.4, 1.1, 0.7, 1.9, 0.9))
-    together = answer_each(lalm, lalm.encode(waves), list(masks.values()), max_new_tokens=12, batch=7)
+    rows = answer_rows(lalm, lalm.encode(waves), list(masks.values()), max_new_tokens=12, batch=7)
+    together = [[answer.text for answer in answers] for answers in rows]
     alone = [lalm.generate(lalm.encode(waves), mask.gates, max_new_tokens=12) for mask in masks.values()]
     assert together == alone
     assert len({tuple(answers) for answers in alone}) == len(masks), "the masks answer alike, so this shows nothing"
@@ -115,13 +116,23 @@ def test_own_masks_label_clips_of_different_corpora_and_the_lineage_says_so(lalm
     assert asked.own
 
 
-def test_own_masks_labels_are_labels_or_the_clip_is_left_out(lalm, masks, manifest):
+def test_own_masks_labels_are_of_the_parts_labels(lalm, masks, manifest):
+    from amask.composer.joint import find_joint
+    from amask.data.tasks import parse_task
+
+    spec = parse_task("gr-ser")
+    joint = find_joint(lalm, manifest(lambda at: {"gr": "male"}), spec, masks)
+    assert joint.own
+    assert all(clip.labels[part.name] in part.labels for clip in joint.manifest for part in spec.parts)
+
+
+def test_without_clips_of_any_part_there_is_no_composite(lalm, masks, manifest):
     from amask.composer.joint import find_joint
     from amask.data.tasks import parse_task
     from amask.errors import DataError
 
     with pytest.raises(DataError, match="no clip of the data can be labelled for gr-ser"):
-        find_joint(lalm, manifest(lambda at: {"gr": "male"}), parse_task("gr-ser"), masks)
+        find_joint(lalm, manifest(lambda at: {"aac": "a dog"}), parse_task("gr-ser"), masks)
 
 
 @pytest.fixture

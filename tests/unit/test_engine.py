@@ -1,7 +1,6 @@
 """The batch engine: order, long clips, votes, warnings, and clips that cannot be read."""
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,15 +10,11 @@ import torch
 RATE = 16_000
 
 
-@dataclass(frozen=True)
-class Said:
-    text: str
-    cut: bool = False
-
-
 @pytest.fixture
 def model(monkeypatch):
     """Hears at most two seconds, and says how loud most of a piece is in tenths; keeps the sizes of its batches."""
+    from amask.lalm.answering import Answer
+    from amask.lalm.assembly import AudioFeatures
     from amask.lalm.base import LALM
     from amask.serving import engine
 
@@ -35,10 +30,12 @@ def model(monkeypatch):
         def encode(self, waves):
             self.batches.append(len(waves))
             assert all(len(wave) <= 2 * RATE for wave in waves)
-            return [f"{np.median(np.abs(wave)) * 2**0.5:.1f}" for wave in waves]  # of a sine: its level
+            levels = [float(np.median(np.abs(wave)) * 2**0.5) for wave in waves]  # of a sine: its level
+            return AudioFeatures(torch.tensor(levels)[:, None, None], torch.ones(len(waves), dtype=torch.long))
 
     def answers(model, features, gates, instructions, *, max_new_tokens, beams, form):
-        yield from (Said(text, cut=max_new_tokens < 3) for some in features for text in some)
+        levels = (level for some in features for level in some.embeds.flatten().tolist())
+        yield from (Answer(f"{level:.1f}", cut=max_new_tokens < 3) for level in levels)
 
     monkeypatch.setattr(engine, "answers", answers)
     monkeypatch.setattr(
