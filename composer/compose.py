@@ -18,5 +18,11 @@ def compose(expression: str, bank: MaskBank, model: Identity | Identified) -> He
     Raises:
         MaskError: the expression cannot be read; the message names the column.
         BankError: a name is not in the bank.
+
+    Example:
+        >>> bank, model = amask.MaskBank.default(), amask.load_model("pocket")
+        >>> mask = amask.compose("gr AND NOT asr", bank, model)
+        >>> mask.heads_on == (bank.get("gr", model) - bank.get("asr", model)).heads_on
+        True
     """
     return evaluate(parse(expression), lambda name: bank.get(name, model))

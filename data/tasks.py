@@ -207,6 +207,11 @@ def parse_task(name: str, known: Mapping[str, Task] | None = None, keys: Iterabl
 
     Raises:
         DataError: a part is unknown, doubled or missing; the message lists near names.
+
+    Example:
+        >>> spec = amask.parse_task("gr|asr")
+        >>> spec.name, spec.target({"gr": "female", "asr": "put the red box"})
+        ('gr-asr', 'female|put the red box')
     """
     known = builtin_tasks() if known is None else known
     words = [word.strip() for word in name.lower().replace(BAR, "-").split("-")]

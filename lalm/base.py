@@ -92,6 +92,12 @@ class LALM(ScoringModel):
             InstructionError: there is a mask beside the instruction, or the instruction is empty.
             MaskError: the mask belongs to another model.
             ModelError: a count is below 1, or gates are not between 0 and 1 or do not fit the model or the clips.
+
+        Example:
+            >>> model = amask.load_model("pocket")
+            >>> mask = amask.MaskBank.default().get("gr", model)
+            >>> model.run(["docs/clips/woman.opus", "docs/clips/man.opus"], mask)
+            ['female', 'male']
         """
         if not isinstance(clips, list):
             return self.run([clips], mask, instruction, batch=1, max_new_tokens=max_new_tokens, beams=beams, free=free)[0]

@@ -80,6 +80,12 @@ def find_sites(model: nn.Module, projection: str = PROJECTION, heads: int | None
 
     Raises:
         ModelError: there is no such projection, or a layer's number of heads cannot be found.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> decoder = GPT2Model(GPT2Config(n_layer=2, n_embd=24, n_head=3, vocab_size=100))
+        >>> [(site.heads, site.width) for site in amask.find_sites(decoder, projection="attn.c_proj")]
+        [(3, 8), (3, 8)]
     """
     decoder: nn.Module = model.get_decoder() if hasattr(model, "get_decoder") else model
     modules: dict[str, Any] = dict(decoder.named_modules())
@@ -177,6 +183,17 @@ def gated(
 
     Raises:
         ModelError: the gates do not fit the sites, or the model's heads are not found.
+
+    Example:
+        >>> import torch
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+        >>> decoder = LlamaForCausalLM(LlamaConfig(vocab_size=100, **sizes)).eval()
+        >>> ids = torch.tensor([[1, 2, 3]])
+        >>> with torch.no_grad(), amask.gated(decoder, torch.ones(2, 4)):
+        ...     masked = decoder(ids).logits
+        >>> torch.equal(masked, decoder(ids).logits)
+        True
     """
     if gates is None:
         return nullcontext()

@@ -64,6 +64,10 @@ def load_model(name: str = POCKET, device: str = AUTO, dtype: str | None = None)
 
     Raises:
         ModelError: the model is not found, takes no audio, or is damaged; or the device is not there.
+
+    Example:
+        >>> amask.load_model("pocket").geometry.total
+        512
     """
     placement = choose_placement(device, dtype)
     if name == POCKET:

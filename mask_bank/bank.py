@@ -47,7 +47,15 @@ class MaskBank:
 
     @classmethod
     def default(cls) -> "MaskBank":
-        """The user's bank, with the bundled one behind it."""
+        """The user's bank, with the bundled one behind it.
+
+        Example:
+            >>> bank = amask.MaskBank.default()
+            >>> "gr" in bank
+            True
+            >>> bank.get("gr", amask.load_model("pocket")).task_name
+            'gr'
+        """
         return cls(default_folder(), BUNDLED)
 
     def __repr__(self) -> str:

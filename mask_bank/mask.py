@@ -36,6 +36,14 @@ class HeadMask:
             the hash of the dev clips and their labels that the scores were taken on.
         scores: on dev data. "dev" is a figure of merit that ranks masks of one task on the same dev clips: the task's headline
             metric in percent, negative where lower values are better.
+
+    Example:
+        >>> bank, model = amask.MaskBank.default(), amask.load_model("pocket")
+        >>> gr, asr = bank.get("gr", model), bank.get("asr", model)
+        >>> (gr & asr).heads_on + (gr - asr).heads_on == gr.heads_on
+        True
+        >>> (~gr).heads_on + gr.heads_on
+        512
     """
 
     bits: Bool[Tensor, "layer head"]
