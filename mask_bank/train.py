@@ -52,7 +52,7 @@ def train(
         bank: where the masks are stored, under their tasks' names, and where a training that was stopped goes on from when
             it is called again. None stores nothing.
         known: single tasks by name, for tasks given by name; by default the built-in ones and those of a `tasks.toml`
-            beside the data. A column of labels that no task is known for makes a task of its own.
+            in the bank or beside the data. A column of labels that no task is known for makes a task of its own.
         trim: use the beginning of clips that are too long for the model.
         skip_bad: leave out clips that cannot be used, instead of refusing the first.
         checking: told how many clips are checked, of how many.
@@ -97,7 +97,8 @@ def prepare(
         What trains step by step (`run`).
     """
     manifest = data if isinstance(data, Manifest) else read_manifest(Path(data))
-    specs = find_tasks(tasks, manifest, known)
+    own = bank.folder if bank is not None and bank.folder.is_dir() else None
+    specs = find_tasks(tasks, manifest, collect_tasks(own, manifest.folder) if known is None else known)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise DataError(f"cannot train with seeds {list(seeds)}; expected one or more different numbers from 0")
     if start is not None:
@@ -111,16 +112,14 @@ def prepare(
     return MaskTrainer(model, jobs, learn, tried, recipe or choose_recipe(specs), checkpoints=checkpoints)
 
 
-def find_tasks(
-    tasks: str | TaskSpec | Sequence[str | TaskSpec], manifest: Manifest, known: Mapping[str, Task] | None = None
-) -> list[TaskSpec]:
+def find_tasks(tasks: str | TaskSpec | Sequence[str | TaskSpec], manifest: Manifest, known: Mapping[str, Task]) -> list[TaskSpec]:
     """Tasks by their names or definitions, each once; what comes twice, or is taken from the data, is logged.
 
     Raises:
         DataError: none is given, one is unknown, or no clip has its labels.
     """
     given = [tasks] if isinstance(tasks, str | TaskSpec) else list(tasks)
-    singles = dict(collect_tasks(manifest.folder) if known is None else known)
+    singles = dict(known)
     columns = {column.lower(): column for clip in manifest for column in clip.labels}
     for word in {word for task in given if isinstance(task, str) for word in task.lower().replace(BAR, "-").split("-")}:
         if word not in singles and word in columns:

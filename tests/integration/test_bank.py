@@ -109,6 +109,29 @@ def test_a_damaged_mask_is_named_and_the_others_are_used(amask, clip):
     assert amask("bank", "verify").exit_code == 1
 
 
+def test_several_masks_say_which_is_which(amask, data):
+    done = amask("bank", "train", "gr", "asr", "gr", "--seeds", "1,2", "--name", "t", "--data", data, *QUICK)
+    assert done.exit_code == 0, done.stderr
+    lines = [line.partition(":")[0] for line in done.stdout.splitlines()]
+    assert lines == ["t-gr@1 (seed 1)", "t-gr@2 (seed 2)", "t-asr@1 (seed 1)", "t-asr@2 (seed 2)"]
+    assert "gr is trained once" in done.stderr
+
+
+def test_labels_out_of_the_set_are_refused_and_skipped(amask, data):
+    lines = data.read_text().splitlines()
+    at = next(at for at, line in enumerate(lines) if '"gr"' in line and '"train"' in line)
+    row = json.loads(lines[at])
+    row["labels"]["gr"] = "xyz"
+    data.write_text("\n".join([*lines[:at], json.dumps(row), *lines[at + 1 :]]))
+    done = amask("bank", "train", "gr", "--data", data, *QUICK)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"clip {at + 1} of the data" in done.stderr
+    assert "'xyz' is not a label of gr; expected one of" in done.stderr
+    done = amask("bank", "train", "gr", "--data", data, *QUICK, "--skip-bad")
+    assert done.exit_code == 0, done.stderr
+    assert "are left out; the first: clip" in done.stderr
+
+
 def test_training_is_deterministic(amask, data):
     for name in ("one", "two"):
         assert amask("bank", "train", "gr", "--data", data, *QUICK, "--name", name).exit_code == 0
@@ -154,6 +177,8 @@ def test_a_stopped_training_goes_on(process, data, tmp_path, how):
         (["gr", "--name", "a/b"], 1, "is not a mask's name"),
         (["gr", "--name", "gr@3"], 1, "gets its version from the bank"),
         (["gr", "--bank", "/proc/none"], 1, "cannot write to bank"),
+        (["gr", "--out", "absent/m.safetensors"], 1, "cannot write --out absent/m.safetensors"),
+        (["gr", "asr", "--out", "m.safetensors"], 1, "--out takes one .safetensors file"),
     ],
 )
 def test_bad_trainings(amask, arguments, code, message):
