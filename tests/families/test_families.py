@@ -279,13 +279,18 @@ def test_threads_get_the_answers_of_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_trains(name: str) -> None:
-    """A few steps of mask training lower the loss of what the mask is trained for."""
+    """Some steps of mask training lower the loss of what the mask is trained for, of the thresholded mask."""
     model = lalm(name)
     labels = tuple({"asr": text} for text in ANSWERS)
     examples = Examples(heard(name), labels, tuple(ANSWERS))
-    recipe = Recipe(steps=12, batch=2, warmup=1, peak=0.5, mean=0.5, evaluations=1, dev_clips=1, tau_begin=1.0)
+    how = {"batch": 2, "peak": 0.2, "warmup": 2, "mean": 0.5, "tau_begin": 1.0, "noise_end": 0.1, "first": 1.0, "focal": 0.0}
+    recipe = Recipe(steps=40, evaluations=1, dev_clips=1, **how)
     trainer = MaskTrainer(model, [Job(parse_task("asr"), 1)], examples, examples, recipe)
     list(trainer.run())
     mask = trainer.masks[0]
-    assert mask.identity.fingerprint == model.fingerprint
+    assert mask.identity.same(model.identity)
     assert 0 < mask.heads_on < mask.heads_total
+    with torch.no_grad():
+        before, after = (float(model.loss(heard(name), ANSWERS, gates)) for gates in (torch.ones_like(mask.gates), mask.gates))
+    if name not in {"gemma4_large", "qwen3_omni"}:  # random experts are chosen in jumps, of which gradients know nothing
+        assert after < before - 0.01
