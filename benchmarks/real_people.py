@@ -18,9 +18,10 @@ import soundfile
 
 from amask.data.manifest import Clip, Manifest
 from amask.data.tasks import TaskSpec, parse_task
-from amask.evaluation.harness import predict, table, trials
+from amask.evaluation.harness import predict, trials
 from amask.evaluation.predictions import Prediction
-from amask.lalm.listening import listen
+from amask.evaluation.rows import table
+from amask.lalm.listening import ClipFeatures
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
 from amask.pocket.corpus.people import People, is_digits
@@ -157,8 +158,8 @@ def main(shared: Path, chosen: Sequence[str], prompts: int, count: int) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         for name, (task, clips) in collect(shared, chosen, model.longest, count, Path(folder)).items():
-            spec, features = parse_task(task), listen(model, clips)
-            runs = [predict(model, features, clips, spec, trial) for trial in trials(spec, bank.get(task), prompts, 1)]
+            spec, features = parse_task(task), ClipFeatures(model, clips)
+            runs = [predict(model, features, clips.clips, spec, trial) for trial in trials(spec, bank.get(task), prompts, 1)]
             speakers = len({clip.speaker for clip in clips})
             line = spoken(runs) if name == NOTHING_SAID else scored(spec, runs)
             print(f"| {' | '.join([name, str(len(clips)), str(speakers), *line])} |", flush=True)

@@ -5,31 +5,39 @@ import json
 import sys
 from pathlib import Path
 
-NAMES = {"wer": "WER ↓", "acc": "accuracy", "bleu": "BLEU", "rouge_l": "ROUGE-L", "exact": "all right"}
+NAMES = {
+    **{"wer": "WER ↓", "cer": "CER ↓", "eer": "EER ↓", "acc": "accuracy", "bleu": "BLEU", "chrf": "chrF"},
+    **{"rouge_l": "ROUGE-L", "meteor": "METEOR", "exact": "all right"},
+}
+WAYS = ("mask", "prompt", "none", "random")
 
 
 def cell(row: dict | None) -> str:
-    """A value, and the best and worst where there were several runs."""
+    """A value, the 95 % interval over clips of a single run, or the best and worst of several runs."""
     if row is None:
         return ""
-    several = f" ({row['best']:.1f} … {row['worst']:.1f})" if row["runs"] > 1 else ""
-    return f"{row['value']:.1f}{several}"
+    around = f"({row['best']:.1f} … {row['worst']:.1f})" if row["runs"] > 1 else f"[{row['low']:.1f}, {row['high']:.1f}]"
+    return f"{row['value']:.1f} {around}"
 
 
 def main(paths: list[str]) -> None:
-    """Print one line a task."""
-    found: dict[str, dict[str, dict]] = {}
+    """Print one line for each task, and for each mask of a task."""
+    tasks: dict[str, list[dict]] = {}
     for path in paths:
         for row in json.loads(Path(path).read_text(encoding="utf-8"))["rows"]:
-            found.setdefault(row["task"], {})[row["how"]] = row
+            tasks.setdefault(row["task"], []).append(row)
     lines = [
-        "| task | metric | mask | prompts: mean (best … worst) | told nothing | random masks | clips |",
+        "| task | metric | mask [95 %] | prompts: mean (best … worst) | no instruction | random masks | clips |",
         "|---|---|---|---|---|---|---|",
     ]
-    for task, ways in found.items():
-        any_row = next(iter(ways.values()))
-        cells = [cell(ways.get(how)) for how in ("mask", "prompt", "none", "random")]
-        lines.append(f"| `{task}` | {NAMES[any_row['metric']]} | **{cells[0]}** | {' | '.join(cells[1:])} | {any_row['clips']} |")
+    for task, rows in tasks.items():
+        masks = [row for row in rows if row["how"] == "mask"] or [None]
+        for mask in masks:
+            fitting = [row for row in rows if not row["mask"] or mask is None or row["mask"] == mask["mask"]]
+            cells = [cell(next((row for row in fitting if row["how"] == how), None)) for how in WAYS]
+            name, metric, clips = f"`{task}`", NAMES[rows[0]["metric"]], rows[0]["clips"]
+            called = f"{name} ({mask['mask']})" if len(masks) > 1 and mask else name
+            lines.append(f"| {called} | {metric} | **{cells[0]}** | {' | '.join(cells[1:])} | {clips} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

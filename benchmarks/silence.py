@@ -13,8 +13,9 @@ import soundfile
 from amask.data.manifest import Clip, Manifest
 from amask.data.reading import read_manifest
 from amask.data.tasks import parse_task
-from amask.evaluation.harness import clips_for, predict, table, trials
-from amask.lalm.listening import listen
+from amask.evaluation.harness import clips_for, predict, trials
+from amask.evaluation.rows import table
+from amask.lalm.listening import ClipFeatures
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
 from amask.pocket import SLICE
@@ -47,8 +48,8 @@ def main(seconds: float, count: int) -> None:
         for place, (before, behind) in WHERE.items():
             with tempfile.TemporaryDirectory() as folder:
                 padded = quieted(clips, Path(folder), before * seconds, behind * seconds)
-                heard = listen(model, padded)
-            made = [prediction for trial in tried for prediction in predict(model, heard, padded, task, trial)]
+                heard = ClipFeatures(model, padded).rows(list(range(len(padded))))
+            made = [prediction for trial in tried for prediction in predict(model, heard, padded.clips, task, trial)]
             mask, prompt = (next(row for row in table(task, made) if row.how == how) for how in ("mask", "prompt"))
             cells = (task.name, place, mask.metric, f"{mask.value:.1f}", f"{prompt.value:.1f}", str(mask.clips))
             print(f"| {' | '.join(cells)} |", flush=True)

@@ -3,9 +3,10 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from .common import (
@@ -15,8 +16,10 @@ from .common import (
     DtypeOption,
     JsonOption,
     ModelOption,
+    SkipOption,
+    TasksOption,
+    TrimOption,
     err,
-    hear,
     one_line_errors,
     open_bank,
     open_data,
@@ -25,67 +28,91 @@ from .common import (
     progress,
 )
 
+PLAIN_WIDTH = 200  # columns of a table that goes to a file or a pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..evaluation.evaluate import Outcome
+    from ..evaluation.rows import Row
+
 
 def evaluate(
-    tasks: Annotated[list[str], typer.Argument(help="Tasks, such as asr gr gr-asr-json; 'all' for all masks of the bank.")],
+    tasks: Annotated[
+        list[str], typer.Argument(help="Tasks or masks, such as asr gr-asr-json both@2; 'all' for every task that has a mask.")
+    ],
     model: ModelOption = "pocket",
     data: DataOption = None,
+    tasks_file: TasksOption = None,
     split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
     kind: Annotated[str | None, typer.Option(help="Clips of this kind, such as real; each task has its own by default.")] = None,
     clips: Annotated[int | None, typer.Option(min=1, help="At most so many clips a task.")] = None,
-    prompts: Annotated[int, typer.Option(min=1, help="At most so many prompts a task.")] = 12,
-    seeds: Annotated[int, typer.Option(min=1, help="Random masks a task.")] = 3,
-    predictions: Annotated[Path | None, typer.Option(help="Keep the predictions in this JSONL file.")] = None,
+    prompts: Annotated[int, typer.Option(min=0, help="At most so many prompts a task.")] = 12,
+    seeds: Annotated[int, typer.Option(min=0, help="Random masks a task.")] = 3,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens at which an answer is cut.")] = 200,
+    batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 32,
+    trim: TrimOption = False,
+    skip_bad: SkipOption = False,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="New JSONL file for the predictions; a numbered one beside the bank by default."),
+    ] = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure tasks: masked, prompted (mean, best, worst over wordings), told nothing, and by random masks."""
+    """Measure tasks: masked, prompted (mean, best, worst over wordings), unprompted, and by random masks."""
     with one_line_errors():
-        from ..data.manifest import Manifest
-        from ..data.tasks import parse_task
-        from ..errors import BankError, DataError
-        from ..evaluation import harness
-        from ..evaluation.predictions import write
-        from ..mask_bank.bank import default_folder
+        from ..evaluation.evaluate import Settings, beside, known_tasks, plan
+        from ..evaluation.predictions import PredictionLog
 
         manifest, opened = open_data(data), open_bank(bank)
+        known = known_tasks(opened, manifest, tasks_file)
+        settings = Settings(split, kind, clips, prompts, seeds, max_new_tokens, batch, trim, skip_bad)
+        planned = plan(tasks, manifest, opened, settings, known)
         loaded = open_model(model, device, dtype)
-        specs = [parse_task(name) for name in tasks] if tasks != ["all"] else opened.tasks(loaded)
-        path = predictions or default_folder().parent / "predictions.jsonl"
-        made, rows = [], []
-        for spec in specs:
-            found = harness.clips_for(spec, manifest, split, kind)
-            if not found:
-                raise DataError(f"no {split} clip of the data has labels for {spec.name}; give a manifest with --data")
-            chosen = Manifest(found.clips[:clips], found.folder)
-            try:
-                mask = opened.for_task(spec, loaded)
-            except BankError as error:
-                err.print(f"amask: {error}; measuring {spec.name} without a mask", style="yellow", markup=False)
-                mask = None
-            features = hear(loaded, chosen)
-            trials = harness.trials(spec, mask, prompts, seeds)
-            with progress(spec.name, len(trials)) as tell:
-                for done, trial in enumerate(trials):
-                    tell(done, f"{trial.how} {trial.wording}")
-                    made += harness.predict(loaded, features, chosen, spec, trial)
-            write(made, path)
-            rows += harness.table(spec, made)
-        err.print(f"amask: predictions are in {path}", style="dim", markup=False)
+        ready = planned.ready(loaded, progress)
+        if ready.skipped:
+            count, first = len(ready.skipped), ready.skipped[0]
+            err.print(f"amask: {count} clips are left out; the first: {first}", style="yellow", markup=False)
+        with PredictionLog(predictions) if predictions else PredictionLog.numbered(beside(opened)) as log:
+            err.print(f"amask: predictions go to {log.path}", style="dim", markup=False)
+            about = {"model": loaded.name, "predictions": str(log.path), "skipped": len(ready.skipped)}
+            failed = _show(ready.run(log, progress), about, as_json)
+        if failed:
+            raise typer.Exit(1)
+
+
+def _show(outcomes: "Iterator[Outcome]", about: dict[str, object], as_json: bool) -> bool:
+    """Show each table as it is ready, or all as JSON, also those before a failure; whether anything failed."""
+    rows: list[Row] = []
+    errors: list[dict[str, str]] = []
+    shown = out if out.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
+    try:
+        for outcome in outcomes:
+            rows += outcome.rows
+            if outcome.error:
+                errors.append({"task": outcome.name, "error": str(outcome.error)})
+                err.print(f"amask: {outcome.error}", style="red", markup=False)
+            elif not as_json:
+                shown.print(_table(outcome.rows))
+    finally:
         if as_json:
-            typer.echo(json.dumps({"model": loaded.name, "rows": [asdict(row) for row in rows]}, ensure_ascii=False))
-        else:
-            out.print(_table(rows))
+            made = about | {"rows": [asdict(row) for row in rows], "errors": errors}
+            typer.echo(json.dumps(made, ensure_ascii=False))
+    return bool(errors)
 
 
-def _table(rows: list) -> Table:
-    columns = ("task", "how", "metric", "value", "best", "worst", "spread", "clips", "other figures")
-    table = Table(*columns, box=None, header_style="bold")
+def _table(rows: "Sequence[Row]") -> Table:
+    table = Table(
+        *("task", "how", "metric", "value", "95 %", "best … worst", "clips", "other figures"), box=None, header_style="bold"
+    )
     for row in rows:
-        several = [f"{figure:.1f}" for figure in (row.best, row.worst, row.spread)] if row.runs > 1 else ["", "", ""]
-        how = f"{row.how} ×{row.runs}" if row.runs > 1 else row.how
-        detail = " ".join(f"{name} {value:.1f}" for name, value in row.detail.items())
-        table.add_row(row.task, how, row.metric, f"{row.value:.1f}", *several, str(row.clips), detail)
+        how = f"{row.how} ×{row.runs}" if row.runs > 1 else f"{row.how} {row.mask if row.how == 'mask' else ''}".strip()
+        several = f"{row.best:.1f} … {row.worst:.1f}" if row.runs > 1 else ""
+        others = row.detail | ({"cut": row.cut} if row.cut else {})
+        detail = " ".join(f"{name} {value:.1f}" for name, value in others.items())
+        around = f"{row.low:.1f}–{row.high:.1f}"
+        table.add_row(row.task, how, row.metric, f"{row.value:.1f}", around, several, str(row.clips), detail)
     return table

@@ -2,63 +2,137 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import IO, Literal
 
 import pydantic
+from pydantic.dataclasses import dataclass
 
-from ..data.files import write_whole
-from ..errors import DataError
+from ..errors import DataError, FileError
 
 How = Literal["mask", "prompt", "none", "random"]
 
 
-class Prediction(pydantic.BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))
+class Prediction:
     """One answer to one clip.
 
     Attributes:
         path: the clip.
         task: the task's name, such as `gr` or `gr-asr-json`.
         how: what made the model do it: its mask, a prompt, nothing at all, or a random mask.
-        wording: the prompt; empty where there is none.
+        mask: the mask's name and version, where it has one; of a random one, that of the mask it is made like.
+        wording: the prompt, or the seed of a random mask; empty where there is none.
         answer: what the model said, as it said it.
         reference: what is right.
+        cut: whether the answer ended at the limit of tokens and not by itself.
+        likelihoods: of each label, where the task's metric asks for them.
     """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     path: str
     task: str
     how: How
+    mask: str = ""
     wording: str = ""
     answer: str
     reference: str
+    cut: bool = False
+    likelihoods: dict[str, float] | None = None
 
 
-def write(predictions: Iterable[Prediction], path: Path) -> None:
-    """Write predictions as JSONL, one a line; the file appears whole or not at all.
+_READER: pydantic.TypeAdapter[Prediction] = pydantic.TypeAdapter(Prediction)
+
+
+def to_line(prediction: Prediction) -> str:
+    """One line of JSON, without what is empty."""
+    row = {name: getattr(prediction, name) for name in Prediction.__slots__}
+    said = {name: value for name, value in row.items() if value or name in ("answer", "reference")}
+    return json.dumps(said, ensure_ascii=False) + "\n"
+
+
+class PredictionLog:
+    """A new JSONL file that predictions are added to as they are made; a file that is there already is never touched.
+
+    Args:
+        path: the file.
 
     Raises:
-        FileError: the file cannot be written.
+        DataError: it is there already.
+        FileError: it cannot be written.
     """
-    lines = "".join(json.dumps(prediction.model_dump(), ensure_ascii=False) + "\n" for prediction in predictions)
-    # Bytes of a path that are no UTF-8 are lone surrogates in Python; backslashreplace makes JSON escapes of them.
-    write_whole(lines.encode("utf-8", errors="backslashreplace"), path, parents=True)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = _create(path)
+        except FileExistsError:
+            raise DataError(f"{path} is there already, and predictions are never written over; choose another file") from None
+
+    @classmethod
+    def numbered(cls, folder: Path) -> "PredictionLog":
+        """In a folder, under the number after the last one there: `0001.jsonl`; of several processes each gets its own.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        number = max((int(path.stem) for path in folder.glob("*.jsonl") if path.stem.isdecimal()), default=0)
+        while True:
+            number += 1
+            try:
+                return cls(folder / f"{number:04d}.jsonl")
+            except DataError:  # another process took this number
+                continue
+
+    def add(self, predictions: Iterable[Prediction]) -> None:
+        """Write predictions, so that they are on disk when this returns.
+
+        Raises:
+            FileError: the disk is full or gone.
+        """
+        try:
+            self._file.writelines(map(to_line, predictions))
+            self._file.flush()
+        except OSError as error:
+            raise FileError(f"cannot write predictions {self.path}: {error.strerror or error}; free some room") from None
+
+    def __enter__(self) -> "PredictionLog":
+        """For `with`."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the file, which stays."""
+        with suppress(OSError):  # `add` has said what was wrong, and all else is on disk
+            self._file.close()
+
+
+def _create(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Bytes of a path that are no UTF-8 are lone surrogates in Python; backslashreplace makes JSON escapes of them.
+        return path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n")
+    except FileExistsError:
+        if path.exists():
+            raise
+        raise FileError(f"cannot write predictions {path}: a file is where a folder should be; choose another place") from None
+    except OSError as error:
+        raise FileError(f"cannot write predictions {path}: {error.strerror or error}; choose another place") from None
 
 
 def _from_line(line: str, where: str) -> Prediction:
     try:
-        return Prediction.model_validate(json.loads(line))
+        return _READER.validate_python(json.loads(line))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "line"
         raise DataError(f"{where}: {field}: {first['msg']}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON: {error}") from None
 
 
 def read(path: Path) -> list[Prediction]:
-    """Read predictions that `write` has written.
+    """Read the predictions of a file.
 
     Raises:
         DataError: the file is missing, empty or malformed; the message names the line.

@@ -256,24 +256,6 @@ def test_composed_masks_can_be_composed_by_the_names_they_got(amask):
     assert "(at column 8 of 'gr AND asrr')" in done.stderr
 
 
-def test_eval_rows(amask, data, tmp_path):
-    kept = tmp_path / "predictions.jsonl"
-    options = ["--data", data, "--prompts", "2", "--seeds", "1", "--predictions", kept]
-    done = amask("eval", "gr", "gr-asr", *options, "--json")
-    assert done.exit_code == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
-    assert {(row["task"], row["how"]) for row in rows} == {
-        (task, how) for task in ("gr", "gr-asr") for how in ("mask", "prompt", "none", "random")
-    }
-    assert all(row["clips"] == 12 for row in rows)
-    # The table can be had again from the predictions alone.
-    from amask.data.tasks import parse_task
-    from amask.evaluation.harness import table
-    from amask.evaluation.predictions import read
-
-    assert [row["value"] for row in rows if row["task"] == "gr"] == [row.value for row in table(parse_task("gr"), read(kept))]
-
-
 def test_help_is_quick(process):
     started = time.monotonic()
     done = process("--help")

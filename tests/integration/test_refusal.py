@@ -52,8 +52,9 @@ CALLS = {
     "compose, bundled": "compose gr AND asr --model {other} --name both",
     "compose --json": "compose gr AND {tiny} --json",
     "compose --pipe": "compose gr AND asr --pipe --model {other}",
-    "eval": "eval gr --model {other}",
-    "eval --json": "eval gr --model {other} --json --predictions predictions.jsonl",
+    "eval": "eval {tiny}",
+    "eval, bundled": "eval gr@1 --model {other}",
+    "eval --json": "eval asr {twin} --json --predictions predictions.jsonl",
     "bank train --start": "bank train gr --start {tiny} --steps 1",
     "bank train --start, same geometry": "bank train gr --start {twin} --steps 1",
     "bank train --start, bundled": "bank train gr --start gr --steps 1 --model {other}",
@@ -256,7 +257,7 @@ def test_an_evaluation_does_not_try_it(gr, other, features, tmp_path):
     task = parse_task("gr")
     for trial in trials(task, gr, prompts=1, seeds=1):
         if trial.mask is not None:
-            refused(lambda trial=trial: predict(other, features, clips, task, trial), POCKET, f"{other.name} (2×4 heads")
+            refused(lambda trial=trial: predict(other, features, clips.clips, task, trial), POCKET, f"{other.name} (2×4 heads")
 
 
 def test_gates_of_another_geometry_are_refused(gr, other, features):
