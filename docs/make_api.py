@@ -1,6 +1,7 @@
 """Write docs/api.md from the docstrings of amask's public names: `python docs/make_api.py`."""
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def _signature(name: str, thing: object) -> str:
     except (TypeError, ValueError):
         signature = ""
     kind = "class" if inspect.isclass(thing) else "def"
-    return f"{kind} {name}{signature}".replace("amask.", "")
+    return re.sub(r"<[^<>]*>", "…", f"{kind} {name}{signature}".replace("amask.", ""))  # objects without a spelling
 
 
 def _text(thing: object) -> str:
