@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
-import platformdirs
 from datasets import Audio, ClassLabel, Dataset, Features
 from datasets.exceptions import DatasetsError
 
 from ..errors import DataError
+from .cache import cache_folder
 from .columns import labels_of
 from .files import write_whole
 from .folders import split_of
@@ -38,7 +38,7 @@ def read_dataset(source: str) -> Manifest:
     Raises:
         DataError: the dataset cannot be loaded, or has no column of audio or of labels.
     """
-    cache = Path(platformdirs.user_cache_dir("amask", appauthor=False)) / "datasets"
+    cache = cache_folder() / "datasets"
     clips: list[Clip] = []
     splits = _load(source)
     for name, part in splits.items():

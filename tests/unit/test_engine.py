@@ -142,3 +142,18 @@ def test_longer_pieces_count_more():
     from amask.serving.engine import join_answers
 
     assert join_answers(parse_task("gr"), ["female", "male", "male"], [5.0, 1.0, 1.0]) == "female"
+
+
+def test_many_clips_take_the_memory_of_few(model, clip):
+    import tracemalloc
+
+    from amask.serving.engine import Order, answer_clips
+
+    path = clip("tone.wav", 0.5)
+    peaks = []
+    for count in (16, 32, 640):
+        tracemalloc.start()
+        assert sum(1 for _ in answer_clips(model, (path for _ in range(count)), Order())) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.2 * peaks[1]  # the first round imports
