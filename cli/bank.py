@@ -1,6 +1,8 @@
 """`amask bank …`: train, list, show, compare, use, verify, remove; import and export are in `exchange`."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,6 +27,8 @@ from .common import (
     err,
     one_line_errors,
     open_bank,
+    open_data,
+    open_model,
     out,
     print_table,
     report,
@@ -32,7 +36,9 @@ from .common import (
 from .exchange import NameArgument, export, import_mask
 
 if TYPE_CHECKING:
+    from ..evaluation.agreement import Doing
     from ..mask_bank.files import StoredMask
+    from ..mask_bank.mask import HeadMask
 
 app = typer.Typer(help="Train masks, keep them, look at them.", no_args_is_help=True)
 app.command(name="import")(import_mask)
@@ -158,10 +164,17 @@ def show(
 def compare(
     names: Annotated[list[str], typer.Argument(help="Two masks or more: NAME, NAME@VERSION, or a mask's file.")],
     png: Annotated[Path | None, typer.Option(help="Draw the table of Jaccard indices into this file, .png or .svg.")] = None,
+    clips: Annotated[int, typer.Option(min=0, help="Test clips on which masks of one task, and what they share, are tried.")] = 0,
+    model: ModelOption = "pocket",
+    data: DataOption = None,
+    device: DeviceOption = "auto",
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare masks of one model: the Jaccard index of each two, heads on in both, in one, in all, in none.
+
+    With --clips masks of one task (of several seeds, say) are tried, with their intersection, their union and a random mask of
+    the intersection's size: do the heads that they agree on still do the task?
 
     A mask that was imported without its model at hand is compared with all masks for a model of that name.
     """
@@ -176,8 +189,10 @@ def compare(
         found = compare(list(zip(called, masks, strict=True)))
         if png:
             heatmap(found.masks, found.jaccard, png, "Jaccard index")
+        tried = _try_masks(dict(zip(called, masks, strict=True)), clips, model, data, device) if clips else []
         if as_json:
-            out.print_json(json.dumps(found.to_json(), ensure_ascii=False), indent=None)
+            agreed = {"tried": [asdict(each) for each in tried]} if tried else {}
+            out.print_json(json.dumps(found.to_json() | agreed, ensure_ascii=False), indent=None)
         elif len(masks) == 2:
             (pair,) = found.pairs
             one, other = pair.masks
@@ -190,6 +205,18 @@ def compare(
                 table.add_row(row[0], *(f"{value:.3f}" for value in row[1]), str(row[2]), str(row[3]))
             print_table(table)
             out.print(f"of {found.heads_total} heads {found.in_all} are on in all, {found.in_none} in none")
+        if tried and not as_json:
+            table = Table("mask", "heads on", f"{tried[0].metric}, {tried[0].clips} clips", box=None, header_style="bold")
+            for each in tried:
+                table.add_row(each.name, str(each.heads_on), f"{each.value:.1f}")
+            print_table(table)
+
+
+def _try_masks(masks: "Mapping[str, HeadMask]", clips: int, model: str, data: Path | None, device: str) -> "list[Doing]":
+    """What masks of one task do on test clips, and what they share."""
+    from ..evaluation.agreement import measure_agreement
+
+    return measure_agreement(open_model(model, device), masks, open_data(data), clips=clips)
 
 
 @app.command()

@@ -51,7 +51,9 @@ def find_effects(
         task = parent.task
         if task is None:
             continue
-        labelled = [clip for clip in data.select("dev", task.names) if all(clip.labels[name] for name in task.names)]
+        labelled = [
+            clip for clip in data.labelled(task.parts).select("dev", task.names) if all(clip.labels[name] for name in task.names)
+        ]
         some = replace(data, clips=tuple(drawn(labelled)[:clips]))
         if not some:
             continue

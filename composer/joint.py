@@ -76,6 +76,7 @@ def find_joint(
     Raises:
         DataError: the data have no clip of any part, or the own masks give no answer that can be a label.
     """
+    manifest = manifest.labelled(spec.parts)
     learned = replace(manifest, clips=tuple(clip for clip in manifest if clip.split != "test"))
     whole = [clip for clip in learned if all(clip.labels.get(name) for name in spec.names)]
     if len(whole) >= ENOUGH and not self_label:

@@ -262,3 +262,27 @@ def test_effects_tell_what_a_set_operation_does_on_each_parents_task(lalm, masks
     assert effects[0].value == effects[0].own  # it is gr's own mask
     assert effects[1].value != effects[1].own
     assert "its own mask" in str(effects[0])
+
+
+def test_what_masks_of_one_task_agree_on_is_measured_beside_a_random_mask_of_its_size(lalm, masks, manifest):
+    from amask.data.metrics import score
+    from amask.errors import MaskError
+    from amask.evaluation.agreement import measure_agreement
+
+    seeds = {"a": masks["asr"], "b": masks["ser"].with_(task=masks["asr"].task)}
+    found = measure_agreement(lalm, seeds, manifest(both), clips=2)
+    shared = seeds["a"] & seeds["b"]
+    assert [(each.name, each.metric, each.clips) for each in found] == [
+        (name, "wer", 2) for name in ("a", "b", "intersection", "union", "random, of its size")
+    ]
+    assert found[2].heads_on == found[4].heads_on == shared.heads_on
+    assert found[3].heads_on == (seeds["a"] | seeds["b"]).heads_on
+    clips = [clip for clip in manifest(both) if clip.split == "test"]
+    assert len(clips) == 2
+    waves = [manifest(both).wave(clip, lalm.rate) for clip in clips]
+    room = lalm.room_for([clip.labels["asr"] for clip in clips])
+    said = lalm.generate(lalm.encode(waves), shared.gates, max_new_tokens=room)
+    references = [clip.labels["asr"] for clip in clips]
+    assert found[2].value == pytest.approx(score(masks["asr"].task, said, references)[0].value, abs=0.01)
+    with pytest.raises(MaskError, match="two or more of one task"):
+        measure_agreement(lalm, {"a": masks["asr"], "b": masks["gr"]}, manifest(both))

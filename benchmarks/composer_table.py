@@ -1,0 +1,181 @@
+"""Composites on the pocket model or another: `python benchmarks/composer_table.py --out docs/composer.md`.
+
+For each composite, on test clips of unseen speakers that carry all labels: the best and the mean of some prompts, masks by set
+operations and sums of logits, one pass by the mask that `amask compose` comes to, and the parts in parallel. All answers are
+free: nothing is held to a form. With `--warm-start` also how many steps a training needs from different starts.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from amask.cli.common import open_model
+from amask.composer.candidates import Candidate, find_candidates
+from amask.composer.composite import Ground, Wishes, compose_task, hear_ground
+from amask.composer.expression import And, Name
+from amask.composer.joint import drawn, find_joint
+from amask.composer.parallel import answer_parts
+from amask.composer.search import Result, Target, judge, score_own
+from amask.data.manifest import Manifest
+from amask.data.reading import read_manifest
+from amask.data.tasks import TaskSpec, parse_task
+from amask.data.wordings import wordings
+from amask.evaluation.controls import random_like
+from amask.lalm.base import LALM
+from amask.mask_bank.bank import MaskBank
+from amask.mask_bank.mask import HeadMask
+from amask.mask_bank.recipe import choose_recipe
+from amask.mask_bank.train import train
+from amask.pocket import SLICE
+
+COMPOSITES = ("gr-asr", "asr-gr", "gr-asr-json", "asr-gr-json", "ser-gr", "ser-gr-asr", "gr-ser-asr-json")
+STEPS = (10, 20, 40, 80, 160, 320)  # of trainings from different starts
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured and trained."""
+
+    clips: int
+    prompts: int
+    steps: int
+    seed: int
+
+
+def measured(ground: Ground, name: str, mask: HeadMask, said: list[str], own: dict[str, float]) -> Result:
+    return judge(ground.spec, Candidate(name, mask), said, own, ground.references, Target(), enough=1)
+
+
+def prompted(ground: Ground, own: dict[str, float], every: HeadMask, count: int) -> list[Result]:
+    """Every head on, and an instruction: each of some wordings."""
+    said = wordings(ground.spec)
+    chosen = [said[at * len(said) // count] for at in range(min(count, len(said)))]
+    found = []
+    for words in chosen:
+        answers = ground.model.generate(ground.features, None, words, max_new_tokens=ground.room)
+        found.append(measured(ground, f"prompt: {words}", every, answers, own))
+    return found
+
+
+def rows_of(ground: Ground, bank: MaskBank, data: Manifest, settings: Settings) -> list[tuple[str, str]]:
+    """Table rows of one composite: what way, and its cells."""
+    model, spec = ground.model, ground.spec
+    clips = range(len(ground.references))
+    alone = dict(zip(spec.names, ground.ask(list(ground.own.values()), clips), strict=True))
+    own = score_own(spec, alone, ground.references)
+    every = HeadMask(model.geometry.present, model.identity)
+    prompts = prompted(ground, own, every, settings.prompts)
+    best = min(prompts, key=lambda result: result.loss)
+    rows = [(f"best prompt: “{best.candidate.name.removeprefix('prompt: ')}”", cells(best))]
+    rows.append((f"mean of {len(prompts)} prompts", mean_cells(prompts)))
+    tree = And(tuple(map(Name, spec.names)))
+    for candidate in find_candidates(tree, dict(ground.own)):
+        if candidate.name not in spec.names:
+            (said,) = ground.ask([candidate.mask], clips)
+            rows.append((candidate.name, cells(measured(ground, candidate.name, candidate.mask, said, own))))
+    form = "json" if spec.form == "json" else "pipe"
+    start = time.perf_counter()
+    trainer = train_with(model, settings) if settings.steps else None
+    composed = compose_task(model, bank, tree, form, data, wishes=Wishes(), train=trainer)
+    took = time.perf_counter() - start
+    (said,) = ground.ask([composed.mask], clips)
+    verdict = "reached" if composed.result.reached else "missed"
+    one = f"**one pass**: {composed.result.candidate.name}, {composed.how} in {took:.0f} s, target on dev {verdict}"
+    rows.append((one, cells(measured(ground, "one pass", composed.mask, said, own))))
+    masks = list(ground.own.values())
+    said = [a.text for a in answer_parts(model, ground.features, spec, masks, free=True, max_new_tokens=ground.room)]
+    rows.append(("**parallel**", cells(measured(ground, "parallel", every, said, own))))
+    exact = ", ".join(f"{part.name} {part.metric} {own[part.name]:.1f}" for part in spec.parts)
+    return [*rows, ("own masks, alone", f"| {exact}")]
+
+
+def cells(result: Result) -> str:
+    return f"{result.ifr:.1f} | " + ", ".join(f"{f.part} {f.metric} {f.value:.1f}" for f in result.figures)
+
+
+def mean_cells(results: list[Result]) -> str:
+    figures = zip(*(result.figures for result in results), strict=True)
+    parts = ", ".join(f"{part[0].part} {part[0].metric} {mean(each.value for each in part):.1f}" for part in figures)
+    return f"{mean(result.ifr for result in results):.1f} | {parts}"
+
+
+def train_with(model: LALM, settings: Settings):  # noqa: ANN201
+    def run(spec: TaskSpec, data: Manifest, start: HeadMask | None) -> HeadMask:
+        recipe = choose_recipe([spec], steps=settings.steps)
+        return train(model, spec, data, seeds=[settings.seed], recipe=recipe, start=start)[0]
+
+    return run
+
+
+def ground_of(model: LALM, bank: MaskBank, data: Manifest, spec: TaskSpec, clips: int, split: str) -> Ground:
+    own = {part.name: bank.for_task(TaskSpec(parts=(part,)), model) for part in spec.parts}
+    whole = [clip for clip in data.select(split, spec.names) if all(clip.labels[name] for name in spec.names)]
+    return hear_ground(model, spec, own, replace(data, clips=tuple(drawn(whole)[:clips])))
+
+
+def warm_start(model: LALM, bank: MaskBank, data: Manifest, name: str, settings: Settings) -> list[str]:
+    """Steps to the target on dev clips: from the parts' best candidate, from a random mask of its size, from all heads."""
+    spec = parse_task(name)
+    ground = ground_of(model, bank, data, spec, settings.clips, "dev")
+    joint = find_joint(model, data, spec, ground.own)
+    found = find_candidates(And(tuple(map(Name, spec.names))), dict(ground.own))
+    best = min((ground.measure(each, Target()) for each in found), key=lambda result: result.loss).candidate
+    starts = {f"{best.name}": best.mask, "a random mask of equal size": random_like(best.mask, settings.seed), "all heads": None}
+    lines = ["", f"| start of `{name}` | steps | reached | IFR and parts on {settings.clips} dev clips |", "|---|---|---|---|"]
+    for called, mask in starts.items():
+        for steps in (steps for steps in STEPS if steps <= settings.steps):
+            trained = train_with(model, replace(settings, steps=steps))(spec, joint.manifest, mask)
+            result = ground.measure(Candidate(called, trained), Target())
+            lines.append(f"| {called} | {steps} | {'yes' if result.reached else 'no'} | {cells(result)} |")
+            sys.stderr.write(lines[-1] + "\n")
+            if result.reached:
+                break
+    return lines
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure, printing each composite as it is done."""
+    model = open_model(options.model, options.device)
+    bank = MaskBank(options.bank or Path("none"), MaskBank.default().bundled)
+    data = read_manifest(options.data or SLICE)
+    settings = Settings(options.clips, options.prompts, options.steps, options.seed)
+    trained = f"trained for {options.steps} steps where no candidate reaches the target" if options.steps else "never trained"
+    lines = [
+        f"`{' '.join(['python', *sys.argv])}`: model {model.name} ({model.fingerprint}), {options.clips} test clips of unseen "
+        f"speakers, {options.prompts} prompts, seed {options.seed}, one-pass masks {trained}; torch {torch.__version__}.",
+        "",
+        "| composite | how | IFR | parts | clips |",
+        "|---|---|---|---|---|",
+    ]
+    for name in options.only or COMPOSITES:
+        ground = ground_of(model, bank, data, parse_task(name), options.clips, "test")
+        for way, row in rows_of(ground, bank, data, settings):
+            lines.append(f"| `{name}` | {way} | {row} | {len(ground.references)} |")
+            sys.stderr.write(lines[-1] + "\n")
+    if options.warm_start:
+        lines += warm_start(model, bank, data, options.warm_start, settings)
+    text = "\n".join(lines) + "\n"
+    sys.stdout.write(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="pocket")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--bank", type=Path, help="a bank in front of the bundled one")
+    parser.add_argument("--only", nargs="*", metavar="COMPOSITE")
+    parser.add_argument("--clips", type=int, default=100)
+    parser.add_argument("--prompts", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=400, help="of a training; 0 never trains")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--warm-start", metavar="COMPOSITE", help="also compare starts of a training of this one")
+    parser.add_argument("--out", type=Path)
+    main(parser.parse_args())
