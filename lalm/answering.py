@@ -89,15 +89,16 @@ def answers(
     Raises:
         ModelError: gates or instructions are not as many as the clips, or gates do not fit the model.
     """
-    each_gates, each_words = gates is not None and gates.dim() == 3, not isinstance(instructions, str | None)
+    own_gates = gates if gates is not None and gates.dim() == 3 else None
+    own_words = None if isinstance(instructions, str | None) else instructions
     done = 0
     for features in batches:
         rows = slice(done, done + len(features))
-        some = gates[rows] if each_gates else gates
-        words = instructions[rows] if each_words else instructions
+        some = gates if own_gates is None else own_gates[rows]
+        words = instructions if own_words is None else own_words[rows]
         held = {"forms": [form] * len(features)} if form else {}
         yield from model.answer(features, some, words, max_new_tokens=max_new_tokens, beams=beams, **held)
         done = rows.stop
-    for given, kind in ((gates if each_gates else None, "gates"), (instructions if each_words else None, "instructions")):
+    for given, kind in ((own_gates, "gates"), (own_words, "instructions")):
         if given is not None and len(given) != done:
             raise ModelError(f"got {kind} for {len(given)} clips and audio of {done}; give one for all or one a clip")

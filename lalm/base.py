@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 
 from ..data.audio import read_audio, to_mono_rate
 from ..data.tasks import TaskSpec
@@ -211,13 +211,13 @@ class LALM(ScoringModel):
         Transformers fills what is not set from the model's own `generation_config` and keeps caches on the model. It gets
         a shallow copy, whose `generation_config` these settings are, so that nothing leaks in or stays behind.
         """
-        model = copy(self.model)
+        model: Any = copy(self.model)
         model.generation_config = settings
         prompt = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0  # embeddings of a prompt are not handed on
         holding = processors(self.tokenizer, prompt, self.end_tokens)
         return self._generate(model, generation_config=settings, logits_processor=holding, **inputs)
 
-    def _generate(self, model: PreTrainedModel, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
+    def _generate(self, model: Any, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
         return model.generate(**inputs)
 
     def count_tokens(self, text: str) -> int:

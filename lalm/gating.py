@@ -87,7 +87,8 @@ def find_sites(model: nn.Module, projection: str = PROJECTION, heads: int | None
         >>> [(site.heads, site.width) for site in amask.find_sites(decoder, projection="attn.c_proj")]
         [(3, 8), (3, 8)]
     """
-    decoder: nn.Module = model.get_decoder() if hasattr(model, "get_decoder") else model
+    get_decoder: Any = getattr(model, "get_decoder", None)
+    decoder: nn.Module = get_decoder() if get_decoder else model
     modules: dict[str, Any] = dict(decoder.named_modules())
     sites = []
     for path, module in modules.items():

@@ -19,6 +19,6 @@ class GraniteSpeech(TransformersLALM):
             raise ModelError(f"{name} needs a LoRA adapter for audio; pip install peft")
         super().__init__(name, model, processor)
 
-    def _generate(self, model: PreTrainedModel, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
+    def _generate(self, model: Any, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
         # Its own `generate` would switch the adapter off, since it is given no audio.
         return cast(Tensor, GenerationMixin.generate(model, **inputs))

@@ -1,7 +1,7 @@
 """Voxtral: its processor takes audio only from files, and its tokenizer never reads special tokens from text."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,14 +24,13 @@ class Voxtral(TransformersLALM):
         return f"<s>[INST][BEGIN_AUDIO][AUDIO]{MARK}[/INST]" + ("" if reply is None else f"{reply}</s>")
 
     def _tokenize(self, text: str) -> list[int]:
-        pieces = [piece for piece in SPECIAL.split(text) if piece]
-        ids = [
-            [self.tokenizer.convert_tokens_to_ids(piece)]
-            if SPECIAL.fullmatch(piece)
-            else self.tokenizer(piece, add_special_tokens=False)["input_ids"]
-            for piece in pieces
-        ]
-        return sum(ids, [])
+        ids: list[int] = []
+        for piece in SPECIAL.split(text):
+            if SPECIAL.fullmatch(piece):
+                ids.append(cast(int, self.tokenizer.convert_tokens_to_ids(piece)))
+            elif piece:
+                ids += self.tokenizer(piece, add_special_tokens=False)["input_ids"]
+        return ids
 
     def prepare(self, text: str, wave: Float32[np.ndarray, " time"]) -> BatchFeature:
         """Log-mels by windows, and as many placeholders as the model makes embeddings of them."""
