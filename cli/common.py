@@ -38,7 +38,7 @@ DtypeOption = Annotated[
     str, typer.Option(help="float32, bfloat16, float16; auto: float32 on the CPU, the checkpoint's own elsewhere.")
 ]
 NewTokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens after which an answer is cut.")]
-TasksOption = Annotated[Path | None, typer.Option("--tasks", exists=True, help="TOML file that defines tasks of your own.")]
+TasksOption = Annotated[Path | None, typer.Option("--tasks", help="TOML file that defines tasks of your own.")]
 BankOption = Annotated[Path | None, typer.Option("--bank", help="Folder of your masks; AMASK_BANK by default.")]
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Manifest (.jsonl, or the AHAMask authors' .json), folder of clips, or hf:DATASET.")

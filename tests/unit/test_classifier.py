@@ -105,8 +105,8 @@ def test_known_wordings_need_no_guess(task):
 def test_known_wordings_wake_no_library():
     """scikit-learn takes seconds to import, which a known wording is not to wait for."""
     code = (
-        "import sys; from amask.cli.run import _classify; from amask.mask_bank.bank import MaskBank;"
-        "print(_classify(\"what's the speaker's gender\", MaskBank.default()).name, 'sklearn' in sys.modules)"
+        "import sys; from amask.cli.run import classify; from amask.mask_bank.bank import MaskBank;"
+        "print(classify(\"what's the speaker's gender\", MaskBank.default()).name, 'sklearn' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert run.stdout.split() == ["gr", "False"]

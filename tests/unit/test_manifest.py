@@ -121,7 +121,7 @@ def test_joined_clips_are_held_to_the_models_length(joined):
     assert len(whole) == 23_200  # 1.45 s
     assert np.array_equal(read.wave(clip, longest=1.45), whole)
     with pytest.raises(
-        AudioError, match=r"a\.wav \+ .*b\.wav \+ .*c\.wav are 1\.45 s long together, .* at most 1\.0 s; .*--trim"
+        AudioError, match=r"a\.wav \+ .*b\.wav \+ .*c\.wav are 1\.45 s long together, .* at most 1\.0 s; cut them"
     ):
         read.wave(clip, longest=1.0)
     assert np.array_equal(read.wave(clip, longest=1.0, trim=True), whole[:RATE])

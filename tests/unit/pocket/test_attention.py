@@ -52,3 +52,13 @@ def test_a_model_with_it_says_what_it_said_and_stays_the_same_model(tiny):
     assert model.fingerprint == fingerprint
     assert after[0] == before[0]
     torch.testing.assert_close(after[1], before[1], rtol=1e-3, atol=1e-4)
+
+
+def test_the_compiled_attention_leaves_small_numbers_alone():
+    """A library that is linked for fast mathematics flushes subnormal numbers to zero in the whole process."""
+    from amask.pocket.making import attention
+
+    if attention._library() is None:
+        pytest.skip("no C compiler here")
+    assert float(torch.tensor(2.0**-149)) * 1.0 > 0
+    assert 5e-324 * 1.0 > 0
