@@ -44,7 +44,7 @@ def answer_rows(
     for mask in masks:
         mask.require(model)
     gates = torch.stack([mask.gates for mask in masks]).to(model.device)
-    rows = [(clip, at) for clip in range(len(features)) for at in range(len(masks))]
+    rows = [(clip, at) for at in range(len(masks)) for clip in range(len(features))]  # answers of a mask are of like length
     found: list[list[Answer]] = [[] for _ in masks]
     for start in range(0, len(rows), batch):
         clips, chosen = zip(*rows[start : start + batch], strict=True)
