@@ -8,6 +8,8 @@ from .bank import app as bank_app
 from .compose import compose
 from .doctor import doctor
 from .evaluate import evaluate
+from .predict import predict
+from .predictor import app as predictor_app
 from .process import share_cores, show_log
 from .run import run
 from .streams import Group
@@ -21,7 +23,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bank_app, name="bank")
+app.add_typer(predictor_app, name="predictor")
 app.command()(run)
+app.command()(predict)
 app.command(context_settings={"ignore_unknown_options": False})(compose)
 app.command(name="eval")(evaluate)
 app.command()(doctor)

@@ -118,19 +118,14 @@ def _known(bank: "MaskBank", tasks: Path | None) -> "dict[str, Task]":
 
 
 def classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
-    """The task that an instruction asks for, among those that the bank has masks for."""
-    from ..predictor.known import known_task
+    """What an instruction asks for, among what the bank has masks for."""
+    from ..predictor.decider import Decider
+    from .predict import masks_of, open_predictor
 
-    served = list(bank.tasks())
-    known = known_task(instruction, served)
-    if known is not None:
-        note(f"doing {known.name}")
-        return known
-    from ..predictor.classifier import TaskClassifier  # takes seconds to import
-
-    guess = TaskClassifier(served).guess(instruction)
-    note(f"doing {guess.task} (sure to {guess.probability:.0%})")
-    return next(task for task in served if task.name == guess.task)
+    decision = Decider(open_predictor(None, bank.folder), masks_of(bank)).decide([instruction], neighbours=False)[0]
+    spec = decision.require()
+    note(f"doing {spec.name} (sure to {decision.confidence:.0%})")
+    return spec
 
 
 def _order(model: "LALM", bank: "MaskBank", task: "TaskSpec | None", mask: str | None, prompt: str | None, how: str) -> "Order":

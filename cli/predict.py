@@ -1,0 +1,98 @@
+"""`amask predict`: what an instruction comes to, without running it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .common import BankOption, JsonOption, err, one_line_errors, open_bank, out
+
+if TYPE_CHECKING:
+    from ..mask_bank.bank import MaskBank
+    from ..mask_bank.mask import HeadMask
+    from ..predictor.decision import Decision
+    from ..predictor.predictor import Predictor
+
+PredictorOption = Annotated[Path | None, typer.Option("--predictor", help="A predictor's file; yours or amask's by default.")]
+RawOption = Annotated[bool, typer.Option("--raw", help="The predicted bits, even where the bank has a mask.")]
+
+STANDARD_INPUT = "-"
+
+
+def own_predictor(bank: Path | None) -> Path:
+    """Where the user's predictor is kept: beside the bank."""
+    from ..mask_bank.bank import default_folder
+
+    folder = bank or default_folder()
+    return folder.with_name(f"{folder.name}.predictor.safetensors")
+
+
+def open_predictor(path: Path | None, bank: Path | None) -> "Predictor":
+    """The predictor of a file, or else the user's, or else the one that comes with amask."""
+    from ..predictor.predictor import SHIPPED, Predictor
+
+    own = own_predictor(bank)
+    return Predictor.load(path or (own if own.is_file() else SHIPPED))
+
+
+def served_masks(predictor: "Predictor", bank: Path | None) -> "list[HeadMask]":
+    """The bank's masks for the predictor's model, or all where it has none for that."""
+    masks = masks_of(open_bank(bank))
+    return [mask for mask in masks if mask.identity.same(predictor.identity)] or masks
+
+
+def masks_of(bank: "MaskBank") -> "list[HeadMask]":
+    """One mask for each task and model of a bank: the default of its name, and rather one that is called like the task."""
+    preferred = bank.defaults()
+    ranked = sorted(bank.list(), key=lambda stored: (stored.spec in preferred, stored.name == stored.task_name))
+    return list({(stored.identity.fingerprint, stored.task_name): stored for stored in ranked if stored.task}.values())
+
+
+def predict(
+    instruction: Annotated[str, typer.Argument(help="What to do, in words; - reads one instruction a line.")],
+    raw: RawOption = False,
+    predictor: PredictorOption = None,
+    bank: BankOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what an instruction comes to: which mask, how sure that is, and what is near.
+
+    An instruction that no task serves is refused with exit status 1; with `-`, each line is decided and refusals are rows.
+    """
+    with one_line_errors():
+        from ..errors import InstructionError
+
+        opened = open_predictor(predictor, bank)
+        masks = served_masks(opened, bank)
+        if instruction != STANDARD_INPUT:
+            decision = opened.decide([instruction], masks, raw=raw)[0]
+            if as_json:
+                typer.echo(json.dumps(decision.as_row(), ensure_ascii=False))
+            decision.require()
+            if not as_json:
+                _show(decision)
+            return
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        if not lines:
+            raise InstructionError("there is no instruction on standard input; give one a line")
+        for found in opened.decide(lines, masks, raw=raw):
+            typer.echo(json.dumps(found.as_row(), ensure_ascii=False) if as_json else _line(found))
+
+
+def _line(decision: "Decision") -> str:
+    return f"{decision.kind}\t{decision.reading or '-'}\t{decision.confidence:.2f}\t{decision.instruction}"
+
+
+def _show(decision: "Decision") -> None:
+    from ..evaluation.drawing import terminal
+
+    ways = {"one-pass": "by its mask of the bank", "parallel": "by its parts' masks, a row each", "bits": "by the predicted bits"}
+    out.print(f"[bold]{decision.reading}[/bold] {ways[decision.how or 'one-pass']}, sure to {decision.confidence:.0%}")
+    for near in decision.neighbours:
+        out.print(f"  near: {near.task} {near.chance:.0%}, as in {near.example!r}", style="dim", markup=False)
+    if decision.mask is not None:
+        out.print(terminal(decision.mask, str(decision.reading)))
+    else:
+        err.print("amask: the bank has no mask for all of it; 'amask compose' makes one", style="dim", markup=False)

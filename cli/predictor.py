@@ -1,0 +1,217 @@
+"""`amask predictor …`: train, eval, show."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from .common import (
+    BankOption,
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    err,
+    hear,
+    one_line_errors,
+    open_bank,
+    open_data,
+    open_model,
+    out,
+    progress,
+)
+from .predict import PredictorOption, masks_of, open_predictor, own_predictor, served_masks
+
+if TYPE_CHECKING:
+    from ..data.tasks import TaskSpec
+    from ..mask_bank.mask import HeadMask
+    from ..predictor.predictor import Predictor
+
+app = typer.Typer(help="Train the predictor of masks from words, measure it, look at it.", no_args_is_help=True)
+
+EncoderOption = Annotated[str, typer.Option(help="static, or a sentence-transformers model: a folder or a Hub id.")]
+
+
+@app.command()
+def train(
+    tasks: Annotated[Path | None, typer.Option(help="TOML file of more tasks that instructions may ask for.")] = None,
+    model: Annotated[str, typer.Option(help="The masks of this model, as 'amask bank list' names it.")] = "pocket",
+    encoder: EncoderOption = "static",
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    end_to_end: Annotated[int | None, typer.Option(min=1, help="Steps of a second stage, through the model itself.")] = None,
+    data: DataOption = None,
+    device: DeviceOption = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
+    out_file: Annotated[Path | None, typer.Option("--out", help="The file; in your bank's folder by default.")] = None,
+    bank: BankOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a predictor for the masks of the bank; what was stopped goes on from its last checkpoint."""
+    with one_line_errors():
+        from ..data.tasks import read_tasks
+        from ..errors import BankError
+        from ..predictor.build import train as build
+        from ..predictor.encoder import load_encoder
+        from ..predictor.training import Settings
+
+        wanted = {"seed": seed} | ({"steps": steps, "warmup": min(50, steps // 4)} if steps else {})
+        settings = Settings.model_validate(wanted)
+        path = out_file or own_predictor(bank)
+        checkpoint = path.with_suffix(".checkpoint")
+        extra = list(read_tasks(tasks).values()) if tasks else []
+        masks = [mask for mask in masks_of(open_bank(bank)) if mask.identity.name == model]
+        if not masks:
+            raise BankError(f"the bank has no masks of {model!r} to learn from; see 'amask bank list'")
+        with progress("training the predictor", settings.steps) as tell:
+            made = build(masks, settings, encoder=load_encoder(encoder), tasks=extra, checkpoint=checkpoint, tell=tell)
+        if end_to_end:
+            made = _tuned(made, masks, model, data, device, end_to_end)
+        made.save(path)
+        checkpoint.unlink(missing_ok=True)
+        if as_json:
+            typer.echo(json.dumps({"path": str(path)} | made.record.model_dump(mode="json", exclude={"tasks"})))
+        else:
+            calibration = made.record.calibration
+            out.print(f"{path}: {len(made.record.tasks)} tasks, {len(made.record.masks)} masks", markup=False)
+            err.print(f"amask: refuses below a confidence of {calibration.threshold:.2f}", style="dim", markup=False)
+
+
+def _tuned(made: "Predictor", masks: "list[HeadMask]", model: str, data: Path | None, device: str, steps: int) -> "Predictor":
+    """The second stage."""
+    from ..data.tasks import TaskSpec
+    from ..mask_bank.examples import find_examples
+    from ..predictor.build import tune
+    from ..predictor.tuning import TuningSettings
+
+    loaded = open_model(model, device)
+    singles = [mask.task for mask in masks if isinstance(mask.task, TaskSpec) and mask.task.form == "plain"]
+    clips, _ = find_examples(loaded, open_data(data), singles)
+    with progress("training it end to end", steps) as tell:
+        return tune(made, masks, loaded, clips, TuningSettings(steps=steps), tell=tell)
+
+
+@app.command()
+def show(predictor: PredictorOption = None, bank: BankOption = None, as_json: JsonOption = False) -> None:
+    """Show what a predictor knows: its encoder, tasks, masks, model and calibration."""
+    with one_line_errors():
+        opened = open_predictor(predictor, bank)
+        about = opened.record.model_dump(mode="json", exclude={"tasks"}) | {"tasks": [task.name for task in opened.record.tasks]}
+        about["parameters"] = sum(parameter.numel() for parameter in opened.network.parameters())
+        if as_json:
+            typer.echo(json.dumps(about, ensure_ascii=False))
+            return
+        out.print(f"encoder {about['encoder']}, {about['parameters']} parameters of its own", markup=False)
+        out.print(f"for {opened.identity}", markup=False)
+        out.print(f"tasks {', '.join(about['tasks'])}", markup=False)
+        out.print(f"masks {'  '.join(opened.record.masks)}", markup=False)
+        calibration = opened.record.calibration
+        out.print(f"refuses below {calibration.threshold:.2f}, set on {calibration.requests} requests", markup=False)
+
+
+@app.command(name="eval")
+def evaluate(
+    predictor: PredictorOption = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Further predictors to measure, such as one of another encoder.")
+    ] = None,
+    baselines: Annotated[bool, typer.Option(help="Word statistics and nearest wordings beside it.")] = True,
+    bank: BankOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what is understood of wordings, orders and foreign requests that nothing was trained on."""
+    with one_line_errors():
+        from dataclasses import asdict
+
+        from ..predictor import tables
+        from ..predictor.predictor import Predictor
+
+        opened = open_predictor(predictor, bank)
+        masks = served_masks(opened, bank)
+        seen = frozenset(tuple(mask.task.names) for mask in masks if mask.task)
+        tests = tables.held_out(opened.record.tasks, seen)
+        systems = [opened, *(Predictor.load(path) for path in beside or [])]
+        rows = []
+        for each in systems:
+            threshold = each.record.calibration.threshold
+            rows.append(tables.measure(f"predictor, {each.encoder.name}", tables.by_predictor(each), threshold, tests))
+        if baselines:
+            tasks = opened.record.tasks
+            named = {f"nearest wording, {opened.encoder.name}": tables.NearestWording(opened.encoder, tasks, seen)}
+            for name, guess in (named | {"word statistics (TF-IDF)": tables.WordStatistics(tasks, seen)}).items():
+                rows.append(tables.measure(name, guess, tables.baseline_threshold(guess, tasks, seen), tests))
+        bits = tables.bits_table(opened, masks, tests)
+        if as_json:
+            about = {"tests": {name: len(examples) for name, examples in vars(tests).items()}}
+            figures = {"rows": [asdict(row) for row in rows], "bits": [asdict(row) for row in bits]}
+            typer.echo(json.dumps(about | figures, ensure_ascii=False))
+            return
+        sizes = ", ".join(f"{len(examples)} {name.replace('_', ' ')}" for name, examples in vars(tests).items())
+        out.print(f"[dim]percent right, refused in vain, and refused, of {sizes}[/dim]")
+        out.print(_table(rows, hidden={"by_task"}))
+        out.print(_table([{"system": row.system} | row.by_task for row in rows]))
+        out.print(_table(bits))
+
+
+def _table(rows: list, hidden: frozenset[str] | set[str] = frozenset()) -> Table:
+    """Rows that are dataclasses or dictionaries, as a table."""
+    dicts = [row if isinstance(row, dict) else vars(row) for row in rows]
+    names = [name for name in dicts[0] if name not in hidden]
+    table = Table(*(name.replace("_", " ") for name in names), box=None, header_style="bold")
+    for row in dicts:
+        table.add_row(*(f"{row[name]:.1f}" if isinstance(row[name], float) else str(row[name]) for name in names))
+    return table
+
+
+@app.command()
+def sensitivity(
+    tasks: Annotated[list[str], typer.Argument(help="Single tasks, such as gr asr.")],
+    wordings: Annotated[int, typer.Option(min=2, help="At most so many wordings of each kind.")] = 20,
+    clips: Annotated[int, typer.Option(min=1, help="At most so many clips a task.")] = 50,
+    model: ModelOption = "pocket",
+    data: DataOption = None,
+    split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
+    picture: Annotated[Path | None, typer.Option(help="Draw the spread into this .png or .svg.")] = None,
+    predictor: PredictorOption = None,
+    bank: BankOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how a task's score moves with the words that ask for it: prompted, masked, and by predicted bits."""
+    with one_line_errors():
+        from dataclasses import asdict
+
+        from ..data.manifest import Manifest
+        from ..data.tasks import parse_task
+        from ..evaluation.harness import clips_for
+        from ..evaluation.sensitivity import WAYS, plot, spread
+        from ..predictor.decider import Decider
+
+        opened, manifest, loaded = open_predictor(predictor, bank), open_data(data), open_model(model, device)
+        masks = [mask for mask in masks_of(open_bank(bank)) if mask.identity.same(loaded.identity)]
+        decider, rows = Decider(opened, masks), []
+        for name in tasks:
+            task = parse_task(name, decider.tasks)
+            found = clips_for(task, manifest, split)
+            chosen = Manifest(found.clips[:clips], found.folder)
+            features = hear(loaded, chosen)
+            for seen, said in wordings_of(task, wordings).items():
+                for how in WAYS:
+                    with progress(f"{name} by {how}", len(said)) as tell:
+                        rows.append(spread(loaded, decider, features, chosen, task, said, how, seen, tell))
+        if picture:
+            plot(rows, picture)
+        if as_json:
+            typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
+        else:
+            out.print(_table(rows, hidden={"values"}))
+
+
+def wordings_of(task: "TaskSpec", most: int) -> dict[bool, list[str]]:
+    """Wordings that the model may have been trained with, and those that nothing was."""
+    from ..data.wordings import wordings
+    from ..predictor.wordings import read_wordings
+
+    withheld = read_wordings().tasks[task.names[0]].withheld
+    return {True: wordings(task)[:most], False: list(withheld[:most])}

@@ -1,0 +1,108 @@
+"""From a bank's masks to a predictor: training, calibration on dev, and the record of both."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data.tasks import Task, builtin_tasks
+from ..lalm.base import LALM
+from ..mask_bank.examples import Examples as Clips
+from ..mask_bank.mask import HeadMask
+from .calibration import Calibration, calibrate
+from .encoder import Encoder, load_encoder
+from .examples import Example, dev_examples
+from .files import Record, encoder_digest
+from .predictor import Predictor
+from .reading import NONE
+from .training import Settings, Tell, Training
+from .tuning import Tuning, TuningSettings
+
+
+def train(
+    masks: Sequence[HeadMask],
+    settings: Settings | None = None,
+    *,
+    encoder: Encoder | None = None,
+    tasks: Sequence[Task] = (),
+    checkpoint: Path | None = None,
+    tell: Tell = lambda _step, _note: None,
+) -> Predictor:
+    """Train a predictor for a bank's masks.
+
+    The same arguments give the same predictor; one that was stopped goes on from its checkpoint.
+
+    Args:
+        masks: of one model; those with a task are rebuilt.
+        settings: all settings.
+        encoder: gives the token vectors; by default the one that comes with amask.
+        tasks: further single tasks that instructions may ask for; those of the masks and the built-in ones are among them.
+        checkpoint: a file that a stopped training goes on from.
+        tell: told the step and how it goes.
+
+    Raises:
+        InstructionError: there are no masks.
+        MaskError: the masks are of different models.
+    """
+    settings, encoder = settings or Settings(), encoder or load_encoder()
+    having = [mask for mask in masks if mask.task is not None]
+    known = dict(builtin_tasks()) | {part.name: part for mask in having if mask.task for part in mask.task.parts}
+    known |= {task.name: task for task in tasks}
+    training = Training(encoder, tuple(known.values()), having, settings, checkpoint)
+    network = training.run(tell)
+    record = Record(
+        encoder=encoder.name,
+        encoder_digest=encoder_digest(encoder),
+        tasks=training.tasks,
+        model=training.identity.name,
+        fingerprint=training.identity.fingerprint,
+        heads=training.identity.geometry.heads,
+        masks={str(reading): mask.digest for reading, mask in training.targets.masks.items()},
+        calibration=Calibration(),
+        lineage={"operation": "train predictor", "settings": settings.model_dump(), "key": training.key},
+    )
+    return _calibrated(Predictor(network, encoder, record), training)
+
+
+def tune(
+    predictor: Predictor,
+    masks: Sequence[HeadMask],
+    model: LALM,
+    data: Clips,
+    settings: TuningSettings | None = None,
+    *,
+    tell: Tell = lambda _step, _note: None,
+) -> Predictor:
+    """Train a predictor further, end to end through the frozen LALM.
+
+    Args:
+        predictor: of the first stage.
+        masks: those that it was trained for.
+        model: the LALM.
+        data: encoded clips with labels.
+        settings: all settings.
+        tell: told the step and how it goes.
+
+    Raises:
+        MaskError: the masks are of another model.
+    """
+    first = Settings.model_validate(predictor.record.lineage["settings"])
+    training = Training(predictor.encoder, predictor.record.tasks, [mask for mask in masks if mask.task], first)
+    tuned = Tuning(training, model, data, settings or TuningSettings()).run(predictor, tell)
+    return _calibrated(tuned, training)
+
+
+def _calibrated(predictor: Predictor, training: Training) -> Predictor:
+    """The predictor with its confidence and its line of refusal fitted on dev."""
+    examples = dev_examples(training.tasks, training.seen, training.settings.seed)
+    record = predictor.record.model_copy(update={"calibration": calibrate_on(predictor, examples)})
+    return Predictor(predictor.network, predictor.encoder, record)
+
+
+def calibrate_on(predictor: Predictor, examples: Sequence[Example]) -> Calibration:
+    """Fit the confidence and the line of refusal."""
+    chances, right, served = [], [], []
+    for example, heard in zip(examples, predictor.hear([example.text for example in examples]), strict=True):
+        chance, at = heard.chances[:-1].max(0)  # the last reading is that no task serves
+        chances.append(float(chance))
+        right.append(predictor.possible.readings[int(at)] == example.reading)
+        served.append(example.reading != NONE)
+    return calibrate(chances, right, served)

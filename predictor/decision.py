@@ -1,0 +1,83 @@
+"""What to do about an instruction: run a mask, several, or refuse and say what is near."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..data.tasks import TaskSpec
+from ..errors import InstructionError
+from ..mask_bank.files import StoredMask
+from ..mask_bank.mask import HeadMask
+from .reading import Reading
+
+Kind = Literal["mask", "composite", "refuse"]
+How = Literal["one-pass", "parallel", "bits"]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A task that is near an instruction.
+
+    Attributes:
+        task: its name.
+        chance: how likely it is part of what was asked for.
+        example: a wording of it, the nearest one there is.
+    """
+
+    task: str
+    chance: float
+    example: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What an instruction comes to.
+
+    Attributes:
+        instruction: what was said.
+        kind: "mask" for one task, "composite" for several in one answer, "refuse" where no task serves.
+        reading: the tasks, their order and their form; of a refusal empty.
+        confidence: the probability that the reading is right.
+        neighbours: the two nearest tasks.
+        spec: what is to be done, with the keys that the user named for JSON; None of a refusal.
+        how: in "one-pass" by a mask of the bank, by the parts' masks in "parallel" rows, or by the predicted "bits".
+        mask: the mask to run, of the bank or predicted; None where there are several, or none.
+    """
+
+    instruction: str
+    kind: Kind
+    reading: Reading
+    confidence: float
+    neighbours: tuple[Neighbour, ...] = ()
+    spec: TaskSpec | None = None
+    how: How | None = None
+    mask: HeadMask | None = None
+
+    def require(self) -> TaskSpec:
+        """What is to be done.
+
+        Raises:
+            InstructionError: nothing, since the instruction is empty or no task serves it; the two nearest are named.
+        """
+        if self.spec is not None:
+            return self.spec
+        if not self.instruction.strip():
+            raise InstructionError("the instruction is empty; say what to do, such as \"what's the speaker's gender\"")
+        near = " and ".join(f"{each.task} ({each.example!r})" for each in self.neighbours) or "none"
+        raise InstructionError(
+            f"no mask serves the instruction {self.instruction.strip()!r}; the nearest tasks are {near}; "
+            "say it like one of these, name one with --task, or see 'amask bank list'"
+        )
+
+    def as_row(self) -> dict[str, Any]:
+        """The decision as JSON has it."""
+        return {
+            "instruction": self.instruction,
+            "decision": self.kind,
+            "task": str(self.reading) or None,
+            "confidence": round(self.confidence, 4),
+            "heads_on": self.mask.heads_on if self.mask else None,
+            "how": self.how,
+            "mask": self.mask.spec if isinstance(self.mask, StoredMask) else None,
+            "keys": list(self.spec.keys) if self.spec else [],
+            "neighbours": [{"task": n.task, "chance": round(n.chance, 4), "example": n.example} for n in self.neighbours],
+        }

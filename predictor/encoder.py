@@ -1,0 +1,143 @@
+"""Token vectors of a text: by the encoder that comes with amask, or by any sentence-transformers model.
+
+The one that comes with amask is a distillate of all-MiniLM-L6-v2 (`weights/encoder`, see its card): a table of token
+vectors and a small reader, whose mean state is like MiniLM's sentence vector. It needs no download and loads in a moment.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import safetensors.torch
+import torch
+from jaxtyping import Bool, Float
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from ..errors import ModelError
+from .reader import LONGEST, Reader, mean_state
+
+EMBEDDED = Path(__file__).parent / "weights" / "encoder"
+REMEMBERED = 20_000  # texts whose vectors a slow encoder keeps
+STATIC = "static"
+"""The name of the encoder that comes with amask."""
+
+Tokens = tuple[Float[Tensor, "row token width"], Bool[Tensor, "row token"]]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What gives texts their token vectors.
+
+    Attributes:
+        name: `static`, a folder or a Hub id.
+        width: of the vectors.
+    """
+
+    name: str
+    width: int
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """Vectors of each text's tokens, padded with zeros on the right, and where they are real."""
+
+    def sentences(self, texts: Sequence[str]) -> Float[Tensor, "row size"]:
+        """One vector of length 1 for each text; texts that mean the same have a large scalar product."""
+
+
+class StaticEncoder:
+    """A table of token vectors, and the reader that it was distilled with.
+
+    Args:
+        folder: holds `tokenizer.json` and `encoder.safetensors`.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+
+    name = STATIC
+
+    def __init__(self, folder: Path = EMBEDDED) -> None:
+        try:
+            about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            tensors = safetensors.torch.load_file(folder / "encoder.safetensors")
+            self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self.table: Tensor = tensors.pop("vectors")
+            self.scales: Tensor = tensors.pop("scales").float()
+            self.width = self.table.shape[1]
+            self.reader = Reader(self.width, **about["reader"])
+            self.reader.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"the encoder in {folder} cannot be read: {error}; install amask again") from None
+        self.reader.eval().requires_grad_(False)
+        self.tokenizer.enable_truncation(LONGEST)
+        self.tokenizer.enable_padding()
+
+    def ids(self, texts: Sequence[str]) -> tuple[Tensor, Bool[Tensor, "row token"]]:
+        """Token numbers, and where they are real; a text without any token has one that is unknown."""
+        found = self.tokenizer.encode_batch_fast([text if text.strip() else "?" for text in texts], add_special_tokens=False)
+        ids = torch.tensor([each.ids for each in found])
+        return ids, torch.tensor([each.attention_mask for each in found], dtype=torch.bool)
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """Vectors of each text's tokens, padded with zeros on the right, and where they are real."""
+        ids, real = self.ids(texts)
+        return self.table[ids].float() * (self.scales[ids] * real).unsqueeze(-1), real
+
+    @torch.inference_mode()
+    def sentences(self, texts: Sequence[str]) -> Float[Tensor, "row size"]:
+        """One vector of length 1 for each text."""
+        vectors, real = self.tokens(texts)
+        return mean_state(self.reader(vectors, real), real)
+
+
+class SentenceEncoder:
+    """A sentence-transformers model by its token vectors.
+
+    Args:
+        name: a Hub id or a folder.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+
+    def __init__(self, name: str) -> None:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415  (takes seconds)
+
+        try:
+            self.model = SentenceTransformer(name, device="cpu")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot load encoder {name!r}: {error}; name a folder, a Hub id, or {STATIC}") from None
+        self.name = name
+        self._rows: dict[str, Tensor] = {}
+        self.width = int(self.model.get_embedding_dimension() or 0)
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """Vectors of each text's tokens, padded with zeros on the right, and where they are real."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._rows]
+        if new:
+            found = self.model.encode(new, output_value="token_embeddings", convert_to_numpy=False, show_progress_bar=False)
+            self._rows |= {text: row[:LONGEST].half().clone() for text, row in zip(new, found, strict=True)}
+        rows = [self._rows[text].float() for text in texts]
+        if len(self._rows) > REMEMBERED:
+            self._rows.clear()
+        lengths = torch.tensor([len(row) for row in rows])
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+    def sentences(self, texts: Sequence[str]) -> Float[Tensor, "row size"]:
+        """One vector of length 1 for each text."""
+        found = self.model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
+        return torch.nn.functional.normalize(found.float().cpu(), dim=1)
+
+
+@cache
+def load_encoder(name: str = STATIC) -> Encoder:
+    """An encoder by its name, kept for the next call.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    return StaticEncoder() if name == STATIC else SentenceEncoder(name)

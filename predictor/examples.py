@@ -1,0 +1,249 @@
+"""What the predictor learns from: requests put together from wordings, phrases and templates, with their readings.
+
+Some of everything is set aside. Of the train wordings, phrases and templates about one in `DEV` is for dev, which
+calibrates the refusal, and of the orders that parts can have one in `UNSEEN` is never trained: the tables ask for those.
+"""
+
+import re
+import tomllib
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.resources import files
+from itertools import permutations
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from ..data.tasks import Task
+from .noise import roughen
+from .reading import NONE, Reading
+from .wordings import PLACES, Request, TaskWordings, Templates, Wordings, read_wordings
+
+Choice = TypeVar("Choice")
+Split = Literal["train", "dev", "all", "withheld"]
+DEV = 8
+UNSEEN = 6
+GERMAN = 0.15  # share of German among what is put together
+# How often each kind of request is drawn: for one task, for several, for none.
+SHARES = {"single": 34, "pattern": 12, "phrase": 6, "single_with_exclusion": 6}
+SHARES |= {"pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 4}
+FOREIGN = {"near": 12, "far": 5, "negated": 2, "strange": 4, "foreign_pattern": 7}
+# How many of each kind are put together for dev.
+DRAWN = {"phrase": 80, "single_with_exclusion": 60, "negated": 30, "strange": 40}
+DRAWN |= {"pipe2": 80, "json2": 60, "pipe3": 40, "json3": 40}
+KINDS = tuple(kind for kind, share in (SHARES | FOREIGN).items() for _ in range(share))
+
+
+@dataclass(frozen=True)
+class Example:
+    """A request and what it asks for."""
+
+    text: str
+    reading: Reading
+
+
+def _digits(text: str) -> int:
+    return zlib.crc32(text.encode())
+
+
+def unseen(parts: Sequence[str]) -> bool:
+    """Whether an order of parts is never trained, in either form."""
+    return len(parts) > 1 and _digits("|".join(parts)) % UNSEEN == 0
+
+
+@cache
+def frames() -> Mapping[str, tuple[str, ...]]:
+    """What stands around requests."""
+    table = tomllib.loads(files(__package__).joinpath("frames.toml").read_text(encoding="utf-8"))
+    return {name: tuple(texts) for name, texts in table.items()}
+
+
+def bare(text: str) -> str:
+    """A text without capitals and most marks, to tell whether two are the same request."""
+    return " ".join(re.sub(r"[.,;:!?\"'()]", " ", text.casefold()).split())
+
+
+@cache
+def withheld() -> frozenset[str]:
+    """All whole requests that are withheld."""
+    said = read_wordings()
+    texts = [*said.foreign.far_withheld, *said.foreign.near_withheld, *(r.text for r in said.composites.requests.withheld)]
+    return frozenset(map(bare, (*texts, *(text for task in said.tasks.values() for text in task.withheld))))
+
+
+@cache
+def patterns() -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
+    """Words for the places of patterns; patterns by task, and under "none" those that no task serves."""
+    table = tomllib.loads(files(__package__).joinpath("patterns.toml").read_text(encoding="utf-8"))
+    slots, found = ({name: tuple(texts) for name, texts in table[part].items()} for part in ("slots", "patterns"))
+    return slots, found
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A source of examples of one split.
+
+    Attributes:
+        tasks: the single tasks by name; those without wordings among amask's come with their own.
+        split: "train", "dev", both of them ("all"), or "withheld", which nothing is trained on.
+        seen: orders of parts that are trained though they would be set aside, since the bank has a mask for them.
+    """
+
+    tasks: tuple[Task, ...]
+    split: Split = "train"
+    seen: frozenset[tuple[str, ...]] = frozenset()
+
+    @property
+    def _said(self) -> Wordings:
+        return read_wordings()
+
+    def _mine(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """Of what is not withheld, this split's."""
+        texts = tuple(dict.fromkeys(texts))
+        if self.split == "all" or len(texts) < DEV:
+            return texts
+        return tuple(text for text in texts if (_digits(text) % DEV == 0) == (self.split == "dev")) or texts
+
+    def _side(self, table: TaskWordings | Templates, german: bool = False) -> tuple[str, ...]:
+        """The whole requests or templates of this split."""
+        name = ("withheld" if self.split == "withheld" else "train") + ("_de" if german else "")
+        return getattr(table, name) if self.split == "withheld" else self._mine(getattr(table, name))
+
+    @cached_property
+    def templates(self) -> dict[tuple[str, bool], tuple[str, ...]]:
+        """Templates by kind, and whether they are German."""
+        given = self._said.composites
+        return {(kind, german): self._side(getattr(given, kind), german) for kind in PLACES for german in (False, True)}
+
+    @cached_property
+    def singles(self) -> dict[str, tuple[str, ...]]:
+        """Whole requests by task."""
+        own = {task.name: () if self.split == "withheld" else self._mine(task.wordings) for task in self.tasks}
+        given = self._said.tasks
+        return {name: (*(self._side(given[name]) if name in given else ()), *texts) for name, texts in own.items()}
+
+    @cached_property
+    def phrases(self) -> dict[str, tuple[str, ...]]:
+        """What each task gives, for templates."""
+        found = {}
+        for task in self.tasks:
+            given = self._said.tasks.get(task.name)
+            own = task.phrases or (() if given else (task.title or task.name,))
+            if given and self.split == "withheld":
+                found[task.name] = given.phrases_withheld
+            else:
+                found[task.name] = self._mine((*(given.phrases if given else ()), *own)) or own
+        return found
+
+    @cached_property
+    def german(self) -> dict[str, tuple[str, ...]]:
+        """The same for German templates; German phrases are few, so dev and test share them."""
+        return {task.name: self._said.tasks[task.name].phrases_de for task in self.tasks if task.name in self._said.tasks}
+
+    @cached_property
+    def requests(self) -> tuple[Request, ...]:
+        """Whole requests for several tasks, of orders that this split has."""
+        names = {task.name for task in self.tasks}
+        if self.split == "withheld":
+            return tuple(r for r in self._said.composites.requests.withheld if names.issuperset(r.parts))
+        texts = set(self._mine(request.text for request in self._said.composites.requests.train))
+        given = self._said.composites.requests.train
+        return tuple(r for r in given if r.text in texts and names.issuperset(r.parts) and self._has(r.parts))
+
+    @cached_property
+    def foreign(self) -> dict[str, tuple[str, ...]]:
+        """Requests that no task serves, far and near."""
+        given = self._said.foreign
+        if self.split == "withheld":
+            return {"far": given.far_withheld, "near": given.near_withheld}
+        return {"far": self._mine(given.far), "near": self._mine(given.near)}
+
+    @cached_property
+    def strangers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Things that no task gives, English and German; the frames have none that are withheld."""
+        return self._mine(frames()["strangers"]), self._mine(frames()["strangers_de"])
+
+    def _has(self, parts: tuple[str, ...]) -> bool:
+        return self.split in ("all", "withheld") or parts in self.seen or not unseen(parts)
+
+    @cached_property
+    def orders(self) -> dict[int, tuple[tuple[str, ...], ...]]:
+        """The orders that this split has of two parts and of three."""
+        names = [task.name for task in self.tasks if self.phrases[task.name]]
+        return {count: tuple(filter(self._has, permutations(names, count))) for count in (2, 3)}
+
+    def filled(self, kind: str, parts: tuple[str, ...], rng: np.random.Generator) -> str:
+        """A template of a kind with phrases for its places."""
+        german = all(part in self.german for part in parts) and rng.random() < GERMAN
+        phrases = self.german if german else self.phrases
+        return _pick(self.templates[kind, german], rng).format(*(_pick(phrases[part], rng) for part in parts))
+
+    def draw(self, rng: np.random.Generator) -> Example:
+        """One example, with typos, capitals, politeness and lost punctuation; nothing that happens to be withheld."""
+        while True:
+            example = self.of_kind(_pick(KINDS, rng), rng)
+            if bare(example.text) not in withheld():
+                return Example(roughen(example.text, rng, frames()), example.reading)
+
+    def of_kind(self, kind: str, rng: np.random.Generator) -> Example:
+        """One example of a kind."""
+        if kind in ("near", "far"):
+            return Example(_pick(self.foreign[kind], rng), NONE)
+        if kind == "request" and self.requests:
+            request = _pick(self.requests, rng)
+            return Example(request.text, Reading(request.parts, request.form))
+        if kind in ("pipe2", "json2", "pipe3", "json3"):
+            orders = self.orders[int(kind[-1])]
+            if orders:
+                parts = _pick(orders, rng)
+                return Example(self.filled(kind, parts, rng), Reading(parts, "json" if kind.startswith("json") else "pipe"))
+        task = _pick(self.tasks, rng).name
+        if kind == "single_with_exclusion" and len(self.tasks) > 1:
+            other = _pick([each.name for each in self.tasks if each.name != task], rng)
+            return Example(self.filled(kind, (task, other), rng), Reading((task,)))
+        if kind == "strange":
+            return Example(self._strange(task, rng), NONE)
+        if kind == "foreign_pattern":
+            return Example(_fill(patterns()[1]["none"], rng), NONE)
+        if kind == "pattern" and task in patterns()[1]:
+            return Example(_fill(patterns()[1][task], rng), Reading((task,)))
+        german = task in self.german and rng.random() < GERMAN
+        phrase = _pick((self.german if german else self.phrases)[task], rng)
+        if kind == "negated":
+            return Example(_pick(frames()["negated_de" if german else "negated"], rng).format(phrase), NONE)
+        if kind == "phrase" or not self.singles[task]:
+            return Example(_pick(frames()["single_de" if german else "single"], rng).format(phrase), Reading((task,)))
+        return Example(_pick(self.singles[task], rng), Reading((task,)))
+
+    def _strange(self, task: str, rng: np.random.Generator) -> str:
+        """Something that no task gives, by itself or beside what one gives."""
+        german = task in self.german and rng.random() < GERMAN
+        stranger = _pick(self.strangers[german], rng)
+        if rng.random() < 0.4:
+            return _pick(frames()["single_de" if german else "single"], rng).format(stranger)
+        chosen = [stranger, _pick((self.german if german else self.phrases)[task], rng)]
+        rng.shuffle(chosen)
+        return _pick(self.templates[_pick(("pipe2", "json2"), rng), german], rng).format(*chosen)
+
+
+def dev_examples(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: int) -> list[Example]:
+    """The dev requests: all whole ones, and some put together; half of them as people type."""
+    source = Examples(tuple(tasks), "dev", seen)
+    found = [Example(text, Reading((task,))) for task, texts in source.singles.items() for text in texts]
+    found += [Example(text, NONE) for texts in source.foreign.values() for text in texts]
+    found += [Example(request.text, Reading(request.parts, request.form)) for request in source.requests]
+    rng = np.random.default_rng([seed, 1])
+    found += [source.of_kind(kind, rng) for kind, count in DRAWN.items() for _ in range(count)]
+    return [Example(roughen(e.text, rng, frames()), e.reading) if rng.random() < 0.5 else e for e in found]
+
+
+def _fill(choices: Sequence[str], rng: np.random.Generator) -> str:
+    """A pattern with words for its places."""
+    slots = patterns()[0]
+    return re.sub(r"\{(\w+)\}", lambda place: _pick(slots[place[1]], rng), _pick(choices, rng))
+
+
+def _pick(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
+    return choices[int(rng.integers(len(choices)))]

@@ -1,0 +1,139 @@
+"""The predictor's network: token vectors → a logit for each head, and a reading of what is asked for, in one forward pass."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..lalm.gating import Geometry
+from .reader import Reader, mean_state
+from .reading import SLOTS, Scores
+
+Mask = Bool[Tensor, "row token"] | None
+QUESTIONS = SLOTS + 2  # one for each part of the answer, one for the form, one for the mask
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the network says of some instructions.
+
+    Attributes:
+        scores: of parts, forms and none; `reading.py` makes readings of them.
+        logits: one a head; on is at least 0.
+    """
+
+    scores: Scores
+    logits: Float[Tensor, "row layer head"]
+
+
+class Attention(nn.Module):
+    """Attention of some states to others, by PyTorch's fused kernel.
+
+    Args:
+        width: of all states.
+        heads: how many.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.split = (heads, width // heads)
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(
+        self, asking: Float[Tensor, "row question width"], asked: Float[Tensor, "row token width"], real: Mask = None
+    ) -> Float[Tensor, "row question width"]:
+        """What each question finds among the tokens that are real."""
+        rows = (self.query(asking), self.key(asked), self.value(asked))
+        query, key, value = (states.unflatten(-1, self.split).transpose(1, 2) for states in rows)
+        found = nn.functional.scaled_dot_product_attention(query, key, value, None if real is None else real[:, None, None])
+        return self.out(found.transpose(1, 2).flatten(2))
+
+
+class Asking(nn.Module):
+    """One layer of questions: they see one another, then the tokens, then think.
+
+    Args:
+        width: of all states.
+        dropout: while training.
+    """
+
+    def __init__(self, width: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.among, self.tokens = Attention(width), Attention(width)
+        self.think = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, asking: Float[Tensor, "row question width"], asked: Float[Tensor, "row token width"], real: Mask
+    ) -> Float[Tensor, "row question width"]:
+        """The questions' states after it."""
+        normed = self.norms[0](asking)
+        asking = asking + self.dropout(self.among(normed, normed))
+        asking = asking + self.dropout(self.tokens(self.norms[1](asking), asked, real))
+        return asking + self.dropout(self.think(self.norms[2](asking)))
+
+
+class HeadLogits(nn.Module):
+    """One logit a head, factorised: a network makes a code of each layer, and a head's logit is its product with that.
+
+    A layer's code is `W₂ gelu(W₁ (state ∘ a_l + b_l))`, where a_l and b_l are the layer's own; the codes of heads are shared
+    by all layers, as Text-to-LoRA shares what it knows of modules. So a larger model costs two vectors a layer and one a head.
+
+    Args:
+        width: of the state.
+        geometry: heads per masked layer; layers may differ.
+        hidden: width of the network.
+        code: width of the codes.
+    """
+
+    def __init__(self, width: int, geometry: Geometry, hidden: int = 256, code: int = 64) -> None:
+        super().__init__()
+        layers, heads = geometry.shape
+        self.scale = nn.Parameter(1 + 0.5 * torch.randn(layers, width))
+        self.shift = nn.Parameter(0.5 * torch.randn(layers, width))
+        self.into = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, code)
+        self.heads = nn.Parameter(code**-0.5 * torch.randn(heads, code))
+        self.register_buffer("present", geometry.present, persistent=False)
+
+    def forward(self, state: Float[Tensor, "row width"]) -> Float[Tensor, "row layer head"]:
+        """Logits; those of heads that a layer does not have are far below 0."""
+        codes = self.out(nn.functional.gelu(self.into(state[:, None] * self.scale + self.shift)))
+        return (codes @ self.heads.T).masked_fill(~self.present, -1e4)
+
+
+class Network(nn.Module):
+    """Reads an instruction: the reader gives each token its state, and a few learned questions look for their answers there.
+
+    Args:
+        width_in: of the encoder's token vectors.
+        parts: how many tasks there are to choose from.
+        geometry: heads per masked layer of the LALM.
+        reader: settings of the reader.
+    """
+
+    def __init__(self, width_in: int, parts: int, geometry: Geometry, **reader: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.reader = Reader(width_in, **reader)
+        width = self.reader.positions.shape[1]
+        self.questions = nn.Parameter(0.1 * torch.randn(QUESTIONS, width))
+        self.asking = nn.ModuleList(Asking(width) for _ in range(2))
+        self.norm = nn.LayerNorm(width)
+        self.part = nn.Linear(width, parts + 1)  # the last is "no part"
+        self.form = nn.Linear(width, 2)  # pipe, JSON
+        self.none = nn.Linear(2 * width, 1)
+        self.heads = HeadLogits(width, geometry)
+
+    def forward(self, vectors: Float[Tensor, "row token width_in"], real: Bool[Tensor, "row token"]) -> Predicted:
+        """What is asked for, and the mask for it."""
+        states = self.reader(vectors, real)
+        found = self.questions.expand(len(states), -1, -1)
+        for layer in self.asking:
+            found = layer(found, states, None if bool(real.all()) else real)
+        found = self.norm(found)
+        about_all = torch.cat([found[:, SLOTS], mean_state(states, real)], 1)
+        scores = Scores(self.part(found[:, :SLOTS]), self.form(found[:, SLOTS]), self.none(about_all)[:, 0])
+        return Predicted(scores, self.heads(found[:, -1]))

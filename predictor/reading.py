@@ -1,0 +1,105 @@
+"""Readings: which tasks an instruction asks for, in which order and form, or none; and how likely each of them is.
+
+The network scores each place of the answer by itself. Here these scores become probabilities of *possible* readings:
+no part twice, no gap before a part, one part is plain, several are joined by bars or are JSON.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import permutations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..data.tasks import Form
+
+SLOTS = 3  # parts that an answer may have
+FORMS: tuple[Form, ...] = ("pipe", "json")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an instruction asks for.
+
+    Attributes:
+        parts: names of tasks in the order of the answer; empty where no task serves.
+        form: "plain" for one part or none, else "pipe" or "json".
+    """
+
+    parts: tuple[str, ...] = ()
+    form: Form = "plain"
+
+    def __str__(self) -> str:
+        """`gr`, `gr|asr`, `{asr,gr}`; nothing where no task serves."""
+        return f"{{{','.join(self.parts)}}}" if self.form == "json" else "|".join(self.parts)
+
+
+NONE = Reading()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The network's scores of some instructions.
+
+    Attributes:
+        part: of each task at each place of the answer; the last column is "no part here".
+        form: of pipe and JSON, where there are several parts.
+        none: that no task serves.
+    """
+
+    part: Float[Tensor, "row slot choice"]
+    form: Float[Tensor, "row form"]
+    none: Float[Tensor, " row"]
+
+
+@dataclass(frozen=True)
+class Possible:
+    """All readings of some tasks. The last one is that no task serves.
+
+    Attributes:
+        readings: all of them.
+        slots: each reading's choice for each place; of the last reading all are "no part".
+        form: 0 pipe, 1 JSON, 2 neither.
+    """
+
+    readings: tuple[Reading, ...]
+    slots: Int[Tensor, "reading slot"]
+    form: Int[Tensor, " reading"]
+
+    def index(self, reading: Reading) -> int:
+        """A reading's number."""
+        return _numbers(self.readings)[reading]
+
+    def log_chances(self, scores: Scores) -> Float[Tensor, "row reading"]:
+        """The log-probability of each reading; a row's probabilities add up to 1."""
+        part, form = scores.part.log_softmax(-1), scores.form.log_softmax(-1)
+        form = torch.cat([form, form.new_zeros(len(form), 1)], 1)  # of a reading without a form nothing is asked
+        joint = form[:, self.form]
+        for slot in range(SLOTS):
+            joint = joint + part[:, slot, self.slots[:, slot]]
+        served = joint[:, :-1].log_softmax(-1) + torch.nn.functional.logsigmoid(-scores.none)[:, None]
+        return torch.cat([served, torch.nn.functional.logsigmoid(scores.none)[:, None]], 1)
+
+    def of_parts(self, chances: Float[Tensor, " reading"]) -> dict[str, float]:
+        """How likely each task is a part of what was asked for."""
+        tasks = [reading.parts[0] for reading in self.readings if len(reading.parts) == 1]
+        has = torch.zeros(len(self.readings), len(tasks) + 1).scatter_(1, self.slots, 1.0)
+        return dict(zip(tasks, (chances @ has).tolist()[:-1], strict=True))
+
+
+@cache
+def _numbers(readings: tuple[Reading, ...]) -> dict[Reading, int]:
+    return {reading: at for at, reading in enumerate(readings)}
+
+
+@cache
+def possible_readings(parts: tuple[str, ...]) -> Possible:
+    """All readings of some tasks."""
+    readings = [Reading((part,)) for part in parts]
+    readings += [Reading(chosen, form) for n in range(2, SLOTS + 1) for form in FORMS for chosen in permutations(parts, n)]
+    readings.append(NONE)
+    number = {part: at for at, part in enumerate(parts)}
+    slots = [[number[part] for part in r.parts] + [len(parts)] * (SLOTS - len(r.parts)) for r in readings]
+    form = [FORMS.index(r.form) if r.form in FORMS else len(FORMS) for r in readings]
+    return Possible(tuple(readings), torch.tensor(slots), torch.tensor(form))

@@ -1,0 +1,267 @@
+"""How well instructions are understood: wordings, templates, phrases and orders that nothing was trained on."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..data.tasks import Task
+from ..mask_bank.mask import HeadMask
+from .calibration import conformal_threshold
+from .encoder import Encoder
+from .examples import Example, Examples, dev_examples, unseen
+from .predictor import Predictor
+from .reading import NONE, Reading
+
+COMPOSED = {"pipe2": 120, "json2": 120, "pipe3": 80, "json3": 80}
+EXCLUDING = 100
+
+Guess = tuple[Reading, float]
+"""The likeliest reading that tasks serve, and a score that is higher the surer it is that they do."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Requests that nothing was trained on.
+
+    Attributes:
+        single: for one task, whole requests as written.
+        excluding: for one task and not another, of withheld templates and phrases.
+        requests: for several tasks, whole requests as written.
+        composed: for several tasks in orders never trained, of withheld templates and phrases.
+        far, near: what no task serves.
+    """
+
+    single: tuple[Example, ...]
+    excluding: tuple[Example, ...]
+    requests: tuple[Example, ...]
+    composed: tuple[Example, ...]
+    far: tuple[Example, ...]
+    near: tuple[Example, ...]
+
+    @property
+    def served(self) -> tuple[Example, ...]:
+        """Those that tasks serve."""
+        return self.single + self.excluding + self.requests + self.composed
+
+
+def held_out(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: int = 0) -> TestSet:
+    """The test requests, the same for the same tasks."""
+    source = Examples(tuple(tasks), "withheld")
+    rng = np.random.default_rng(seed)
+    orders = {n: [parts for parts in source.orders[n] if unseen(parts) and parts not in seen] for n in (2, 3)}
+    composed = []
+    for kind, count in COMPOSED.items():
+        for _ in range(count):
+            parts = orders[int(kind[-1])][int(rng.integers(len(orders[int(kind[-1])])))]
+            text = source.filled(kind, parts, rng)
+            composed.append(Example(text, Reading(parts, "json" if kind.startswith("json") else "pipe")))
+    return TestSet(
+        single=tuple(Example(text, Reading((task,))) for task, texts in source.singles.items() for text in texts),
+        excluding=tuple(source.of_kind("single_with_exclusion", rng) for _ in range(EXCLUDING)),
+        requests=tuple(Example(r.text, Reading(r.parts, r.form)) for r in source.requests),
+        composed=tuple(composed),
+        far=tuple(Example(text, NONE) for text in source.foreign["far"]),
+        near=tuple(Example(text, NONE) for text in source.foreign["near"]),
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table, in percent.
+
+    Attributes:
+        system: what was measured.
+        single, excluding, requests, composed: right and not refused, of the sets of those names.
+        pairs: right and not refused, of the composed ones with two parts.
+        refused_in_vain: of what tasks serve.
+        auroc: how well the score tells what is served from what is not.
+        far, near: refused, of what no task serves.
+        by_task: `single` for each task.
+    """
+
+    system: str
+    single: float
+    excluding: float
+    requests: float
+    composed: float
+    pairs: float
+    refused_in_vain: float
+    auroc: float
+    far: float
+    near: float
+    by_task: dict[str, float]
+
+
+def measure(system: str, guess: Callable[[Sequence[str]], list[Guess]], threshold: float, tests: TestSet) -> Row:
+    """Measure a system.
+
+    Args:
+        system: its name.
+        guess: what it makes of instructions.
+        threshold: the score below which it refuses.
+        tests: the requests.
+    """
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415  (takes a second to import)
+
+    def said(examples: Sequence[Example]) -> list[tuple[Example, Reading, float]]:
+        found = guess([example.text for example in examples])
+        return [(example, reading, score) for example, (reading, score) in zip(examples, found, strict=True)]
+
+    def right(rows: Iterable[tuple[Example, Reading, float]]) -> float:
+        return _percent([reading == example.reading and score >= threshold for example, reading, score in rows])
+
+    single, excluding, requests, composed, far, near = map(said, vars(tests).values())
+    served, foreign = [*single, *excluding, *requests, *composed], [*far, *near]
+    tasks = dict.fromkeys(example.reading.parts[0] for example in tests.single)
+    return Row(
+        system=system,
+        single=right(single),
+        excluding=right(excluding),
+        requests=right(requests),
+        composed=right(composed),
+        pairs=right([row for row in composed if len(row[0].reading.parts) == 2]),
+        refused_in_vain=_percent([score < threshold for *_, score in served]),
+        auroc=round(
+            100 * float(roc_auc_score([1] * len(served) + [0] * len(foreign), [score for *_, score in served + foreign])), 2
+        ),
+        far=_percent([score < threshold for *_, score in far]),
+        near=_percent([score < threshold for *_, score in near]),
+        by_task={task: right([row for row in single if row[0].reading.parts[0] == task]) for task in tasks},
+    )
+
+
+def _percent(hits: Sequence[bool]) -> float:
+    return round(100 * sum(hits) / len(hits), 1) if hits else float("nan")
+
+
+def by_predictor(predictor: Predictor) -> Callable[[Sequence[str]], list[Guess]]:
+    """A predictor's guesses, as if all its tasks were served."""
+
+    def guess(texts: Sequence[str]) -> list[Guess]:
+        found = []
+        for heard in predictor.hear(texts):
+            chance, at = heard.chances[:-1].max(0)
+            found.append((predictor.possible.readings[int(at)], predictor.record.calibration.confidence(float(chance))))
+        return found
+
+    return guess
+
+
+class NearestWording:
+    """The baseline without any training: the reading of the nearest request that is known, by the encoder's sentence vectors.
+
+    Args:
+        encoder: gives the vectors.
+        tasks: the single tasks.
+        seen: orders of parts that may be known.
+        composed: how many requests for several tasks are put together.
+    """
+
+    def __init__(self, encoder: Encoder, tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], composed: int = 1000) -> None:
+        self.encoder, self.known = encoder, _known(tasks, seen, composed)
+
+    @cached_property
+    def _vectors(self) -> Float[Tensor, "request size"]:
+        texts = [example.text for example in self.known]
+        return torch.cat([self.encoder.sentences(texts[start : start + 256]) for start in range(0, len(texts), 256)])
+
+    def __call__(self, texts: Sequence[str]) -> list[Guess]:
+        """Of each text, the nearest served request's reading; the score is by how much it is nearer than any foreign one."""
+        alike = torch.cat([self.encoder.sentences(texts[i : i + 256]) for i in range(0, len(texts), 256)]) @ self._vectors.T
+        foreign = torch.tensor([example.reading == NONE for example in self.known])
+        served, at = alike.masked_fill(foreign, -2.0).max(1)
+        margin = served - alike.masked_fill(~foreign, -2.0).amax(1)
+        return [(self.known[i].reading, score) for i, score in zip(at.tolist(), margin.tolist(), strict=True)]
+
+
+class WordStatistics:
+    """The baseline by word statistics: logistic regression on TF-IDF of words and letters; every reading is a class.
+
+    Args:
+        tasks: the single tasks.
+        seen: orders of parts that may be known.
+        composed: how many requests for several tasks are put together.
+    """
+
+    def __init__(self, tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], composed: int = 1000) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+        from sklearn.pipeline import make_pipeline, make_union  # noqa: PLC0415
+
+        known = _known(tasks, seen, composed)
+        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+        words = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, token_pattern=r"[\w']+")
+        self._model = make_pipeline(make_union(letters, words), LogisticRegression(C=50, max_iter=300, class_weight="balanced"))
+        self.readings = {str(example.reading): example.reading for example in known}
+        self._model.fit([example.text for example in known], [str(example.reading) for example in known])
+
+    def __call__(self, texts: Sequence[str]) -> list[Guess]:
+        """The likeliest class that is served, and its probability."""
+        chances = self._model.predict_proba(texts)
+        names = list(self._model.classes_)
+        if str(NONE) in names:
+            chances[:, names.index(str(NONE))] = 0
+        return [(self.readings[names[at]], float(row[at])) for row, at in zip(chances, chances.argmax(1), strict=True)]
+
+
+def _known(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], composed: int) -> list[Example]:
+    """What the baselines know: the train requests, and some for several tasks that the bank has masks for."""
+    source = Examples(tuple(tasks), "train", seen)
+    found = [Example(text, Reading((task,))) for task, texts in source.singles.items() for text in texts]
+    found += [Example(text, NONE) for texts in source.foreign.values() for text in texts]
+    orders = [parts for parts in seen if len(parts) > 1] or list(source.orders[2])
+    rng = np.random.default_rng(0)
+    for at in range(composed):
+        parts = orders[at % len(orders)]
+        form = ("pipe", "json")[at // len(orders) % 2]
+        found.append(Example(source.filled(f"{form}{len(parts)}", parts, rng), Reading(parts, form)))
+    return found
+
+
+def baseline_threshold(
+    guess: Callable[[Sequence[str]], list[Guess]], tasks: Sequence[Task], seen: frozenset, seed: int = 1
+) -> float:
+    """The line of refusal of a baseline, set on dev as the predictor's."""
+    served = [example for example in dev_examples(tasks, seen, seed) if example.reading != NONE]
+    return conformal_threshold([score for _, score in guess([example.text for example in served])], 0.03)
+
+
+@dataclass(frozen=True)
+class BitsRow:
+    """How near predicted bits come to the bank's, over withheld wordings of its single tasks, in percent.
+
+    Attributes:
+        system: what was measured.
+        same: heads that are as in the bank's mask.
+        jaccard: heads on in both, of those on in either.
+        whole: wordings whose every head is right.
+    """
+
+    system: str
+    same: float
+    jaccard: float
+    whole: float
+
+
+def bits_table(predictor: Predictor, masks: Sequence[HeadMask], tests: TestSet) -> list[BitsRow]:
+    """Predicted bits against the bank's; controls are the mean of all masks, and the bits for another task's wording."""
+    by_task = {mask.task.name: mask for mask in masks if mask.task and mask.task.form == "plain"}
+    chosen = [example for example in tests.single if example.reading.parts[0] in by_task]
+    present = predictor.identity.geometry.present
+    truth = torch.stack([by_task[example.reading.parts[0]].bits[present] for example in chosen])
+    said = torch.stack([heard.logits[present] >= 0 for heard in predictor.hear([example.text for example in chosen])])
+    mean = torch.stack([mask.gates[present] for mask in by_task.values()]).mean(0) >= 0.5
+    shuffled = said[np.random.default_rng(0).permutation(len(said))]
+    rows = (("predicted", said), ("shuffled instructions", shuffled), ("mean mask", mean.expand(truth.shape)))
+    return [_bits(name, bits, truth) for name, bits in rows]
+
+
+def _bits(system: str, said: Tensor, truth: Tensor) -> BitsRow:
+    both, either = (said & truth).sum(1), (said | truth).sum(1).clamp(min=1)
+    figures = (said == truth).float().mean(), (both / either).mean(), (said == truth).all(1).float().mean()
+    return BitsRow(system, *(round(100 * float(figure), 1) for figure in figures))

@@ -1,0 +1,219 @@
+"""Training the predictor: to read instructions, and to rebuild the masks of a bank.
+
+The loss of a batch is the negative log-probability of the right readings among all possible ones, and for requests that
+the bank has a mask for the cross-entropy of its bits, each weighted by how sure the mask is of it.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pydantic
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..data.files import write_whole
+from ..data.tasks import Task
+from ..errors import InstructionError
+from ..lalm.identity import Identity
+from ..mask_bank.mask import HeadMask
+from ..mask_bank.schedules import LearningRateSchedule
+from .encoder import Encoder, StaticEncoder
+from .examples import Example, Examples
+from .files import encoder_digest
+from .network import Network
+from .reading import Possible, Reading, possible_readings
+
+TOGETHER = 24  # requests that are read at once
+Tell = Callable[[int, str], None]
+
+
+class Settings(pydantic.BaseModel):
+    """How a predictor is trained.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: requests a step.
+        peak, floor, warmup: the learning rate, then a cosine.
+        decay: AdamW's weight decay.
+        masks: weight of the masks' bits against 1 of the readings.
+        pool: how many requests are put together once and for all, for an encoder that is slow; 0 for new ones at each step.
+        save_every: steps between checkpoints.
+        seed: of everything.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = pydantic.Field(3000, ge=1)
+    batch: int = pydantic.Field(48, ge=1)
+    peak: float = pydantic.Field(1.5e-3, gt=0)
+    floor: float = pydantic.Field(2e-5, ge=0)
+    warmup: int = pydantic.Field(50, ge=0)
+    decay: float = pydantic.Field(0.02, ge=0)
+    masks: float = pydantic.Field(1.0, ge=0)
+    pool: int = pydantic.Field(0, ge=0)
+    save_every: int = pydantic.Field(200, ge=1)
+    seed: int = pydantic.Field(1, ge=0)
+
+
+class MaskTargets:
+    """The masks of a bank as targets of the network.
+
+    Args:
+        masks: those to rebuild; the first of each task counts.
+        possible: all readings.
+    """
+
+    def __init__(self, masks: Sequence[HeadMask], possible: Possible) -> None:
+        self.masks = {reading_of(mask): mask for mask in reversed(masks)}
+        self.first = masks[0]
+        self.row = {possible.index(reading): at for at, reading in enumerate(self.masks)}
+        self.bits = torch.stack([mask.gates for mask in self.masks.values()])
+        self.weights = torch.stack([_confidence(mask) for mask in self.masks.values()])
+
+    def loss(self, logits: Float[Tensor, "row layer head"], readings: Sequence[int]) -> Float[Tensor, ""]:
+        """Mean weighted cross-entropy of the bits, over the rows that there is a mask for."""
+        rows = [at for at, reading in enumerate(readings) if reading in self.row]
+        if not rows:
+            return logits.sum() * 0
+        chosen = [self.row[readings[at]] for at in rows]
+        losses = nn.functional.binary_cross_entropy_with_logits(logits[rows], self.bits[chosen], reduction="none")
+        weights = self.weights[chosen]
+        return (losses * weights).sum() / weights.sum()
+
+
+def _confidence(mask: HeadMask) -> Float[Tensor, "layer head"]:
+    """How sure a mask is of each bit: |2σ(logit) - 1|, at least a tenth; 0 for heads that there are not."""
+    sure = torch.ones(mask.geometry.shape) if mask.logits is None else (2 * mask.logits.sigmoid() - 1).abs().clamp(min=0.1)
+    return sure * mask.geometry.present
+
+
+def reading_of(mask: HeadMask) -> Reading:
+    """What a mask does."""
+    if mask.task is None:
+        raise InstructionError(f"mask {mask.called!r} has no task, so no instruction can ask for it")
+    return Reading(mask.task.names, mask.task.form)
+
+
+def start_network(encoder: Encoder, parts: int, identity: Identity, seed: int) -> Network:
+    """A network that is not trained; its reader is the encoder's, where that has one."""
+    torch.manual_seed(seed)
+    network = Network(encoder.width, parts, identity.geometry)
+    if isinstance(encoder, StaticEncoder):
+        network.reader.load_state_dict(encoder.reader.state_dict())
+    return network
+
+
+class Training:
+    """Trains one network.
+
+    Args:
+        encoder: gives the token vectors.
+        tasks: single tasks that instructions may ask for.
+        masks: masks to rebuild, all of one model.
+        settings: all settings.
+        checkpoint: a file that a stopped training goes on from.
+
+    Raises:
+        InstructionError: there are no masks.
+        MaskError: the masks are of different models.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[Task],
+        masks: Sequence[HeadMask],
+        settings: Settings,
+        checkpoint: Path | None = None,
+    ) -> None:
+        if not masks:
+            raise InstructionError("there are no masks to learn from; train some with 'amask bank train'")
+        for mask in masks:
+            mask.require(masks[0])
+        self.encoder, self.settings, self.checkpoint = encoder, settings, checkpoint
+        self.tasks, self.identity = tuple(tasks), masks[0].identity
+        self.possible = possible_readings(tuple(task.name for task in self.tasks))
+        self.targets = MaskTargets(masks, self.possible)
+        self.seen = frozenset(reading.parts for reading in self.targets.masks)
+        self.examples = Examples(self.tasks, "train", self.seen)
+        self.rate = LearningRateSchedule(settings.peak, settings.floor, settings.warmup, settings.steps, start=settings.floor)
+
+    @property
+    def key(self) -> str:
+        """Identifies the training; a checkpoint with another key is not gone on from."""
+        tasks = [task.model_dump(mode="json") for task in self.tasks]
+        masks = {str(reading): mask.digest for reading, mask in self.targets.masks.items()}
+        said = repr((self.examples.singles, self.examples.phrases, self.examples.templates, self.examples.foreign))
+        parts = [
+            encoder_digest(self.encoder),
+            tasks,
+            masks,
+            hashlib.sha256(said.encode()).hexdigest(),
+            self.settings.model_dump(),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def batch(self, step: int) -> list[Example]:
+        """The examples of a step."""
+        rng = np.random.default_rng([self.settings.seed, step])
+        if self.settings.pool:
+            return [self.pool[at] for at in rng.integers(self.settings.pool, size=self.settings.batch)]
+        return [self.examples.draw(rng) for _ in range(self.settings.batch)]
+
+    @cached_property
+    def pool(self) -> list[Example]:
+        """Requests that are put together once, where the settings want that."""
+        rng = np.random.default_rng(self.settings.seed)
+        return [self.examples.draw(rng) for _ in range(self.settings.pool)]
+
+    def losses(self, network: Network, examples: Sequence[Example]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Of the readings, and of the masks' bits."""
+        ordered = sorted(examples, key=lambda example: len(example.text))  # of similar length, so that little is padding
+        chances, logits, numbers = [], [], [self.possible.index(example.reading) for example in ordered]
+        for start in range(0, len(ordered), TOGETHER):
+            said = network(*self.encoder.tokens([example.text for example in ordered[start : start + TOGETHER]]))
+            chances.append(self.possible.log_chances(said.scores))
+            logits.append(said.logits)
+        right = torch.cat(chances)[torch.arange(len(numbers)), numbers]
+        return -right.mean(), self.targets.loss(torch.cat(logits), numbers)
+
+    def run(self, tell: Tell = lambda _step, _note: None) -> Network:
+        """Train to the end."""
+        network = start_network(self.encoder, len(self.tasks), self.identity, self.settings.seed).train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=self.settings.peak, weight_decay=self.settings.decay)
+        for step in range(self._resume(network, optimizer), self.settings.steps):
+            torch.manual_seed(self.settings.seed * 1_000_003 + step)  # dropout
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate.at(step)
+            reading, bits = self.losses(network, self.batch(step))
+            optimizer.zero_grad()
+            (reading + self.settings.masks * bits).backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            tell(step + 1, f"reading {reading:.3f} bits {bits:.3f}")
+            if self.checkpoint and (step + 1) % self.settings.save_every == 0:
+                self._save(network, optimizer, step + 1)
+        return network.eval().requires_grad_(False)
+
+    def _save(self, network: Network, optimizer: torch.optim.Optimizer, step: int) -> None:
+        buffer = io.BytesIO()
+        state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "key": self.key}
+        torch.save(state, buffer)
+        write_whole(buffer.getvalue(), self.checkpoint, parents=True)
+
+    def _resume(self, network: Network, optimizer: torch.optim.Optimizer) -> int:
+        """Take up a checkpoint of this very training; the step to go on from."""
+        if not self.checkpoint or not self.checkpoint.exists():
+            return 0
+        state: Mapping = torch.load(self.checkpoint, weights_only=True)
+        if state.get("key") != self.key:
+            return 0
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])

@@ -1,0 +1,96 @@
+"""`amask predict` and `amask predictor`: rows, refusals and their exit status."""
+
+import json
+
+import pytest
+
+
+def test_an_instruction_as_json(amask):
+    done = amask("predict", "what's the speaker's gender", "--json")
+    row = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert (row["decision"], row["task"], row["how"]) == ("mask", "gr", "one-pass")
+    assert row["mask"].startswith("gr@")
+    assert 0 < row["heads_on"] <= 512
+    assert 0.5 < row["confidence"] <= 1
+    assert row["neighbours"][0]["task"] == "gr"
+    assert len(row["neighbours"]) == 2
+
+
+def test_a_mask_is_drawn(amask):
+    done = amask("predict", "gender")
+    assert done.exit_code == 0
+    assert "gr by its mask of the bank" in done.stdout
+    assert "heads on" in done.stdout
+
+
+def test_a_composite_that_the_bank_has_no_mask_for(amask):
+    row = json.loads(amask("predict", "the emotion and the transcript", "--json").stdout)
+    assert (row["decision"], row["task"], row["how"], row["heads_on"]) == ("composite", "ser|asr", "parallel", None)
+
+
+def test_raw_bits(amask):
+    row = json.loads(amask("predict", "gender", "--raw", "--json").stdout)
+    assert (row["task"], row["how"], row["mask"]) == ("gr", "bits", None)
+    assert row["heads_on"] > 0
+
+
+def test_a_refusal(amask):
+    done = amask("predict", "book a flight to london")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert "no mask serves the instruction 'book a flight to london'; the nearest tasks are" in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+    as_json = amask("predict", "book a flight to london", "--json")
+    assert as_json.exit_code == 1
+    row = json.loads(as_json.stdout)
+    assert (row["decision"], row["task"], row["heads_on"]) == ("refuse", None, None)
+
+
+def test_nothing(amask):
+    done = amask("predict", "  ")
+    assert done.exit_code == 1
+    assert "the instruction is empty" in done.stderr
+
+
+def test_lines_in_and_rows_out(process):
+    said = "what is said\n\nwhat is the weather like\ngender then transcript as json\n"
+    started = process("predict", "-", "--json", stdin=True)
+    stdout, _ = started.communicate(said, timeout=120)
+    rows = [json.loads(line) for line in stdout.splitlines()]
+    assert started.returncode == 0
+    assert [row["instruction"] for row in rows] == said.split("\n")[:-1]
+    assert [row["decision"] for row in rows] == ["mask", "refuse", "refuse", "composite"]
+    assert [row["task"] for row in rows] == ["asr", None, None, "{gr,asr}"]
+
+
+def test_show(amask):
+    about = json.loads(amask("predictor", "show", "--json").stdout)
+    assert about["encoder"] == "static"
+    assert set(about["tasks"]) == {"asr", "gr", "ser", "asv", "aac", "osr", "s2tt", "age"}
+    assert about["parameters"] < 600_000
+    assert amask("predictor", "show").exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_predictor_of_ones_own_is_used(amask, tmp_path):
+    tasks = tmp_path / "tasks.toml"
+    tasks.write_text('[intent]\nmetric = "acc"\nlabels = ["on", "off"]\nwordings = ["what is to be switched"]\n')
+    done = amask("predictor", "train", "--tasks", tasks, "--steps", "2", "--out", tmp_path / "own.safetensors")
+    assert done.exit_code == 0, done.stderr
+    about = json.loads(amask("predictor", "show", "--predictor", tmp_path / "own.safetensors", "--json").stdout)
+    assert "intent" in about["tasks"]
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
+def test_a_damaged_predictor_is_named(amask, tmp_path):
+    (tmp_path / "p.safetensors").write_bytes(b"rubbish")
+    done = amask("predict", "gender", "--predictor", tmp_path / "p.safetensors")
+    assert done.exit_code == 1
+    assert "p.safetensors" in done.stderr
+
+
+def test_no_masks_of_a_model(amask):
+    done = amask("predictor", "train", "--model", "nothing", "--steps", "1")
+    assert done.exit_code == 1
+    assert "no masks of 'nothing'" in done.stderr

@@ -1,0 +1,114 @@
+"""Training examples: right readings, nothing withheld, the same for the same seed, and a task of the user's own among them."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    from amask.data.tasks import builtin_tasks
+
+    return tuple(builtin_tasks().values())
+
+
+def drawn(source, count=1500, seed=0):
+    rng = np.random.default_rng(seed)
+    return [source.draw(rng) for _ in range(count)]
+
+
+def test_the_same_for_the_same_seed(tasks):
+    from amask.predictor.examples import Examples
+
+    assert drawn(Examples(tasks), 50) == drawn(Examples(tasks), 50)
+    assert drawn(Examples(tasks), 50) != drawn(Examples(tasks), 50, seed=1)
+
+
+def test_nothing_withheld_and_no_unseen_order_is_drawn(tasks):
+    from amask.predictor.examples import Examples, bare, unseen, withheld
+
+    source = Examples(tasks, "train", frozenset({("asr", "gr")}))
+    rng = np.random.default_rng(0)
+    found = drawn(source)
+    assert not {bare(example.text) for example in found} & withheld()
+    orders = {example.reading.parts for example in found if len(example.reading.parts) > 1}
+    assert not [parts for parts in orders if unseen(parts) and parts != ("asr", "gr")]
+    assert any(unseen(parts) for parts in Examples(tasks, "withheld").orders[2])
+    assert source.of_kind("pipe2", rng).reading.parts in source.orders[2]
+
+
+def test_train_dev_and_withheld_share_no_request(tasks):
+    from amask.predictor.examples import Examples
+
+    sets = [
+        {
+            text
+            for texts in (*e.singles.values(), *e.foreign.values(), *e.templates.values(), *e.phrases.values())
+            for text in texts
+        }
+        for e in (Examples(tasks, split) for split in ("train", "dev"))
+    ]
+    assert not sets[0] & sets[1]
+    singles = [
+        {text for texts in Examples(tasks, split).singles.values() for text in texts} for split in ("train", "dev", "withheld")
+    ]
+    assert not singles[0] & singles[2] and not singles[1] & singles[2]
+    assert len(singles[1]) > len(singles[0]) / 20
+
+
+@pytest.mark.parametrize("kind", ["pipe2", "json2", "pipe3", "json3"])
+def test_a_template_puts_the_parts_where_its_reading_says(tasks, kind):
+    from amask.predictor.examples import Examples
+
+    source = Examples(tasks)
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        example = source.of_kind(kind, rng)
+        assert len(example.reading.parts) == int(kind[-1])
+        assert example.reading.form == ("json" if kind.startswith("json") else "pipe")
+        for part in example.reading.parts:
+            assert any(phrase in example.text for phrase in (*source.phrases[part], *source.german[part]))
+
+
+def test_foreign_kinds_ask_for_nothing_and_single_ones_for_one(tasks):
+    from amask.predictor.examples import FOREIGN, Examples
+
+    source = Examples(tasks)
+    rng = np.random.default_rng(3)
+    for kind in FOREIGN:
+        assert all(not source.of_kind(kind, rng).reading.parts for _ in range(20))
+    for kind in ("single", "phrase", "pattern", "single_with_exclusion"):
+        assert all(len(source.of_kind(kind, rng).reading.parts) == 1 for _ in range(20))
+
+
+def test_patterns_fill_all_their_places(tasks):
+    from amask.predictor.examples import Examples, patterns
+
+    slots, found = patterns()
+    assert set(found) == {task.name for task in tasks} | {"none"}
+    rng = np.random.default_rng(4)
+    texts = [Examples(tasks).of_kind(kind, rng).text for kind in ("pattern", "foreign_pattern") for _ in range(300)]
+    assert not [text for text in texts if "{" in text]
+    assert all(len(words) == len(set(words)) for words in slots.values())
+
+
+def test_a_users_task_joins_with_five_wordings(tasks):
+    from amask.data.tasks import Task
+    from amask.predictor.examples import Examples
+
+    own = Task(
+        name="intent", metric="acc", labels=("on", "off"), title="what to switch", wordings=tuple(f"intent {n}" for n in range(5))
+    )
+    source = Examples((*tasks, own))
+    assert set(source.singles["intent"]) == set(own.wordings)
+    assert source.phrases["intent"] == ("what to switch",)
+    assert any("intent" in example.reading.parts for example in drawn(source, 300))
+
+
+def test_typos_change_one_word(tasks):
+    from amask.predictor.noise import typo
+
+    rng = np.random.default_rng(5)
+    for _ in range(100):
+        before, after = ["what", "is", "the", "gender"], typo("what is the gender", rng).split()
+        assert sum(a != b for a, b in zip(before, after, strict=True)) <= 1
+    assert typo("m/f?", rng) == "m/f?"

@@ -1,0 +1,59 @@
+"""The network: logits factorised as its formula says, order that matters, padding that does not."""
+
+import math
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def network(identity):
+    from amask.predictor.network import Network
+
+    torch.manual_seed(0)
+    return Network(6, 3, identity.geometry, width=16, hidden=24).eval()
+
+
+def test_logits_by_hand(identity):
+    from amask.predictor.network import HeadLogits
+
+    torch.manual_seed(0)
+    heads = HeadLogits(4, identity.geometry, hidden=5, code=3).requires_grad_(False)
+    state = torch.randn(2, 4)
+    found = heads(state)
+    for layer, count in enumerate(identity.geometry.heads):
+        for head in range(count):
+            mixed = state[1] * heads.scale[layer] + heads.shift[layer]
+            inner = heads.into.weight @ mixed + heads.into.bias
+            inner = torch.tensor([x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in inner.tolist()])
+            code = heads.out.weight @ inner + heads.out.bias
+            assert float(found[1, layer, head]) == pytest.approx(float(code @ heads.heads[head]), abs=1e-4)
+
+
+def test_heads_that_there_are_not_are_never_on(identity, network):
+    said = network(torch.randn(2, 3, 6), torch.ones(2, 3, dtype=torch.bool))
+    assert bool((said.logits[:, ~identity.geometry.present] < -1000).all())
+
+
+def test_size_hardly_grows_with_the_model():
+    from amask.lalm.gating import Geometry
+    from amask.predictor.network import Network
+
+    sizes = [sum(p.numel() for p in Network(128, 8, Geometry(heads)).parameters()) for heads in ((64,) * 8, (40,) * 40)]
+    assert sizes[1] < 1.05 * sizes[0]
+    assert sizes[1] < 500_000
+
+
+def test_order_matters_and_padding_does_not(network):
+    vectors = torch.randn(1, 4, 6)
+    real = torch.ones(1, 4, dtype=torch.bool)
+    alone = network(vectors, real)
+    turned = network(vectors.flip(1), real)
+    padded = network(torch.cat([vectors, torch.zeros(1, 3, 6)], 1), torch.cat([real, torch.zeros(1, 3, dtype=torch.bool)], 1))
+    assert not torch.allclose(alone.scores.part, turned.scores.part, atol=1e-3)
+    assert torch.allclose(alone.scores.part, padded.scores.part, atol=1e-5)
+    assert torch.allclose(alone.logits, padded.logits, atol=1e-4)
+
+
+def test_texts_longer_than_what_is_read(trained):
+    assert trained.hear(["gender " * 500, ""])

@@ -1,0 +1,93 @@
+"""The predictor that comes with amask, on the bank that comes with amask."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+TASKS = ("asr", "gr", "s2tt", "ser", "age", "aac", "asv", "osr")
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    from amask.mask_bank.bank import BUNDLED, MaskBank
+
+    return MaskBank(BUNDLED).list()
+
+
+@pytest.fixture(scope="module")
+def decider(bundled):
+    from amask.predictor.decider import Decider
+    from amask.predictor.predictor import Predictor
+
+    return Decider(Predictor.load(), bundled)
+
+
+@pytest.fixture(scope="module")
+def tests(decider):
+    from amask.predictor.tables import held_out
+
+    return held_out(decider.predictor.record.tasks, frozenset(reading.parts for reading in decider.masks))
+
+
+def share_right(decider, examples):
+    found = decider.decide([example.text for example in examples], neighbours=False)
+    return sum(decision.reading == example.reading for decision, example in zip(found, examples, strict=True)) / len(examples)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_tasks_own_wordings_are_sure(decider, task):
+    from amask.data.tasks import builtin_tasks
+
+    said = builtin_tasks()[task].wordings
+    found = decider.decide([*said, *(f"Please {text.removeprefix('please ').upper()}?" for text in said)])
+    assert [str(decision.reading) for decision in found] == [task] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("said", "reading"),
+    [
+        ("What's the speaker's gender?", "gr"),
+        ("what is said?", "asr"),
+        ("Please translate to German!", "s2tt"),
+        ("gender and transcript as JSON", "{gr,asr}"),
+        ("gr AND asr", "gr|asr"),
+        ("the gender, but first the transcript", "asr|gr"),
+        ("ASR", "asr"),
+    ],
+)
+def test_own_words(decider, said, reading):
+    assert str(decider.decide([said])[0].reading) == reading
+
+
+def test_the_bits_are_those_of_the_banks_masks(decider):
+    """Raw bits for a wording of each task differ from the bank's mask in few heads."""
+    from amask.data.tasks import builtin_tasks
+
+    said = {task: builtin_tasks()[task].wordings[0] for task in TASKS}
+    for decision in decider.decide(list(said.values()), raw=True):
+        mask = next(mask for reading, mask in decider.masks.items() if reading == decision.reading)
+        assert float((decision.mask.bits == mask.bits).float().mean()) > 0.97
+
+
+def test_it_fits_the_bundled_bank(decider, bundled):
+    assert decider.predictor.identity.same(bundled[0].identity)
+    assert decider.predictor.record.masks == {str(reading): mask.digest for reading, mask in decider.masks.items()}
+
+
+def test_no_unpickling_and_no_sentence_transformers():
+    """What takes seconds to import is not waited for."""
+    code = (
+        "import sys; from amask.predictor.predictor import Predictor; Predictor.load().hear(['gender']);"
+        "print([name for name in ('sentence_transformers', 'transformers', 'sklearn', 'scipy') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.split() == ["[]"]
+
+
+def test_what_ships_is_small_and_says_where_it_is_from(root):
+    folder = root / "predictor" / "weights" / "encoder"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 3 * 2**20
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"all-MiniLM-L6-v2.*Apache", card, re.DOTALL)
