@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 BEAMS = 16
 LONG = "Clips longer than the model hears: refuse them, trim them to their beginning, or cut them at pauses and join the answers."
 TASK = "What to do, by masks: asr, gr, 'gr|asr', gr-asr-json …, or a plan: gr THEN asr IF female."
+FALLBACK = "prompt: give an instruction that no mask serves to the model as it is, instead of refusing."
 HOW = "A composite by a mask of its own (one-pass), or each part by its mask (parallel); auto: where one reached its target."
 
 
@@ -49,6 +50,7 @@ def run(
     mask: Annotated[str | None, typer.Option(help="A mask: NAME, NAME@VERSION, or a .safetensors file.")] = None,
     instruction: Annotated[str | None, typer.Option(help="What to do, in words; a mask that does it is chosen.")] = None,
     prompt: Annotated[str | None, typer.Option(help="For comparison: give the model this instruction, and no mask.")] = None,
+    fallback: Annotated[str | None, typer.Option(help=FALLBACK, metavar="prompt")] = None,
     how: Annotated[str, typer.Option(help=HOW, metavar="[auto|one-pass|parallel]")] = "auto",
     model: ModelOption = "pocket",
     bank: BankOption = None,
@@ -78,6 +80,8 @@ def run(
             raise InstructionError("say what to do by one of --task, --mask, --instruction or --prompt")
         if prompt is not None and not prompt.strip():
             raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
+        if fallback not in (None, "prompt"):
+            raise InstructionError(f"--fallback {fallback}: expected prompt")
         if long not in ("refuse", "trim", "cut"):
             raise InstructionError(f"--long {long}: expected refuse, trim or cut")
         from ..composer.plan import is_plan, parse_plan
@@ -88,7 +92,13 @@ def run(
         inputs = expand_inputs(clips)
         opened = open_bank(bank)
         hops = parse_plan(task) if task is not None and is_plan(task) else ()
-        spec = _task(None if hops else task, instruction, opened, tasks)
+        try:
+            spec = _task(None if hops else task, instruction, opened, tasks)
+        except InstructionError as error:
+            if fallback != "prompt" or not (instruction or "").strip():
+                raise
+            note(f"{error}; prompting the model with it instead")
+            spec, prompt = None, instruction
         loaded = open_model(model, device, dtype)
         order = _plan(loaded, opened, hops, tasks) if hops else _order(loaded, opened, spec, mask, prompt, how)
         if explain:

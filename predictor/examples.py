@@ -49,8 +49,8 @@ def _digits(text: str) -> int:
 
 
 def unseen(parts: Sequence[str]) -> bool:
-    """Whether an order of parts is never trained, in either form."""
-    return len(parts) > 1 and _digits("|".join(parts)) % UNSEEN == 0
+    """Whether these parts are never trained together, in no order and no form."""
+    return len(parts) > 1 and _digits("|".join(sorted(parts))) % UNSEEN == 0
 
 
 @cache
@@ -120,9 +120,11 @@ class Examples:
     @cached_property
     def singles(self) -> dict[str, tuple[str, ...]]:
         """Whole requests by task."""
-        own = {task.name: () if self.split == "withheld" else self._mine(task.wordings) for task in self.tasks}
         given = self._said.tasks
-        return {name: (*(self._side(given[name]) if name in given else ()), *texts) for name, texts in own.items()}
+        if self.split == "withheld":
+            return {task.name: given[task.name].withheld if task.name in given else () for task in self.tasks}
+        hand_written = {task.name: given[task.name].train if task.name in given else () for task in self.tasks}
+        return {task.name: self._mine((*hand_written[task.name], *task.wordings)) for task in self.tasks}
 
     @cached_property
     def phrases(self) -> dict[str, tuple[str, ...]]:

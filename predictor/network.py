@@ -52,7 +52,7 @@ class Attention(nn.Module):
 
 
 class Asking(nn.Module):
-    """One layer of questions: they see one another, then the tokens, then think.
+    """One layer of questions: each sees the tokens, then thinks; none sees another, so that no combination is learned by heart.
 
     Args:
         width: of all states.
@@ -61,8 +61,8 @@ class Asking(nn.Module):
 
     def __init__(self, width: int, dropout: float = 0.1) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.among, self.tokens = Attention(width), Attention(width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.tokens = Attention(width)
         self.think = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.dropout = nn.Dropout(dropout)
 
@@ -70,10 +70,8 @@ class Asking(nn.Module):
         self, asking: Float[Tensor, "row question width"], asked: Float[Tensor, "row token width"], real: Mask
     ) -> Float[Tensor, "row question width"]:
         """The questions' states after it."""
-        normed = self.norms[0](asking)
-        asking = asking + self.dropout(self.among(normed, normed))
-        asking = asking + self.dropout(self.tokens(self.norms[1](asking), asked, real))
-        return asking + self.dropout(self.think(self.norms[2](asking)))
+        asking = asking + self.dropout(self.tokens(self.norms[0](asking), asked, real))
+        return asking + self.dropout(self.think(self.norms[1](asking)))
 
 
 class HeadLogits(nn.Module):

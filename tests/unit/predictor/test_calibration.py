@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -21,6 +21,7 @@ def test_confidence_is_the_share_that_is_right():
         assert found.confidence(float(chance)) == pytest.approx(right, abs=0.03)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=300), st.sampled_from([0.01, 0.03, 0.1, 0.5]))
 def test_no_more_than_the_share_falls_below_the_threshold(confidences, share):
     from amask.predictor.calibration import conformal_threshold

@@ -96,9 +96,9 @@ def test_a_student_learns_where_its_teacher_points(wordpiece, tmp_path):
     torch.manual_seed(0)
     student = Student(torch.randn(13, 8), 4)
     lines = []
-    teach(student, wordpiece, texts, targets, steps=60, batch=8, seed=0, log=lines.append)
+    teach(student, wordpiece, texts, targets, steps=120, batch=8, seed=0, log=lines.append)
     first, last = (float(line.split("cosine ")[1].split(",")[0]) for line in (lines[0], lines[-1]))
-    assert last > max(first, 0.9)
+    assert first < 0.5 < 0.8 < last
     save(student, wordpiece, {}, tmp_path)
     loaded = StaticEncoder(tmp_path)
     expected = student.table.weight[torch.tensor([5, 6])].detach()

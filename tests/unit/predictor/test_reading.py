@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PARTS = ("asr", "gr", "ser", "age")
@@ -39,6 +39,7 @@ def test_nothing_impossible_is_there(possible):
 numbers = st.floats(-8, 8, width=32)
 
 
+@settings(deadline=None)
 @given(st.lists(numbers, min_size=15, max_size=15), st.lists(numbers, min_size=2, max_size=2), numbers)
 def test_probabilities_are_those_of_a_count_by_hand(part, form, none):
     from amask.predictor.reading import Reading, possible_readings

@@ -38,9 +38,7 @@ def share_right(decider, examples):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_tasks_own_wordings_are_sure(decider, task):
-    from amask.data.tasks import builtin_tasks
-
-    said = builtin_tasks()[task].wordings
+    said = decider.tasks[task].wordings
     found = decider.decide([*said, *(f"Please {text.removeprefix('please ').upper()}?" for text in said)])
     assert [str(decision.reading) for decision in found] == [task] * len(found)
 
@@ -63,9 +61,7 @@ def test_own_words(decider, said, reading):
 
 def test_the_bits_are_those_of_the_banks_masks(decider):
     """Raw bits for a wording of each task differ from the bank's mask in few heads."""
-    from amask.data.tasks import builtin_tasks
-
-    said = {task: builtin_tasks()[task].wordings[0] for task in TASKS}
+    said = {task: decider.tasks[task].wordings[0] for task in TASKS}
     for decision in decider.decide(list(said.values()), raw=True):
         mask = next(mask for reading, mask in decider.masks.items() if reading == decision.reading)
         assert float((decision.mask.bits == mask.bits).float().mean()) > 0.97
