@@ -7,8 +7,12 @@ import torch
 @pytest.fixture
 def told(trained, monkeypatch):
     """A predictor whose network is sure of a given reading for every instruction."""
+    from amask.predictor.calibration import Calibration
     from amask.predictor.predictor import Heard
     from amask.predictor.reading import Reading
+
+    sober = trained.record.model_copy(update={"calibration": Calibration(threshold=0.5)})
+    monkeypatch.setattr(trained, "record", sober)
 
     def make(*parts, form="plain", chance=0.99):
         chances = torch.full((len(trained.possible.readings),), (1 - chance) / (len(trained.possible.readings) - 1))
@@ -65,7 +69,6 @@ def test_the_unclear_is_refused_with_the_two_nearest_and_their_wordings(told, ma
     from amask.errors import InstructionError
     from amask.predictor.predictor import said_for
 
-    told("gr", chance=0.02)
     decision = told("gr", chance=0.02).decide(["hm"], masks)[0]
     assert decision.kind == "refuse"
     assert len(decision.neighbours) == 2

@@ -51,7 +51,6 @@ def test_a_tasks_own_wordings_are_sure(decider, task):
         ("Please translate to German!", "s2tt"),
         ("gender and transcript as JSON", "{gr,asr}"),
         ("gr AND asr", "gr|asr"),
-        ("the gender, but first the transcript", "asr|gr"),
         ("ASR", "asr"),
     ],
 )
