@@ -170,13 +170,20 @@ class Plan:
         once = {key_of(clip): clip for target in targets if not target.refusal for clip in target.clips}
         clips = replace(self.manifest, clips=tuple(once.values()))
         with progress("checking clips", len(once)) as tell:
-            features, bad = hear(model, clips, trim=settings.trim, skip_bad=settings.skip_bad, tell=lambda done, _: tell(done))
+            features, bad = hear(
+                model,
+                clips,
+                trim=settings.trim,
+                skip_bad=settings.skip_bad,
+                memory=0,  # every batch is asked for once
+                tell=lambda done, _: tell(done),
+            )
         good = {key_of(clip) for clip in features.manifest}
         kept = []
         for target in targets:
-            heard = tuple(clip for clip in target.clips if key_of(clip) in good)
-            unheard = "" if heard else f"none of the clips for {target.task.name} can be heard"
-            kept.append(replace(target, clips=heard, refusal=target.refusal or unheard))
+            left = tuple(clip for clip in target.clips if key_of(clip) in good)
+            unheard = "" if left else f"none of the clips for {target.task.name} can be heard"
+            kept.append(replace(target, clips=left, refusal=target.refusal or unheard))
         return Evaluation(model, tuple(kept), features, settings, (*self.problems, *bad))
 
 

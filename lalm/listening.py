@@ -65,10 +65,14 @@ class ClipFeatures:
         manifest: the clips.
         trim: hear the beginning of clips that are too long, instead of refusing them.
         digests: of each clip's files (`Manifest.digest`), where they are known.
+        memory: bytes of features that are kept in memory, for clips that are asked for again; `MEMORY` by default.
     """
 
-    def __init__(self, model: LALM, manifest: Manifest, *, trim: bool = False, digests: Sequence[str] = ()) -> None:
+    def __init__(
+        self, model: LALM, manifest: Manifest, *, trim: bool = False, digests: Sequence[str] = (), memory: int | None = None
+    ) -> None:
         self.model, self.manifest, self.trim = model, manifest, trim
+        self.memory = MEMORY if memory is None else memory
         self._digests = dict(enumerate(digests))
         self._counts: dict[int, int] = {}
         self._store = FeatureStore(model)
@@ -148,7 +152,7 @@ class ClipFeatures:
         row = read if isinstance(read, Tensor) else self._store.encode(read, self._sound(at))
         self._memory[at], self._counts[at] = row, len(row)
         self._bytes += row.nbytes
-        while self._bytes > MEMORY and len(self._memory) > 1:
+        while self._bytes > self.memory and len(self._memory) > 1:
             self._bytes -= self._memory.popitem(last=False)[1].nbytes
         return row
 
@@ -163,7 +167,13 @@ def listen(model: LALM, manifest: Manifest) -> AudioFeatures:
 
 
 def hear(
-    model: LALM, manifest: Manifest, *, trim: bool = False, skip_bad: bool = False, tell: Tell | None = None
+    model: LALM,
+    manifest: Manifest,
+    *,
+    trim: bool = False,
+    skip_bad: bool = False,
+    memory: int | None = None,
+    tell: Tell | None = None,
 ) -> tuple[ClipFeatures, tuple[str, ...]]:
     """Check that all clips of a manifest can be heard, and give their features.
 
@@ -172,6 +182,7 @@ def hear(
         manifest: the clips.
         trim: hear the beginning of clips that are too long, instead of refusing them.
         skip_bad: leave out clips that cannot be heard, instead of refusing the first of them.
+        memory: see `ClipFeatures`.
         tell: called as clips are checked.
 
     Returns:
@@ -180,7 +191,7 @@ def hear(
     Raises:
         AudioError: a clip cannot be read or is too long, or none can be heard at all.
     """
-    found = ClipFeatures(model, manifest, trim=trim)
+    found = ClipFeatures(model, manifest, trim=trim, memory=memory)
     good: list[int] = []
     bad: list[str] = []
 
@@ -205,4 +216,5 @@ def hear(
     if not bad:
         return found, ()
     kept = replace(manifest, clips=tuple(manifest.clips[at] for at in good))
-    return ClipFeatures(model, kept, trim=trim, digests=[found.digest(at) for at in good]), tuple(bad)
+    digests = [found.digest(at) for at in good]
+    return ClipFeatures(model, kept, trim=trim, digests=digests, memory=memory), tuple(bad)
