@@ -3,6 +3,7 @@
 The rule, for masks and prompts alike: an answer gives the label that it names, if it names exactly one of the set, as whole
 words, case and punctuation aside, in a clause without a negation. "The speaker is female." gives "female"; "not female",
 "male or female", "woman" and "" give none. Longer labels are looked for first, so that "very angry" does not name "angry".
+An answer in the form of a composite ("female|put the red box", a JSON object) answers several tasks, and so none.
 """
 
 import json
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float64
 from ..errors import DataError
 from .confidence import Interval, resampled
 from .normalise import tokens
-from .tasks import TaskSpec
+from .tasks import BAR, TaskSpec
 
 _CLAUSES = re.compile(r"[,.;:!?()\n，。；：！？、]|\s[-–—]\s|—")
 _NOT = re.compile(r"n['’ʼ]t\b")
@@ -32,8 +33,10 @@ def find_label(answer: str, labels: Sequence[str]) -> str | None:
     """
     exact = exact_label(answer, labels)
     wanted = {label: tokens(label) for label in labels}
-    if exact is not None or not all(wanted.values()) or len(set(map(tuple, wanted.values()))) < len(labels):
+    if exact is not None or BAR in answer or _is_object(answer):
         return exact
+    if not all(wanted.values()) or len(set(map(tuple, wanted.values()))) < len(labels):
+        return None
     clauses = [tokens(_NOT.sub(" not", clause)) for clause in _CLAUSES.split(answer.lower())]
     words = [(word, number) for number, clause in enumerate(clauses) for word in clause]
     found: dict[str, set[int]] = {}
@@ -46,6 +49,13 @@ def find_label(answer: str, labels: Sequence[str]) -> str | None:
         return None
     label, touched = next(iter(found.items()))
     return None if touched & negated else label
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _take(wanted: list[str], words: list[tuple[str, int]]) -> tuple[list[tuple[str, int]], set[int]]:

@@ -47,6 +47,9 @@ def find():
         ("The speaker isn’t male", GENDERS, None),
         ("non-female", GENDERS, None),
         ("neither", GENDERS, None),
+        ("put the red box|female", GENDERS, None),
+        ('{"gr": "female", "asr": "put the red box"}', GENDERS, None),
+        ("a|b", ("a|b", "c"), "a|b"),
     ],
 )
 def test_exactly_one_label_without_negation(find, answer, labels, label):
