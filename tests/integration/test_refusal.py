@@ -31,6 +31,11 @@ COMMANDS = {
     "bank use": False,
     "bank verify": False,
     "bank remove": False,
+    "predict": False,  # no model is loaded
+    "predictor train": False,
+    "predictor eval": False,
+    "predictor show": False,
+    "predictor sensitivity": False,  # looks masks up for its own model
     "doctor": False,
 }
 # {tiny}: a mask of the other model in the user's bank; {file}: the same in a file; {twin}: a mask with the pocket
