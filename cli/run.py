@@ -124,7 +124,7 @@ def _known(bank: "MaskBank", tasks: Path | None) -> "dict[str, Task]":
     """All single tasks: the built-in ones, those of files, and those that the bank's masks carry."""
     from ..data.tasks import collect_tasks
 
-    return collect_tasks(bank.folder, tasks) | {part.name: part for each in bank.tasks() for part in each.parts}
+    return collect_tasks(bank.folder, file=tasks) | {part.name: part for each in bank.tasks() for part in each.parts}
 
 
 def classify(instruction: str, bank: "MaskBank") -> "TaskSpec":

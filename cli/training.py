@@ -85,7 +85,7 @@ def train_masks(
     instead of its name.
     """
     manifest = open_data(data)
-    specs = find_tasks(tasks, manifest, collect_tasks(bank.folder if bank.folder.is_dir() else None, manifest.folder, tasks_file))
+    specs = find_tasks(tasks, manifest, collect_tasks(bank.folder, manifest.folder, file=tasks_file))
     names = name_masks(specs, name)
     recipe = choose_recipe(specs, paper, **(settings or {}))
     if out_file:

@@ -182,19 +182,21 @@ def read_tasks(path: Path) -> dict[str, Task]:
     return _from_toml(text, str(path))
 
 
-def collect_tasks(*paths: Path | None) -> dict[str, Task]:
-    """All tasks that are known: the built-in ones, then those of files; of the same name the last counts.
+def collect_tasks(*folders: Path | None, file: Path | None = None) -> dict[str, Task]:
+    """All tasks that are known: the built-in ones, then those of folders, then those of a file; the last of a name counts.
 
     Args:
-        paths: `.toml` files, or folders that may hold a `tasks.toml`; None and folders without one add nothing.
+        folders: where a `tasks.toml` may lie; None and folders without one add nothing.
+        file: a TOML file of any name, which must be there.
+
+    Raises:
+        DataError: a file cannot be read, or a task in it is not what it should be.
     """
     known = dict(builtin_tasks())
-    for path in filter(None, paths):
-        if path.suffix == ".toml" and not path.is_dir():
-            known |= read_tasks(path)
-        elif (path / TASKS_FILE).is_file():
-            known |= read_tasks(path / TASKS_FILE)
-    return known
+    for folder in filter(None, folders):
+        if (folder / TASKS_FILE).is_file():
+            known |= read_tasks(folder / TASKS_FILE)
+    return known if file is None else known | read_tasks(file)
 
 
 def parse_task(name: str, known: Mapping[str, Task] | None = None, keys: Iterable[str] = ()) -> TaskSpec:

@@ -137,7 +137,7 @@ def known_tasks(bank: MaskBank, manifest: Manifest, file: Path | None = None) ->
     Raises:
         DataError: a file is missing or not what it should be.
     """
-    return collect_tasks(bank.folder, manifest.folder, file)
+    return collect_tasks(bank.folder, manifest.folder, file=file)
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ class MaskBank:
             DataError: a part is unknown, or the file cannot be read.
         """
         known = {part.name: part for spec in self.tasks() for part in spec.parts}
-        return parse_task(name, known | collect_tasks(self.folder if self.folder.is_dir() else None))
+        return parse_task(name, known | collect_tasks(self.folder))
 
     def holds(self, path: Path) -> bool:
         """Whether a file is one of the bank's."""

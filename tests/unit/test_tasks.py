@@ -181,3 +181,14 @@ def test_wordings_of_composites_name_every_part():
         assert len(said) == len(set(said)) >= 18
         for text in said:
             assert all(any(phrase in text for phrase in part.phrases) for part in spec.parts)
+
+
+def test_a_file_of_tasks_counts_whatever_it_is_called_and_must_be_there(tmp_path):
+    from amask.data.tasks import collect_tasks
+    from amask.errors import DataError
+
+    (tmp_path / "mine.txt").write_text('[note]\nmetric = "wer"\n')
+    assert collect_tasks(tmp_path / "nowhere", file=tmp_path / "mine.txt")["note"].metric == "wer"
+    for name in ("absent", "absent.toml", "."):
+        with pytest.raises(DataError, match="cannot read tasks"):
+            collect_tasks(file=tmp_path / name)
