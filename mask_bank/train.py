@@ -97,7 +97,7 @@ def prepare(
         What trains step by step (`run`).
     """
     manifest = data if isinstance(data, Manifest) else read_manifest(Path(data))
-    own = bank.folder if bank is not None and bank.folder.is_dir() else None
+    own = bank.folder if bank is not None else None
     specs = find_tasks(tasks, manifest, collect_tasks(own, manifest.folder) if known is None else known)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise DataError(f"cannot train with seeds {list(seeds)}; expected one or more different numbers from 0")
