@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from ..mask_bank.files import StoredMask
     from ..mask_bank.mask import HeadMask
 
+LARGEST = 12  # fields of a Venn diagram that are printed
+
 app = typer.Typer(help="Train masks, keep them, look at them.", no_args_is_help=True)
 app.command(name="import")(import_mask)
 app.command()(export)
@@ -164,6 +166,7 @@ def show(
 def compare(
     names: Annotated[list[str], typer.Argument(help="Two masks or more: NAME, NAME@VERSION, or a mask's file.")],
     png: Annotated[Path | None, typer.Option(help="Draw the table of Jaccard indices into this file, .png or .svg.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Also the heads on in each layer.")] = False,
     clips: Annotated[int, typer.Option(min=0, help="Test clips on which masks of one task, and what they share, are tried.")] = 0,
     model: ModelOption = "pocket",
     data: DataOption = None,
@@ -171,7 +174,7 @@ def compare(
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare masks of one model: the Jaccard index of each two, heads on in both, in one, in all, in none.
+    """Compare masks of one model: the Jaccard index of each two, heads on in both, in one, in all, in none, in which together.
 
     With --clips masks of one task (of several seeds, say) are tried, with their intersection, their union and a random mask of
     the intersection's size: do the heads that they agree on still do the task?
@@ -204,7 +207,18 @@ def compare(
             for row in zip(found.masks, found.jaccard, found.heads_on, found.heads_only, strict=True):
                 table.add_row(row[0], *(f"{value:.3f}" for value in row[1]), str(row[2]), str(row[3]))
             print_table(table)
-            out.print(f"of {found.heads_total} heads {found.in_all} are on in all, {found.in_none} in none")
+            out.print(f"of {found.heads_total} heads {found.in_all} are on in all, {found.in_none} in none; on in exactly:")
+            table = Table("heads", "masks", box=None, show_header=False)
+            for region in found.regions[:LARGEST]:
+                table.add_row(str(region.heads), " & ".join(region.masks))
+            print_table(table)
+            if len(found.regions) > LARGEST:
+                out.print(f"and {len(found.regions) - LARGEST} smaller ones, see --json")
+        if layers and not as_json:
+            table = Table("layer", *found.masks, box=None, header_style="bold")
+            for layer, counts in enumerate(found.layers):
+                table.add_row(str(layer), *map(str, counts))
+            print_table(table)
         if tried and not as_json:
             table = Table("mask", "heads on", f"{tried[0].metric}, {tried[0].clips} clips", box=None, header_style="bold")
             for each in tried:

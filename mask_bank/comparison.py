@@ -1,11 +1,14 @@
 """How alike some masks are: heads that they share, pair by pair and all together."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from ..errors import MaskError
 from ..lalm.identity import Identity
@@ -34,6 +37,19 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Region:
+    """One field of a Venn diagram.
+
+    Attributes:
+        masks: names of some masks.
+        heads: on in all of these and in no other.
+    """
+
+    masks: tuple[str, ...]
+    heads: int
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Some masks of one model.
 
@@ -44,6 +60,8 @@ class Comparison:
         heads_only: of each mask those that are on in no other.
         in_all, in_none: heads on in all of them, and in none.
         pairs: each two of them, in order.
+        regions: the fields of their Venn diagram that hold a head, the largest first.
+        layers: of each layer how many heads each mask has on.
     """
 
     masks: tuple[str, ...]
@@ -53,6 +71,8 @@ class Comparison:
     in_all: int
     in_none: int
     pairs: tuple[Pair, ...]
+    regions: tuple[Region, ...]
+    layers: tuple[tuple[int, ...], ...]
 
     @property
     def jaccard(self) -> list[list[float]]:
@@ -98,12 +118,21 @@ def compare(masks: Sequence[tuple[str, HeadMask]]) -> Comparison:
         both, either = int((a & b).sum()), int((a | b).sum())
         only = int(a.sum()) - both, int(b.sum()) - both
         pairs.append(Pair((one, other), round(both / either, 4) if either else 1.0, both, *only, first.heads_total - either))
+    names = tuple(name for name, _ in masks)
     return Comparison(
-        masks=tuple(name for name, _ in masks),
+        masks=names,
         heads_total=first.heads_total,
         heads_on=tuple(mask.heads_on for _, mask in masks),
         heads_only=tuple(int((each & (counts == 1)).sum()) for each in bits),
         in_all=int((counts == len(masks)).sum()),
         in_none=int(((counts == 0) & first.geometry.present).sum()),
         pairs=tuple(pairs),
+        regions=_regions(names, bits),
+        layers=tuple(map(tuple, bits.sum(2).T.tolist())),
     )
+
+
+def _regions(names: Sequence[str], bits: Bool[Tensor, "mask layer head"]) -> tuple[Region, ...]:
+    """Each combination of masks that some head is on in, and how many heads are."""
+    counts = Counter(tuple(name for name, on in zip(names, head, strict=True) if on) for head in bits.flatten(1).T.tolist())
+    return tuple(Region(some, heads) for some, heads in counts.most_common() if some)

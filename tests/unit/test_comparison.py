@@ -39,6 +39,14 @@ def test_against_sets() -> None:
         assert found.jaccard["abcd".index(one)]["abcd".index(other)] == pair.jaccard
         assert found.jaccard["abcd".index(other)]["abcd".index(one)] == pair.jaccard
     assert [found.jaccard[at][at] for at in range(4)] == [1.0] * 4
+    regions = {region.masks: region.heads for region in found.regions}
+    for count in range(1, 5):
+        for some in itertools.combinations("abcd", count):
+            inside = set.intersection(*(sets[name] for name in some))
+            outside = set().union(*(sets[name] for name in sets if name not in some))
+            assert regions.get(some, 0) == len(inside - outside)
+    assert [region.heads for region in found.regions] == sorted(regions.values(), reverse=True)
+    assert found.layers == tuple(tuple(sum(at == layer for at, _ in sets[name]) for name in "abcd") for layer in range(3))
 
 
 def test_empty_masks_are_alike() -> None:
