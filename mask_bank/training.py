@@ -67,6 +67,25 @@ def headline(task: TaskSpec, answers: list[str], references: list[str]) -> float
     return -head.value if head.better == "lower" else head.value
 
 
+@torch.no_grad()
+def try_mask(model: LALM, task: TaskSpec, mask: HeadMask, dev: Examples, clips: Sequence[int], judge: Judge = headline) -> float:
+    """A mask's figure of merit on dev clips.
+
+    Args:
+        model: the model.
+        task: what the mask does.
+        mask: the mask.
+        dev: clips with labels.
+        clips: those of them that count.
+        judge: scores the answers.
+    """
+    batches = (dev.features.rows(clips[start : start + TRIED]) for start in range(0, len(clips), TRIED))
+    references = [task.target(dev.labels[clip]) for clip in clips]
+    room = model.room_for(references)
+    said = [answer.text for answer in answers(model, batches, mask.gates.to(model.device), max_new_tokens=room)]
+    return judge(task, said, references)
+
+
 class MaskTrainer:
     """Trains masks for some jobs at once on one model.
 
@@ -207,13 +226,7 @@ class MaskTrainer:
         """Try the thresholded masks on dev clips and keep those that are at least as good as before."""
         for at, job in enumerate(self.jobs):
             mask = HeadMask.from_logits(state.logits[at], self.model.identity)
-            clips = self.dev_clips[at]
-            batches = (self.dev_set.features.rows(clips[start : start + TRIED]) for start in range(0, len(clips), TRIED))
-            references = [job.task.target(self.dev_set.labels[clip]) for clip in clips]
-            room = self.model.room_for(references)
-            gates = mask.gates.to(self.model.device)
-            said = [answer.text for answer in answers(self.model, batches, gates, max_new_tokens=room)]
-            merit = self.judge(job.task, said, references)
+            merit = try_mask(self.model, job.task, mask, self.dev_set, self.dev_clips[at], self.judge)
             before = state.merits[at]
             if before is None or merit >= before:
                 state.merits[at] = merit

@@ -9,10 +9,14 @@ from ...mask_bank.bank import BUNDLED
 from .. import SLICE, WEIGHTS
 from ..corpus.shipping import make_slice
 from .loop import Log
+from .masks import load_made
+from .scoring import score_masks
 
 
 def ship(folder: Path, log: Log, weights: Path = WEIGHTS, slice_folder: Path = SLICE, bank: Path = BUNDLED) -> None:
-    """Put the results of the making into the package; the card, the slice's tasks and other files there stay as they are.
+    """Put the results of the making into the package, and score the masks on the slice that is there then.
+
+    The card, the slice's tasks and other files stay as they are.
 
     Args:
         folder: of the making, all of whose stages have run.
@@ -37,4 +41,5 @@ def ship(folder: Path, log: Log, weights: Path = WEIGHTS, slice_folder: Path = S
     for old in slice_folder.rglob("*.opus"):
         old.unlink()
     make_slice(read_manifest(folder / "corpus"), slice_folder)
+    score_masks(load_made(weights), bank, read_manifest(slice_folder), log)
     log(f"ship: weights in {weights}, {len(masks)} masks in {bank}, the slice in {slice_folder}")

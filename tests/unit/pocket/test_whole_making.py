@@ -17,7 +17,7 @@ SETTINGS = {
 SOME = [{"kind": "speech", "count": 6}, {"kind": "person", "count": 6, "label": "gr"}]
 PLAN = {
     name: {"tasks": tasks, "train": SOME, "dev": SOME, "recipe": {"steps": 2, "batch": 2, "evaluations": 1, "dev_clips": 2}}
-    for name, tasks in (("gender", ["gr"]), ("pipes", ["gr-asr", "asr-gr"]))
+    for name, tasks in (("both", ["gr", "asr"]), ("pipes", ["gr-asr", "asr-gr"]))
 }
 
 
@@ -82,7 +82,7 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
     assert weights.keys() == others.keys()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
 
-    run("whole", plan=PLAN | {"gender": PLAN["gender"] | {"recipe": PLAN["gender"]["recipe"] | {"steps": 3}}})
+    run("whole", plan=PLAN | {"both": PLAN["both"] | {"recipe": PLAN["both"]["recipe"] | {"steps": 3}}})
     assert ran() == ["masks"]
 
     ship.ship(tmp_path / "whole", told.append, tmp_path / "w", tmp_path / "s", tmp_path / "b")
@@ -90,10 +90,15 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
     assert AutoProcessor.from_pretrained(tmp_path / "w").tokenizer("what's the speaker's gender").input_ids
     model = load_made(tmp_path / "w")
     masks = {path.parent.name: load_mask(path).mask for path in (tmp_path / "b").glob("*/1.safetensors")}
-    assert set(masks) == {"gr", "gr-asr", "asr-gr"}
+    assert set(masks) == {"gr", "asr", "gr-asr", "asr-gr"}
     for name, mask in masks.items():
         mask.require(model)
         assert mask.task.name == name
+        assert mask.lineage["dev_data"]
+        assert "dev" in mask.scores
+    measured = [line for line in told if line.startswith("scores: ") and ("reached" in line or "beaten" in line)]
+    assert len(measured) == 2
+    assert all(name in masks for name in (line.split()[1] for line in measured))
     shipped = list(read_manifest(tmp_path / "s"))
     assert {clip.source for clip in shipped} <= {"espeak", "flite", "procedural"}  # no recording
     assert {clip.kind for clip in shipped} == {"speech", "quiet", "pair"}
