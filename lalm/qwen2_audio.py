@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pydantic
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32, Int
+from torch import Tensor, nn
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from ..data.silence import cut_silence
 from ..errors import ModelError
@@ -24,6 +26,7 @@ INSTRUCT_TEMPLATE = PromptTemplate(
 )
 
 SETUP_FILE = "amask.json"
+BEHIND = 4  # mel frames that are kept behind the longest clip; the convolutions hear two of them
 
 
 class Setup(pydantic.BaseModel):
@@ -62,6 +65,34 @@ def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float 
     return INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE, None
 
 
+def encode_cut(
+    tower: Qwen2AudioEncoder, mels: Float[Tensor, "row mel frame"], frames: Int[Tensor, " row"]
+) -> tuple[Float[Tensor, "row position width"], Int[Tensor, " row"]]:
+    """What the encoder's own forward gives with the padding masked out, without computing the padding behind the longest clip.
+
+    A clip of 3 s costs a tenth of a window of 30 s. All that a real position hears of the padding are the two mel frames behind
+    the clip that the convolutions see, and these are kept.
+
+    Args:
+        tower: the encoder.
+        mels: log-mels, padded as its feature extractor does.
+        frames: mel frames of each clip.
+
+    Returns:
+        States at half the rate of the convolutions, and how many of them each clip has.
+    """
+    mels = mels[..., : -(-(int(frames.max()) + BEHIND) // 4) * 4]
+    hidden = nn.functional.gelu(tower.conv2(nn.functional.gelu(tower.conv1(mels)))).mT
+    positions = torch.arange(hidden.shape[1], device=hidden.device)
+    hidden = hidden + tower.embed_positions(positions)
+    after_conv, pooled = tower._get_feat_extract_output_lengths(frames)
+    heard = (positions < after_conv[:, None]).long()
+    mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=heard)
+    for layer in tower.layers:
+        hidden = layer(hidden, mask)
+    return tower.layer_norm(tower.avg_pooler(hidden.mT).mT), pooled
+
+
 class Qwen2Audio(LALM):
     """Any `Qwen2AudioForConditionalGeneration` with its processor.
 
@@ -82,24 +113,17 @@ class Qwen2Audio(LALM):
         self.longest = float(processor.feature_extractor.chunk_length)
 
     def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
-        """Log-mels over the whole window, audio encoder with the padding masked out, projector."""
+        """Log-mels over the whole window, audio encoder over as much of it as the longest clip takes, projector."""
         if self.silence is not None:
             waves = [cut_silence(wave, self.rate, self.silence) for wave in waves]
         inputs = self.processor.feature_extractor(
             list(waves), sampling_rate=self.rate, return_attention_mask=True, padding="max_length", return_tensors="pt"
         )
         tower = self.model.model.audio_tower
-        mels = inputs["input_features"].to(self.device, tower.dtype)
-        after_conv, pooled = tower._get_feat_extract_output_lengths(inputs["attention_mask"].sum(-1))
-        positions = torch.arange((mels.shape[-1] - 2) // 2 + 1)[None]
-        padding = create_bidirectional_mask(
-            config=tower.config,
-            inputs_embeds=mels.new_zeros(len(mels), positions.shape[1], 1),
-            attention_mask=(positions < after_conv[:, None]).long().to(self.device),
-        )
-        states = tower(mels, attention_mask=padding).last_hidden_state
+        frames = inputs["attention_mask"].sum(-1).to(self.device)
+        states, pooled = encode_cut(tower, inputs["input_features"].to(self.device, tower.dtype), frames)
         embeds = self.model.model.multi_modal_projector(states)
-        return AudioFeatures(embeds[:, : int(pooled.max())].to(self.device), pooled)
+        return AudioFeatures(embeds[:, : int(pooled.max())].to(self.device), pooled.cpu())
 
 
 def from_files(
