@@ -65,10 +65,10 @@ def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float 
     return INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE, None
 
 
-def encode_cut(
+def hidden_states(
     tower: Qwen2AudioEncoder, mels: Float[Tensor, "row mel frame"], frames: Int[Tensor, " row"]
-) -> tuple[Float[Tensor, "row position width"], Int[Tensor, " row"]]:
-    """What the encoder's own forward gives with the padding masked out, without computing the padding behind the longest clip.
+) -> Float[Tensor, "row position width"]:
+    """The states of the encoder's last layer, with the padding masked out and none computed far behind the longest clip.
 
     A clip of 3 s costs a tenth of a window of 30 s. All that a real position hears of the padding are the two mel frames behind
     the clip that the convolutions see, and these are kept.
@@ -77,20 +77,21 @@ def encode_cut(
         tower: the encoder.
         mels: log-mels, padded as its feature extractor does.
         frames: mel frames of each clip.
-
-    Returns:
-        States at half the rate of the convolutions, and how many of them each clip has.
     """
     mels = mels[..., : -(-(int(frames.max()) + BEHIND) // 4) * 4]
     hidden = nn.functional.gelu(tower.conv2(nn.functional.gelu(tower.conv1(mels)))).mT
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     hidden = hidden + tower.embed_positions(positions)
-    after_conv, pooled = tower._get_feat_extract_output_lengths(frames)
-    heard = (positions < after_conv[:, None]).long()
+    heard = (positions < tower._get_feat_extract_output_lengths(frames)[0][:, None]).long()
     mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=heard)
     for layer in tower.layers:
         hidden = layer(hidden, mask)
-    return tower.layer_norm(tower.avg_pooler(hidden.mT).mT), pooled
+    return hidden
+
+
+def pool(tower: Qwen2AudioEncoder, hidden: Float[Tensor, "row position width"]) -> Float[Tensor, "row half width"]:
+    """The encoder's output, of two states each."""
+    return tower.layer_norm(tower.avg_pooler(hidden.mT).mT)
 
 
 class Qwen2Audio(LALM):
@@ -121,9 +122,10 @@ class Qwen2Audio(LALM):
         )
         tower = self.model.model.audio_tower
         frames = inputs["attention_mask"].sum(-1).to(self.device)
-        states, pooled = encode_cut(tower, inputs["input_features"].to(self.device, tower.dtype), frames)
-        embeds = self.model.model.multi_modal_projector(states)
-        return AudioFeatures(embeds[:, : int(pooled.max())].to(self.device), pooled.cpu())
+        hidden = hidden_states(tower, inputs["input_features"].to(self.device, tower.dtype), frames)
+        pooled = tower._get_feat_extract_output_lengths(frames)[1].cpu()
+        embeds = self.model.model.multi_modal_projector(pool(tower, hidden))
+        return AudioFeatures(embeds[:, : int(pooled.max())].to(self.device), pooled)
 
 
 def from_files(

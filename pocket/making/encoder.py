@@ -7,12 +7,13 @@ import numpy as np
 import soundfile
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import WhisperFeatureExtractor, WhisperModel
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from ...data.silence import cut_silence
 from ...errors import ModelError
+from ...lalm.qwen2_audio import hidden_states, pool
 from ..architecture import MARGIN
 from ..corpus.synthesis import RATE
 
@@ -58,26 +59,9 @@ def within(lengths: Int[Tensor, " row"], longest: int) -> Tensor:
 def encode(
     tower: Qwen2AudioEncoder, mels: Float[Tensor, "row frame mel"], lengths: Int[Tensor, " row"]
 ) -> tuple[Float[Tensor, "row position width"], Float[Tensor, "row pooled width"]]:
-    """The encoder's forward over a batch cut to its longest clip, instead of to the whole window.
-
-    The model itself always hears the full window with the rest masked out; both give the same features up to what
-    the convolutions see of the first padded frame.
-
-    Returns:
-        Normalised hidden states before pooling, and the final features.
-    """
-    if mels.shape[1] % 4:
-        mels = nn.functional.pad(mels, (0, 0, 0, 4 - mels.shape[1] % 4), value=float(mels.min()))
-    hidden = nn.functional.gelu(tower.conv1(mels.transpose(1, 2)))
-    hidden = nn.functional.gelu(tower.conv2(hidden)).transpose(1, 2)
-    hidden = hidden + tower.embed_positions.weight[: hidden.shape[1]]
-    heard = within(output_lengths(lengths)[0], hidden.shape[1])
-    mask = torch.zeros(heard.shape).masked_fill(~heard, torch.finfo(torch.float32).min)[:, None, None, :]
-    mask = mask.expand(-1, 1, hidden.shape[1], -1)
-    for layer in tower.layers:
-        hidden = layer(hidden, mask)
-    pooled = tower.avg_pooler(hidden.transpose(1, 2)).transpose(1, 2)
-    return tower.layer_norm(hidden), tower.layer_norm(pooled)
+    """What the heads hear: the encoder's last states before pooling, normalised as its output is, and that output."""
+    hidden = hidden_states(tower, mels.mT, lengths)
+    return tower.layer_norm(hidden), pool(tower, hidden)
 
 
 @torch.no_grad()
