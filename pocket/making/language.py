@@ -112,8 +112,8 @@ def train_language(
         tokenizer: its own.
         store: the features of all clips.
         clips: all clips, in the store's order.
-        settings: "steps", "tokens" of a batch, "peak", "warmup", "repeat" (kind → times), and how many
-            answers with and without instruction ("told", "untold") and offers a clip has.
+        settings: "steps", "tokens" of a batch, "peak", "warmup", "repeat" (kind → times), "short_first" (see `Lessons.batches`),
+            and how many answers with and without instruction ("told", "untold") and offers a clip has.
         seed: of what is drawn.
         checkpoint: a file.
         log: told how it goes.
@@ -125,7 +125,8 @@ def train_language(
     )
     lessons = Lessons(tokenizer, clips, settings["told"], settings["untold"], settings["offers"])
     chosen = training_clips(clips, settings["repeat"])
-    drawn: Iterator[tuple[int, list[Lesson]]] = enumerate(lessons.batches(chosen, lengths, settings["tokens"], seed))
+    batches = lessons.batches(chosen, lengths, settings["tokens"], seed, settings["short_first"])
+    drawn: Iterator[tuple[int, list[Lesson]]] = enumerate(batches)
 
     def losses(step: int) -> dict[str, Tensor]:
         batch = next(lessons for at, lessons in drawn if at == step)

@@ -191,17 +191,32 @@ class Lessons:
             answers += self._untold(clip, shares, self.untold, rng)
         return Lesson(number, [], answers)
 
-    def batches(self, chosen: Sequence[int], lengths: Sequence[int], most: int, seed: int) -> Iterator[list[Lesson]]:
-        """Endless batches of lessons in any order, of `most` tokens at most (or one lesson)."""
+    def batches(
+        self, chosen: Sequence[int], lengths: Sequence[int], most: int, seed: int, short_first: Sequence[tuple[int, int]] = ()
+    ) -> Iterator[list[Lesson]]:
+        """Endless batches of lessons in any order, of `most` tokens at most (or one lesson).
+
+        Args:
+            chosen: the clips.
+            lengths: of every clip's audio.
+            most: tokens of a batch.
+            seed: of the order and of what is drawn.
+            short_first: (step, length): until that step only clips up to that length, as it is easier to find out in short ones
+                what of the audio an answer's words come from (Amodei et al. 2016, section 3.2).
+        """
         rng = np.random.default_rng(seed)
         batch: list[Lesson] = []
-        tokens = len(self.opening)
+        tokens, step = len(self.opening), 0
         while True:
-            for at in rng.permutation(chosen):
+            longest = next((length for until, length in short_first if step < until), max(lengths))
+            ends = next((until for until, _ in short_first if step < until), None)
+            for at in rng.permutation([at for at in chosen if lengths[at] <= longest]):
                 lesson = self.lesson(int(at), rng)
                 size = lengths[lesson.clip] + lesson.text_length
                 if batch and tokens + size > most:
                     yield batch
-                    batch, tokens = [], len(self.opening)
+                    batch, tokens, step = [], len(self.opening), step + 1
                 batch.append(lesson)
                 tokens += size
+                if step == ends:
+                    break
