@@ -368,3 +368,19 @@ def test_batches_of_lessons_keep_their_limit_and_take_each_clip_in_turn(tiny, cl
         assert len(batch) == 1 or tokens <= 600
         seen += [lesson.clip for lesson in batch]
     assert sorted(seen[:40]) == sorted([0, 1, 2, 3] * 10)
+
+
+def test_short_clips_come_first(tiny, clips):
+    """Until their steps are over only clips up to a length, then all; the same every time."""
+    maker = _lessons(tiny, clips)
+    lengths = [10, 20, 40, 80]
+
+    def heard(count):
+        batches = islice(maker.batches([0, 1, 2, 3], lengths, 400, seed=3, short_first=[(3, 20), (8, 40)]), count)
+        return [[lesson.clip for lesson in batch] for batch in batches]
+
+    found = heard(40)
+    assert {clip for batch in found[:3] for clip in batch} == {0, 1}
+    assert {clip for batch in found[4:8] for clip in batch} <= {0, 1, 2}  # the batch at the border may be of both
+    assert 3 in {clip for batch in found[9:] for clip in batch}
+    assert found == heard(40)

@@ -12,7 +12,9 @@ SETTINGS = {
     "shape": {"encoder": SIZES, "layers": 2},
     "corpus": {"sizes": {"train": COUNTS, "dev": COUNTS, "test": {"speech": 2}}},
     "encoder": {"steps": 3, "seconds": 8.0, "rows": 4, "rates": {"encoder": 1e-4, "heads": 1e-3}, "weights": {}} | ROUND,
-    "language": {"steps": 3, "tokens": 600, "peak": 1e-3, "vocabulary": 400, "told": 1, "untold": 2, "offers": 0.2} | ROUND,
+    "language": {"steps": 3, "tokens": 600, "peak": 1e-3, "vocabulary": 400, "told": 1, "untold": 2, "offers": 0.2}
+    | ROUND
+    | {"short_first": [[1, 60]]},
 }
 SOME = [{"kind": "speech", "count": 6}, {"kind": "person", "count": 6, "label": "gr"}]
 PLAN = {
