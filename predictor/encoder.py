@@ -43,6 +43,9 @@ class Encoder(Protocol):
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """Vectors of each text's tokens, padded with zeros on the right, and where they are real."""
 
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Where each token of a text begins and ends, in letters; marks of the encoder's own are empty."""
+
     def sentences(self, texts: Sequence[str]) -> Float[Tensor, "row size"]:
         """One vector of length 1 for each text; texts that mean the same have a large scalar product."""
 
@@ -86,6 +89,10 @@ class StaticEncoder:
         ids, real = self.ids(texts)
         return self.table[ids].float() * (self.scales[ids] * real).unsqueeze(-1), real
 
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Where each token of a text begins and ends, in letters."""
+        return [each.offsets for each in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
     @torch.inference_mode()
     def sentences(self, texts: Sequence[str]) -> Float[Tensor, "row size"]:
         """One vector of length 1 for each text."""
@@ -126,6 +133,10 @@ class SentenceEncoder:
         lengths = torch.tensor([len(row) for row in rows])
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+    def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Where each token of a text begins and ends, in letters; marks of the encoder's own are empty."""
+        return self.model.tokenizer(list(texts), truncation=True, return_offsets_mapping=True)["offset_mapping"]
 
     def sentences(self, texts: Sequence[str]) -> Float[Tensor, "row size"]:
         """One vector of length 1 for each text."""

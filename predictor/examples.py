@@ -8,7 +8,7 @@ import re
 import tomllib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from itertools import permutations
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..data.tasks import Task
 from .noise import roughen
-from .reading import NONE, Reading
+from .reading import NONE, SLOTS, Reading
 from .wordings import PLACES, Request, TaskWordings, Templates, Wordings, read_wordings
 
 Choice = TypeVar("Choice")
@@ -27,7 +27,7 @@ DEV = 8
 UNSEEN = 6
 GERMAN = 0.15  # share of German among what is put together
 # How often each kind of request is drawn: for one task, for several, for none.
-SHARES = {"single": 34, "pattern": 12, "phrase": 6, "single_with_exclusion": 6}
+SHARES = {"single": 34, "pattern": 12, "phrase": 6, "single_with_exclusion": 9}
 SHARES |= {"pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 4}
 FOREIGN = {"near": 12, "far": 5, "negated": 2, "strange": 4, "foreign_pattern": 7}
 # How many of each kind are put together for dev.
@@ -36,12 +36,39 @@ DRAWN |= {"pipe2": 80, "json2": 60, "pipe3": 40, "json3": 40}
 KINDS = tuple(kind for kind, share in (SHARES | FOREIGN).items() for _ in range(share))
 
 
+MARKS = tuple(chr(0xE000 + slot) for slot in range(SLOTS))  # private letters, which nobody types
+
+
 @dataclass(frozen=True)
 class Example:
-    """A request and what it asks for."""
+    """A request and what it asks for.
 
-    text: str
+    Attributes:
+        marked: the request; what speaks of the answer's part k stands between two of `MARKS[k]`.
+        reading: what it asks for.
+        told: whether the marks tell everything: what is not marked asks for nothing.
+    """
+
+    marked: str
     reading: Reading
+    told: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """The request as it is read."""
+        return self.marked.translate(dict.fromkeys(map(ord, MARKS)))
+
+    @cached_property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Where each part of the answer is spoken of in `text`: its first letter and the one behind its last."""
+        pieces = re.split(f"([{''.join(MARKS)}])", self.marked)
+        at, ends = 0, {}
+        for piece in pieces:
+            if piece in MARKS:
+                ends.setdefault(piece, []).append(at)
+            else:
+                at += len(piece)
+        return tuple((ends[mark][0], ends[mark][1]) for mark in MARKS if mark in ends)
 
 
 def _digits(text: str) -> int:
@@ -176,18 +203,24 @@ class Examples:
         names = [task.name for task in self.tasks if self.phrases[task.name]]
         return {count: tuple(filter(self._has, permutations(names, count))) for count in (2, 3)}
 
-    def filled(self, kind: str, parts: tuple[str, ...], rng: np.random.Generator) -> str:
-        """A template of a kind with phrases for its places."""
+    def filled(self, kind: str, parts: tuple[str, ...], reading: Reading, rng: np.random.Generator) -> Example:
+        """A template of a kind with phrases for its places; those of the reading's parts are marked."""
         german = all(part in self.german for part in parts) and rng.random() < GERMAN
         phrases = self.german if german else self.phrases
-        return _pick(self.templates[kind, german], rng).format(*(_pick(phrases[part], rng) for part in parts))
+        marks = (*MARKS[: len(reading.parts)], *[""] * len(parts))
+        chosen = [f"{mark}{_pick(phrases[part], rng)}{mark}" for mark, part in zip(marks, parts, strict=False)]
+        return Example(_pick(self.templates[kind, german], rng).format(*chosen), reading, told=True)
+
+    def composed(self, kind: str, parts: tuple[str, ...], rng: np.random.Generator) -> Example:
+        """A request for several parts: a template of kind `pipe2`, `json3` and so on, with phrases for its places."""
+        return self.filled(kind, parts, Reading(parts, "json" if kind.startswith("json") else "pipe"), rng)
 
     def draw(self, rng: np.random.Generator) -> Example:
         """One example, with typos, capitals, politeness and lost punctuation; nothing that happens to be withheld."""
         while True:
             example = self.of_kind(_pick(KINDS, rng), rng)
             if bare(example.text) not in withheld():
-                return Example(roughen(example.text, rng, frames()), example.reading)
+                return replace(example, marked=roughen(example.marked, rng, frames()))
 
     def of_kind(self, kind: str, rng: np.random.Generator) -> Example:
         """One example of a kind."""
@@ -199,12 +232,11 @@ class Examples:
         if kind in ("pipe2", "json2", "pipe3", "json3"):
             orders = self.orders[int(kind[-1])]
             if orders:
-                parts = _pick(orders, rng)
-                return Example(self.filled(kind, parts, rng), Reading(parts, "json" if kind.startswith("json") else "pipe"))
+                return self.composed(kind, _pick(orders, rng), rng)
         task = _pick(self.tasks, rng).name
         if kind == "single_with_exclusion" and len(self.tasks) > 1:
             other = _pick([each.name for each in self.tasks if each.name != task], rng)
-            return Example(self.filled(kind, (task, other), rng), Reading((task,)))
+            return self.filled(kind, (task, other), Reading((task,)), rng)
         if kind == "strange":
             return Example(self._strange(task, rng), NONE)
         if kind == "foreign_pattern":
@@ -214,9 +246,10 @@ class Examples:
         german = task in self.german and rng.random() < GERMAN
         phrase = _pick((self.german if german else self.phrases)[task], rng)
         if kind == "negated":
-            return Example(_pick(frames()["negated_de" if german else "negated"], rng).format(phrase), NONE)
+            return Example(_pick(frames()["negated_de" if german else "negated"], rng).format(phrase), NONE, told=True)
         if kind == "phrase" or not self.singles[task]:
-            return Example(_pick(frames()["single_de" if german else "single"], rng).format(phrase), Reading((task,)))
+            frame = _pick(frames()["single_de" if german else "single"], rng)
+            return Example(frame.format(f"{MARKS[0]}{phrase}{MARKS[0]}"), Reading((task,)), told=True)
         return Example(_pick(self.singles[task], rng), Reading((task,)))
 
     def _strange(self, task: str, rng: np.random.Generator) -> str:
@@ -238,7 +271,7 @@ def dev_examples(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: 
     found += [Example(request.text, Reading(request.parts, request.form)) for request in source.requests]
     rng = np.random.default_rng([seed, 1])
     found += [source.of_kind(kind, rng) for kind, count in DRAWN.items() for _ in range(count)]
-    return [Example(roughen(e.text, rng, frames()), e.reading) if rng.random() < 0.5 else e for e in found]
+    return [replace(each, marked=roughen(each.marked, rng, frames())) if rng.random() < 0.5 else each for each in found]
 
 
 def _fill(choices: Sequence[str], rng: np.random.Generator) -> str:

@@ -16,16 +16,33 @@ QUESTIONS = SLOTS + 2  # one for each part of the answer, one for the form, one 
 
 
 @dataclass(frozen=True)
+class Pointed:
+    """Where the parts of the answer are spoken of; all are log-probabilities.
+
+    Attributes:
+        token: which task each token asks for; the last choice is none.
+        where: at which token each part is spoken of; place 0 is nowhere, place t + 1 is token t.
+        part: of each task at each place of the answer; the last choice is none.
+    """
+
+    token: Float[Tensor, "row token choice"]
+    where: Float[Tensor, "row slot place"]
+    part: Float[Tensor, "row slot choice"]
+
+
+@dataclass(frozen=True)
 class Predicted:
     """What the network says of some instructions.
 
     Attributes:
         scores: of parts, forms and none; `reading.py` makes readings of them.
         logits: one a head; on is at least 0.
+        pointed: where the parts are spoken of.
     """
 
     scores: Scores
     logits: Float[Tensor, "row layer head"]
+    pointed: Pointed
 
 
 class Attention(nn.Module):
@@ -74,6 +91,36 @@ class Asking(nn.Module):
         return asking + self.dropout(self.think(self.norms[1](asking)))
 
 
+class Pointer(nn.Module):
+    """Reads each part of the answer where it is spoken of.
+
+    What a token asks for and where the first, second and third part are spoken of are told apart, so that an order of parts
+    that was never trained is read as well as another: P(part k is j) = Σ_t P(k is spoken of at t) · P(t asks for j).
+
+    Args:
+        width: of all states.
+        parts: how many tasks there are to choose from.
+    """
+
+    def __init__(self, width: int, parts: int) -> None:
+        super().__init__()
+        self.token = nn.Linear(width, parts + 1)  # the last is "asks for nothing"
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.nowhere = nn.Parameter(0.1 * torch.randn(width))
+
+    def forward(
+        self, asking: Float[Tensor, "row slot width"], states: Float[Tensor, "row token width"], real: Bool[Tensor, "row token"]
+    ) -> Pointed:
+        """Where each slot's question finds its part, and which it is."""
+        token = self.token(states).log_softmax(-1)
+        keys = torch.cat([self.nowhere.expand(len(states), 1, -1), self.key(states)], 1)
+        fits = self.query(asking) @ keys.mT / keys.shape[-1] ** 0.5
+        where = fits.masked_fill(~nn.functional.pad(real, (1, 0), value=True)[:, None], -1e4).log_softmax(-1)
+        nothing = nn.functional.one_hot(torch.tensor(token.shape[-1] - 1), token.shape[-1]).expand(len(token), 1, -1)
+        part = where.exp() @ torch.cat([nothing, token.exp()], 1)
+        return Pointed(token, where, part.clamp(min=1e-6).log())
+
+
 class HeadLogits(nn.Module):
     """One logit a head, factorised: a network makes a code of each layer, and a head's logit is its product with that.
 
@@ -120,7 +167,7 @@ class Network(nn.Module):
         self.questions = nn.Parameter(0.1 * torch.randn(QUESTIONS, width))
         self.asking = nn.ModuleList(Asking(width) for _ in range(2))
         self.norm = nn.LayerNorm(width)
-        self.part = nn.Linear(width, parts + 1)  # the last is "no part"
+        self.pointer = Pointer(width, parts)
         self.form = nn.Linear(width, 2)  # pipe, JSON
         self.none = nn.Linear(2 * width, 1)
         self.heads = HeadLogits(width, geometry)
@@ -133,5 +180,6 @@ class Network(nn.Module):
             found = layer(found, states, None if bool(real.all()) else real)
         found = self.norm(found)
         about_all = torch.cat([found[:, SLOTS], mean_state(states, real)], 1)
-        scores = Scores(self.part(found[:, :SLOTS]), self.form(found[:, SLOTS]), self.none(about_all)[:, 0])
-        return Predicted(scores, self.heads(found[:, -1]))
+        pointed = self.pointer(found[:, :SLOTS], states, real)
+        scores = Scores(pointed.part, self.form(found[:, SLOTS]), self.none(about_all)[:, 0])
+        return Predicted(scores, self.heads(found[:, -1]), pointed)

@@ -1,5 +1,6 @@
 """How people write: typos, capitals, politeness, punctuation that is lost or added."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,11 +12,12 @@ _NEAR = {key: row[max(0, at - 1) : at] + row[at + 1 : at + 2] for row in KEYS fo
 def typo(text: str, rng: np.random.Generator) -> str:
     """One slip in one longer word: two letters swapped, one lost, doubled, or hit on the next key."""
     words = text.split(" ")
-    long = [at for at, word in enumerate(words) if len(word) > 3 and word.isalpha()]
+    parts = [re.split(r"(\w+)", word, maxsplit=1) for word in words]
+    long = [at for at, part in enumerate(parts) if len(part) == 3 and len(part[1]) > 3 and part[1].isalpha()]
     if not long:
         return text
     at = long[int(rng.integers(len(long)))]
-    word = words[at]
+    before, word, after = parts[at]
     place = int(rng.integers(1, len(word)))
     match int(rng.integers(4)):
         case 0:
@@ -27,7 +29,7 @@ def typo(text: str, rng: np.random.Generator) -> str:
         case _:
             near = _NEAR.get(word[place].lower()) or word[place]
             word = word[:place] + near[int(rng.integers(len(near)))] + word[place + 1 :]
-    words[at] = word
+    words[at] = before + word + after
     return " ".join(words)
 
 

@@ -58,8 +58,7 @@ def held_out(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: int 
     for kind, count in COMPOSED.items():
         for _ in range(count):
             parts = orders[int(kind[-1])][int(rng.integers(len(orders[int(kind[-1])])))]
-            text = source.filled(kind, parts, rng)
-            composed.append(Example(text, Reading(parts, "json" if kind.startswith("json") else "pipe")))
+            composed.append(source.composed(kind, parts, rng))
     return TestSet(
         single=tuple(Example(text, Reading((task,))) for task, texts in source.singles.items() for text in texts),
         excluding=tuple(source.of_kind("single_with_exclusion", rng) for _ in range(EXCLUDING)),
@@ -219,7 +218,7 @@ def _known(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], composed: in
     for at in range(composed):
         parts = orders[at % len(orders)]
         form = ("pipe", "json")[at // len(orders) % 2]
-        found.append(Example(source.filled(f"{form}{len(parts)}", parts, rng), Reading(parts, form)))
+        found.append(source.composed(f"{form}{len(parts)}", parts, rng))
     return found
 
 

@@ -1,7 +1,8 @@
 """Training the predictor: to read instructions, and to rebuild the masks of a bank.
 
-The loss of a batch is the negative log-probability of the right readings among all possible ones, and for requests that
-the bank has a mask for the cross-entropy of its bits, each weighted by how sure the mask is of it.
+The loss of a batch is the negative log-probability of the right readings among all possible ones, that of pointing at what
+speaks of their parts (`pointing.py`), and for requests that the bank has a mask for the cross-entropy of its bits, each
+weighted by how sure the mask is of it.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from .encoder import Encoder, StaticEncoder
 from .examples import Example, Examples
 from .files import encoder_digest
 from .network import Network
+from .pointing import pointer_targets
 from .reading import Possible, Reading, possible_readings
 
 TOGETHER = 24  # requests that are read at once
@@ -42,6 +44,7 @@ class Settings(pydantic.BaseModel):
         peak, floor, warmup: the learning rate, then a cosine.
         decay: AdamW's weight decay.
         masks: weight of the masks' bits against 1 of the readings.
+        pointing: weight of pointing at what speaks of the parts.
         pool: how many requests are put together once and for all, for an encoder that is slow; 0 for new ones at each step.
         save_every: steps between checkpoints.
         seed: of everything.
@@ -56,6 +59,7 @@ class Settings(pydantic.BaseModel):
     warmup: int = pydantic.Field(50, ge=0)
     decay: float = pydantic.Field(0.02, ge=0)
     masks: float = pydantic.Field(1.0, ge=0)
+    pointing: float = pydantic.Field(0.5, ge=0)
     pool: int = pydantic.Field(0, ge=0)
     save_every: int = pydantic.Field(200, ge=1)
     seed: int = pydantic.Field(1, ge=0)
@@ -172,16 +176,28 @@ class Training:
         rng = np.random.default_rng(self.settings.seed)
         return [self.examples.draw(rng) for _ in range(self.settings.pool)]
 
-    def losses(self, network: Network, examples: Sequence[Example]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Of the readings, and of the masks' bits."""
+    def losses(self, network: Network, examples: Sequence[Example]) -> dict[str, Float[Tensor, ""]]:
+        """Of the readings, of pointing at their parts, and of the masks' bits."""
         ordered = sorted(examples, key=lambda example: len(example.text))  # of similar length, so that little is padding
-        chances, logits, numbers = [], [], [self.possible.index(example.reading) for example in ordered]
+        chances, pointing, logits = [], [], []
         for start in range(0, len(ordered), TOGETHER):
-            said = network(*self.encoder.tokens([example.text for example in ordered[start : start + TOGETHER]]))
+            some = ordered[start : start + TOGETHER]
+            texts = [example.text for example in some]
+            vectors, real = self.encoder.tokens(texts)
+            said = network(vectors, real)
+            names = [task.name for task in self.tasks]
+            targets = pointer_targets(some, self.encoder.offsets(texts), vectors.shape[1], names)
+            pointing.append(targets.loss(said.pointed) * len(some) / len(ordered))
             chances.append(self.possible.log_chances(said.scores))
             logits.append(said.logits)
+        numbers = [self.possible.index(example.reading) for example in ordered]
         right = torch.cat(chances)[torch.arange(len(numbers)), numbers]
-        return -right.mean(), self.targets.loss(torch.cat(logits), numbers)
+        bits = self.targets.loss(torch.cat(logits), numbers)
+        return {"reading": -right.mean(), "pointing": torch.stack(pointing).sum(), "bits": bits}
+
+    def together(self, losses: Mapping[str, Float[Tensor, ""]], masks: float) -> Float[Tensor, ""]:
+        """The losses as one; `masks` is the weight of the masks' bits."""
+        return losses["reading"] + self.settings.pointing * losses["pointing"] + masks * losses["bits"]
 
     def run(self, tell: Tell = lambda _step, _note: None) -> Network:
         """Train to the end."""
@@ -191,12 +207,12 @@ class Training:
             torch.manual_seed(self.settings.seed * 1_000_003 + step)  # dropout
             for group in optimizer.param_groups:
                 group["lr"] = self.rate.at(step)
-            reading, bits = self.losses(network, self.batch(step))
+            losses = self.losses(network, self.batch(step))
             optimizer.zero_grad()
-            (reading + self.settings.masks * bits).backward()
+            self.together(losses, self.settings.masks).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            tell(step + 1, f"reading {reading:.3f} bits {bits:.3f}")
+            tell(step + 1, " ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
             if self.checkpoint and (step + 1) % self.settings.save_every == 0:
                 self._save(network, optimizer, step + 1)
         return network.eval().requires_grad_(False)

@@ -104,13 +104,13 @@ class Tuning:
         for step in range(self.settings.steps):
             torch.manual_seed(self.settings.seed * 1_000_003 + step)
             rows = self.rows(step)
-            reading, bits = self.training.losses(network, self.training.batch(self.training.settings.steps + step))
+            kept = self.training.losses(network, self.training.batch(self.training.settings.steps + step))
             said = network(*predictor.encoder.tokens([example.text for example, *_ in rows]))
             answers = self.loss(rows, said.logits, step)
             optimizer.zero_grad()
-            (answers + reading + self.settings.rebuild * bits).backward()
+            (answers + self.training.together(kept, self.settings.rebuild)).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            tell(step + 1, f"answers {answers:.3f} reading {reading:.3f} bits {bits:.3f}")
+            tell(step + 1, " ".join(f"{name} {loss:.3f}" for name, loss in ({"answers": answers} | kept).items()))
         lineage = dict(predictor.record.lineage) | {"tuning": self.settings.model_dump()}
         return Predictor(network, predictor.encoder, predictor.record.model_copy(update={"lineage": lineage}))

@@ -1,0 +1,65 @@
+"""What the network's pointer is to learn: which token asks for which task, and where each part is spoken of.
+
+Requests that were put together from phrases tell it exactly; of whole ones only how many parts there are is known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .examples import Example
+from .network import Pointed
+from .reading import NONE, SLOTS
+
+UNKNOWN = -100
+
+
+@dataclass(frozen=True)
+class PointerTargets:
+    """What is right for some requests.
+
+    Attributes:
+        token: the task that each token asks for, or none; `UNKNOWN` where nobody told.
+        where: the places that each part may be spoken of at, nowhere before the first token; none where nobody told.
+    """
+
+    token: Int[Tensor, "row token"]
+    where: Bool[Tensor, "row slot place"]
+
+    def loss(self, pointed: Pointed) -> Float[Tensor, ""]:
+        """Cross-entropy of tokens and of places, each the mean over those that are known."""
+        token = nn.functional.cross_entropy(
+            pointed.token.flatten(0, 1), self.token.flatten(), ignore_index=UNKNOWN, reduction="sum"
+        )
+        known = self.where.any(-1)
+        where = -pointed.where.masked_fill(~self.where, -1e4).logsumexp(-1)[known].sum()
+        return token / (self.token != UNKNOWN).sum().clamp(min=1) + where / known.sum().clamp(min=1)
+
+
+def pointer_targets(
+    examples: Sequence[Example], offsets: Sequence[Sequence[tuple[int, int]]], tokens: int, tasks: Sequence[str]
+) -> PointerTargets:
+    """The targets of some requests.
+
+    Args:
+        examples: the requests.
+        offsets: where each of their tokens begins and ends, in letters.
+        tokens: how many tokens the longest has.
+        tasks: names of the tasks, in the network's order.
+    """
+    token = torch.full((len(examples), tokens), UNKNOWN)
+    where = torch.zeros(len(examples), SLOTS, tokens + 1, dtype=torch.bool)
+    for row, (example, places) in enumerate(zip(examples, offsets, strict=True)):
+        if example.reading != NONE:
+            where[row, len(example.reading.parts) :, 0] = True
+        if not example.told:
+            continue
+        for at, (start, end) in enumerate(places[:tokens]):
+            within = [slot for slot, (first, last) in enumerate(example.spans) if first < end and start < last and start < end]
+            token[row, at] = tasks.index(example.reading.parts[within[0]]) if within else len(tasks)
+            for slot in within:
+                where[row, slot, at + 1] = True
+    return PointerTargets(token, where)

@@ -1,0 +1,95 @@
+"""Where parts are spoken of: marks in requests, what tokens are to say, and parts read where the pointer points."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture
+def examples():
+    from amask.data.tasks import builtin_tasks
+    from amask.predictor.examples import Examples
+
+    return Examples(tuple(builtin_tasks().values()))
+
+
+def test_marks_become_spans():
+    from amask.predictor.examples import MARKS, Example
+    from amask.predictor.reading import Reading
+
+    first, second, _ = MARKS
+    example = Example(f"{second}words{second}, but {first}the gender{first} first", Reading(("gr", "asr"), "pipe"), told=True)
+    assert example.text == "words, but the gender first"
+    assert [example.text[start:end] for start, end in example.spans] == ["the gender", "words"]
+
+
+def test_requests_as_typed_keep_their_marks(examples):
+    from amask.predictor.examples import MARKS
+
+    rng = np.random.default_rng(0)
+    told = [each for each in (examples.draw(rng) for _ in range(600)) if each.told]
+    assert len(told) > 150
+    for each in told:
+        assert len(each.spans) == len(each.reading.parts)
+        assert all(each.text[start:end].strip() for start, end in each.spans)
+        assert not set(each.text) & set(MARKS)
+
+
+def test_what_is_excluded_asks_for_nothing(examples):
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        each = examples.of_kind("single_with_exclusion", rng)
+        assert len(each.reading.parts) == len(each.spans) == 1
+        start, end = each.spans[0]
+        phrases = (*examples.phrases[each.reading.parts[0]], *examples.german[each.reading.parts[0]])
+        assert each.text[start:end] in phrases
+
+
+def test_targets_of_tokens_and_places():
+    from amask.predictor.examples import MARKS, Example
+    from amask.predictor.pointing import UNKNOWN, pointer_targets
+    from amask.predictor.reading import NONE, Reading
+
+    first, second, _ = MARKS
+    rows = [
+        Example(f"{second}ab{second} c {first}de f{first}", Reading(("gr", "asr"), "pipe"), told=True),
+        Example("whole", Reading(("ser",))),
+        Example("no gender", NONE, told=True),
+    ]
+    offsets = [[(0, 0), (0, 2), (3, 4), (5, 7), (8, 9)], [(0, 5)], [(0, 2), (3, 9)]]
+    found = pointer_targets(rows, offsets, 5, ("asr", "gr", "ser"))
+    assert found.token.tolist() == [[3, 0, 3, 1, 1], [UNKNOWN] * 5, [3, 3, UNKNOWN, UNKNOWN, UNKNOWN]]
+    places = [[row.nonzero().flatten().tolist() for row in slots] for slots in found.where]
+    assert places == [[[4, 5], [2], [0]], [[], [0], [0]], [[], [], []]]
+
+
+def test_loss_by_hand():
+    from amask.predictor.network import Pointed
+    from amask.predictor.pointing import UNKNOWN, PointerTargets
+
+    token = torch.tensor([[[0.5, 0.5], [0.25, 0.75]]]).log()
+    where = torch.tensor([[[0.2, 0.3, 0.5], [0.6, 0.2, 0.2], [0.9, 0.05, 0.05]]]).log()
+    targets = PointerTargets(
+        torch.tensor([[1, UNKNOWN]]), torch.tensor([[[False, True, True], [False, False, False], [True, False, False]]])
+    )
+    loss = targets.loss(Pointed(token, where, torch.zeros(1, 3, 2)))
+    assert float(loss) == pytest.approx(-math.log(0.5) - (math.log(0.8) + math.log(0.9)) / 2, abs=1e-5)
+
+
+def test_parts_are_read_where_the_pointer_points():
+    from amask.predictor.network import Pointer
+
+    torch.manual_seed(0)
+    pointer = Pointer(4, 2)
+    states, asking = torch.randn(2, 3, 4), torch.randn(2, 2, 4)
+    real = torch.tensor([[True, True, True], [True, False, False]])
+    found = pointer(asking, states, real)
+    assert float(found.where.exp()[1, :, 2:].detach().sum()) == pytest.approx(0, abs=1e-6)
+    for row in range(2):
+        for slot in range(2):
+            at = found.where[row, slot].exp()
+            for choice in range(3):
+                chance = at[0] * (choice == 2) + sum(at[t + 1] * found.token[row, t, choice].exp() for t in range(3))
+                assert float(found.part[row, slot, choice].exp().detach()) == pytest.approx(float(chance.detach()), abs=1e-5)
