@@ -43,21 +43,29 @@ def train(
     end_to_end: Annotated[int | None, typer.Option(min=1, help="Steps of a second stage, through the model itself.")] = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
+    anew: Annotated[bool, typer.Option("--anew", help="Learn to read from nothing, not from the predictor that ships.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
     out_file: Annotated[Path | None, typer.Option("--out", help="The file; in your bank's folder by default.")] = None,
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a predictor for the masks of the bank; what was stopped goes on from its last checkpoint."""
+    """Train a predictor for the masks of the bank; what was stopped goes on from its last checkpoint.
+
+    It begins with how the predictor that ships reads, whatever model that is for, unless it is to have another encoder or to
+    start --anew.
+    """
     with one_line_errors():
         from ..data.tasks import read_tasks
         from ..errors import BankError
         from ..predictor.build import train as build
-        from ..predictor.encoder import load_encoder
-        from ..predictor.training import Settings
+        from ..predictor.encoder import STATIC, load_encoder
+        from ..predictor.predictor import Predictor
+        from ..predictor.training import FURTHER, Settings
 
-        wanted = {"seed": seed} | ({"steps": steps, "warmup": min(50, steps // 4)} if steps else {})
-        settings = Settings.model_validate(wanted)
+        start = None if anew or encoder != STATIC else Predictor.load()
+        settings = Settings(seed=seed) if start is None else Settings(seed=seed, **FURTHER)
+        if steps:
+            settings = settings.model_copy(update={"steps": steps, "warmup": min(settings.warmup, steps // 4)})
         path = out_file or own_predictor(bank)
         checkpoint = path.with_suffix(".checkpoint")
         extra = list(read_tasks(tasks).values()) if tasks else []
@@ -65,7 +73,8 @@ def train(
         if not masks:
             raise BankError(f"the bank has no masks of {model!r} to learn from; see 'amask bank list'")
         with progress("training the predictor", settings.steps) as tell:
-            made = build(masks, settings, encoder=load_encoder(encoder), tasks=extra, checkpoint=checkpoint, tell=tell)
+            kept = {"checkpoint": checkpoint, "start": start, "tell": tell}
+            made = build(masks, settings, encoder=load_encoder(encoder), tasks=extra, **kept)
         if end_to_end:
             made = _tuned(made, masks, model, data, device, end_to_end)
         made.save(path)

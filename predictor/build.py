@@ -24,6 +24,7 @@ def train(
     encoder: Encoder | None = None,
     tasks: Sequence[Task] = (),
     checkpoint: Path | None = None,
+    start: Predictor | None = None,
     tell: Tell = lambda _step, _note: None,
 ) -> Predictor:
     """Train a predictor for a bank's masks.
@@ -36,17 +37,18 @@ def train(
         encoder: gives the token vectors; by default the one that comes with amask.
         tasks: further single tasks that instructions may ask for; those of the masks and the built-in ones are among them.
         checkpoint: a file that a stopped training goes on from.
+        start: a predictor whose reading it begins with; its LALM may be another.
         tell: told the step and how it goes.
 
     Raises:
-        InstructionError: there are no masks.
+        InstructionError: there are no masks, or the predictor to start from has another encoder.
         MaskError: the masks are of different models.
     """
     settings, encoder = settings or Settings(), encoder or load_encoder()
     having = [mask for mask in masks if mask.task is not None]
     known = dict(builtin_tasks()) | {part.name: part for mask in having if mask.task for part in mask.task.parts}
     known |= {task.name: task for task in tasks}
-    training = Training(encoder, tuple(known.values()), having, settings, checkpoint)
+    training = Training(encoder, tuple(known.values()), having, settings, checkpoint, start)
     network = training.run(tell)
     record = Record(
         encoder=encoder.name,
@@ -57,7 +59,12 @@ def train(
         heads=training.identity.geometry.heads,
         masks={str(reading): mask.digest for reading, mask in training.targets.masks.items()},
         calibration=Calibration(),
-        lineage={"operation": "train predictor", "settings": settings.model_dump(), "key": training.key},
+        lineage={
+            "operation": "train predictor",
+            "settings": settings.model_dump(),
+            "start": start.digest if start else None,
+            "key": training.key,
+        },
     )
     return _calibrated(Predictor(network, encoder, record), training)
 

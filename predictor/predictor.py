@@ -1,10 +1,12 @@
 """`Predictor`: a trained network with its encoder, on disk and in use."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -81,6 +83,12 @@ class Predictor:
     def save(self, path: Path) -> None:
         """Write it to a file, whole or not at all."""
         save(self.network, self.record, path)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of its weights."""
+        state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+        return hashlib.sha256(safetensors.torch.save(state)).hexdigest()
 
     @property
     def identity(self) -> Identity:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydantic
@@ -30,6 +31,9 @@ from .files import encoder_digest
 from .network import Network
 from .pointing import pointer_targets
 from .reading import Possible, Reading, possible_readings
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
 
 TOGETHER = 24  # requests that are read at once
 Tell = Callable[[int, str], None]
@@ -63,6 +67,10 @@ class Settings(pydantic.BaseModel):
     pool: int = pydantic.Field(0, ge=0)
     save_every: int = pydantic.Field(200, ge=1)
     seed: int = pydantic.Field(1, ge=0)
+
+
+FURTHER = {"steps": 800, "peak": 5e-4}
+"""Settings of a training that begins with another predictor's reading."""
 
 
 class MaskTargets:
@@ -113,6 +121,30 @@ def start_network(encoder: Encoder, parts: int, identity: Identity, seed: int) -
     return network
 
 
+def take_reading(network: Network, tasks: Sequence[Task], known: "Predictor") -> None:
+    """Let a network read as another predictor does; how heads follow from that is taken only if the LALM has as many.
+
+    Args:
+        network: gets the weights, in place.
+        tasks: its tasks; those that the other does not know stay as they are.
+        known: a predictor with the same encoder.
+
+    Raises:
+        InstructionError: it is of another size.
+    """
+    own, names = network.state_dict(), [task.name for task in known.record.tasks]
+    for name, tensor in known.network.state_dict().items():
+        if name.startswith("pointer.token."):
+            rows = [(at, names.index(task.name)) for at, task in enumerate(tasks) if task.name in names]
+            for at, its in (*rows, (len(tasks), len(names))):
+                own[name][at] = tensor[its]
+        elif own[name].shape == tensor.shape:
+            own[name] = tensor
+        elif not name.startswith("heads."):
+            raise InstructionError(f"the predictor to start from is of another size at {name}; start anew")
+    network.load_state_dict(own)
+
+
 class Training:
     """Trains one network.
 
@@ -122,9 +154,10 @@ class Training:
         masks: masks to rebuild, all of one model.
         settings: all settings.
         checkpoint: a file that a stopped training goes on from.
+        start: a predictor whose reading the network begins with.
 
     Raises:
-        InstructionError: there are no masks.
+        InstructionError: there are no masks, or the predictor to start from has another encoder.
         MaskError: the masks are of different models.
     """
 
@@ -135,12 +168,16 @@ class Training:
         masks: Sequence[HeadMask],
         settings: Settings,
         checkpoint: Path | None = None,
+        start: "Predictor | None" = None,
     ) -> None:
+        if start and start.record.encoder_digest != encoder_digest(encoder):
+            known = start.record.encoder
+            raise InstructionError(f"the predictor to start from has another encoder, {known!r}; take that one, or start anew")
         if not masks:
             raise InstructionError("there are no masks to learn from; train some with 'amask bank train'")
         for mask in masks:
             mask.require(masks[0])
-        self.encoder, self.settings, self.checkpoint = encoder, settings, checkpoint
+        self.encoder, self.settings, self.checkpoint, self.start = encoder, settings, checkpoint, start
         self.tasks, self.identity = tuple(tasks), masks[0].identity
         self.possible = possible_readings(tuple(task.name for task in self.tasks))
         self.targets = MaskTargets(masks, self.possible)
@@ -160,6 +197,7 @@ class Training:
             masks,
             hashlib.sha256(said.encode()).hexdigest(),
             self.settings.model_dump(),
+            self.start.digest if self.start else "",
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -202,6 +240,8 @@ class Training:
     def run(self, tell: Tell = lambda _step, _note: None) -> Network:
         """Train to the end."""
         network = start_network(self.encoder, len(self.tasks), self.identity, self.settings.seed).train()
+        if self.start:
+            take_reading(network, self.tasks, self.start)
         optimizer = torch.optim.AdamW(network.parameters(), lr=self.settings.peak, weight_decay=self.settings.decay)
         for step in range(self._resume(network, optimizer), self.settings.steps):
             torch.manual_seed(self.settings.seed * 1_000_003 + step)  # dropout
