@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from ..data.tasks import Task
+from .assembling import assemble
 from .noise import roughen
 from .reading import NONE, SLOTS, Reading
 from .wordings import PLACES, Request, TaskWordings, Templates, Wordings, read_wordings
@@ -25,10 +26,11 @@ Choice = TypeVar("Choice")
 Split = Literal["train", "dev", "all", "withheld"]
 DEV = 8
 UNSEEN = 6
+ASSEMBLED = 0.5  # share of templates that are put together from pieces
 GERMAN = 0.15  # share of German among what is put together
 # How often each kind of request is drawn: for one task, for several, for none.
 SHARES = {"single": 34, "pattern": 12, "phrase": 6, "single_with_exclusion": 9}
-SHARES |= {"pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 4}
+SHARES |= {"pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 4}
 FOREIGN = {"near": 12, "far": 5, "negated": 2, "strange": 4, "foreign_pattern": 7}
 # How many of each kind are put together for dev.
 DRAWN = {"phrase": 80, "single_with_exclusion": 60, "negated": 30, "strange": 40}
@@ -205,11 +207,13 @@ class Examples:
 
     def filled(self, kind: str, parts: tuple[str, ...], reading: Reading, rng: np.random.Generator) -> Example:
         """A template of a kind with phrases for its places; those of the reading's parts are marked."""
-        german = all(part in self.german for part in parts) and rng.random() < GERMAN
+        german = kind in PLACES and all(part in self.german for part in parts) and rng.random() < GERMAN
         phrases = self.german if german else self.phrases
         marks = (*MARKS[: len(reading.parts)], *[""] * len(parts))
         chosen = [f"{mark}{_pick(phrases[part], rng)}{mark}" for mark, part in zip(marks, parts, strict=False)]
-        return Example(_pick(self.templates[kind, german], rng).format(*chosen), reading, told=True)
+        assembled = self.split != "withheld" and not german and (kind not in PLACES or rng.random() < ASSEMBLED)
+        template = assemble(kind, rng) if assembled else _pick(self.templates[kind, german], rng)
+        return Example(template.format(*chosen), reading, told=True)
 
     def composed(self, kind: str, parts: tuple[str, ...], rng: np.random.Generator) -> Example:
         """A request for several parts: a template of kind `pipe2`, `json3` and so on, with phrases for its places."""
@@ -233,6 +237,10 @@ class Examples:
             orders = self.orders[int(kind[-1])]
             if orders:
                 return self.composed(kind, _pick(orders, rng), rng)
+        if kind == "pair_with_exclusion" and self.orders[3]:
+            pair, form = _pick(self.orders[2], rng), _pick(("pipe", "json"), rng)
+            others = [task.name for task in self.tasks if task.name not in pair]
+            return self.filled(f"{form}2_with_exclusion", (*pair, _pick(others, rng)), Reading(pair, form), rng)
         task = _pick(self.tasks, rng).name
         if kind == "single_with_exclusion" and len(self.tasks) > 1:
             other = _pick([each.name for each in self.tasks if each.name != task], rng)

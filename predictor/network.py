@@ -91,28 +91,67 @@ class Asking(nn.Module):
         return asking + self.dropout(self.think(self.norms[1](asking)))
 
 
+class Nearby(nn.Module):
+    """States of tokens that know the few tokens on both sides, and nothing of what is further away.
+
+    Args:
+        width_in: of the token vectors.
+        width: of the states.
+        reach: tokens on each side that a layer sees.
+        dropout: while training.
+    """
+
+    def __init__(self, width_in: int, width: int, reach: int = 2, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.project = nn.Linear(width_in, width)
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, 2 * reach + 1, padding=reach) for _ in range(2))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, vectors: Float[Tensor, "row token width_in"], real: Bool[Tensor, "row token"]
+    ) -> Float[Tensor, "row token width"]:
+        """The states."""
+        there = real.unsqueeze(-1)
+        states = self.project(vectors) * there
+        for layer in self.layers:
+            seen = layer(self.dropout(states).mT).mT
+            states = (states + nn.functional.gelu(seen)) * there
+        return self.norm(states)
+
+
 class Pointer(nn.Module):
     """Reads each part of the answer where it is spoken of.
 
-    What a token asks for and where the first, second and third part are spoken of are told apart, so that an order of parts
-    that was never trained is read as well as another: P(part k is j) = Σ_t P(k is spoken of at t) · P(t asks for j).
+    Three things are told apart, so that an order of parts that was never trained is read as well as another: which task a token
+    is about, which only the tokens near it say; whether it is asked for; and where the first, second and third part are spoken
+    of. P(part k is j) = Σ_t P(k is spoken of at t) · P(t is asked for) · P(t is about j).
 
     Args:
+        width_in: of the token vectors.
         width: of all states.
         parts: how many tasks there are to choose from.
     """
 
-    def __init__(self, width: int, parts: int) -> None:
+    def __init__(self, width_in: int, width: int, parts: int) -> None:
         super().__init__()
-        self.token = nn.Linear(width, parts + 1)  # the last is "asks for nothing"
+        self.nearby = Nearby(width_in, width)
+        self.task = nn.Linear(width, parts)
+        self.asked = nn.Linear(width, 1)
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         self.nowhere = nn.Parameter(0.1 * torch.randn(width))
 
     def forward(
-        self, asking: Float[Tensor, "row slot width"], states: Float[Tensor, "row token width"], real: Bool[Tensor, "row token"]
+        self,
+        asking: Float[Tensor, "row slot width"],
+        states: Float[Tensor, "row token width"],
+        vectors: Float[Tensor, "row token width_in"],
+        real: Bool[Tensor, "row token"],
     ) -> Pointed:
         """Where each slot's question finds its part, and which it is."""
-        token = self.token(states).log_softmax(-1)
+        asked = self.asked(states)
+        about = self.task(self.nearby(vectors, real)).log_softmax(-1)
+        token = torch.cat([about + nn.functional.logsigmoid(asked), nn.functional.logsigmoid(-asked)], -1)
         keys = torch.cat([self.nowhere.expand(len(states), 1, -1), self.key(states)], 1)
         fits = self.query(asking) @ keys.mT / keys.shape[-1] ** 0.5
         where = fits.masked_fill(~nn.functional.pad(real, (1, 0), value=True)[:, None], -1e4).log_softmax(-1)
@@ -167,7 +206,7 @@ class Network(nn.Module):
         self.questions = nn.Parameter(0.1 * torch.randn(QUESTIONS, width))
         self.asking = nn.ModuleList(Asking(width) for _ in range(2))
         self.norm = nn.LayerNorm(width)
-        self.pointer = Pointer(width, parts)
+        self.pointer = Pointer(width_in, width, parts)
         self.form = nn.Linear(width, 2)  # pipe, JSON
         self.none = nn.Linear(2 * width, 1)
         self.heads = HeadLogits(width, geometry)
@@ -180,6 +219,6 @@ class Network(nn.Module):
             found = layer(found, states, None if bool(real.all()) else real)
         found = self.norm(found)
         about_all = torch.cat([found[:, SLOTS], mean_state(states, real)], 1)
-        pointed = self.pointer(found[:, :SLOTS], states, real)
+        pointed = self.pointer(found[:, :SLOTS], states, vectors, real)
         scores = Scores(pointed.part, self.form(found[:, SLOTS]), self.none(about_all)[:, 0])
         return Predicted(scores, self.heads(found[:, -1]), pointed)

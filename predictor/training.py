@@ -134,10 +134,10 @@ def take_reading(network: Network, tasks: Sequence[Task], known: "Predictor") ->
     """
     own, names = network.state_dict(), [task.name for task in known.record.tasks]
     for name, tensor in known.network.state_dict().items():
-        if name.startswith("pointer.token."):
-            rows = [(at, names.index(task.name)) for at, task in enumerate(tasks) if task.name in names]
-            for at, its in (*rows, (len(tasks), len(names))):
-                own[name][at] = tensor[its]
+        if name.startswith("pointer.task."):
+            for at, task in enumerate(tasks):
+                if task.name in names:
+                    own[name][at] = tensor[names.index(task.name)]
         elif own[name].shape == tensor.shape:
             own[name] = tensor
         elif not name.startswith("heads."):

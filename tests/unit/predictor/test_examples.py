@@ -106,3 +106,18 @@ def test_typos_change_one_word(tasks):
         before, after = ["what", "is", "the", "gender"], typo("what is the gender", rng).split()
         assert sum(a != b for a, b in zip(before, after, strict=True)) <= 1
     assert typo("m/f?", rng) == "m/f?"
+
+
+@pytest.mark.parametrize("kind", ["single_with_exclusion", "pipe2", "json2_with_exclusion", "pipe2_with_exclusion", "json3"])
+def test_assembled_templates_have_each_place_once(kind):
+    import re
+
+    from amask.predictor.assembling import assemble
+
+    rng = np.random.default_rng(0)
+    count = {"single": 2}.get(kind.partition("_")[0]) or int(kind[4]) + ("exclusion" in kind)
+    for _ in range(300):
+        template = assemble(kind, rng)
+        assert sorted(re.findall(r"{(\d)}", template)) == [str(place) for place in range(count)]
+        assert ("json" in template) == kind.startswith("json")
+        assert "  " not in template

@@ -82,10 +82,10 @@ def test_parts_are_read_where_the_pointer_points():
     from amask.predictor.network import Pointer
 
     torch.manual_seed(0)
-    pointer = Pointer(4, 2)
+    pointer = Pointer(6, 4, 2).eval()
     states, asking = torch.randn(2, 3, 4), torch.randn(2, 2, 4)
     real = torch.tensor([[True, True, True], [True, False, False]])
-    found = pointer(asking, states, real)
+    found = pointer(asking, states, torch.randn(2, 3, 6), real)
     assert float(found.where.exp()[1, :, 2:].detach().sum()) == pytest.approx(0, abs=1e-6)
     for row in range(2):
         for slot in range(2):
