@@ -1,8 +1,8 @@
 """Make all that ships with the pocket model: `python -m amask.pocket FOLDER --shared FOLDER [--until STAGE] [--ship]`.
 
-Stages: corpus, encoder, features, language, masks. Each runs only when its settings (`making.toml`, `masks.toml`) or an
-earlier stage's result have changed; a run that was stopped goes on when the same command is given again. Needs espeak-ng and
-flite, some 4 GB of disk, and about three hours on two cores.
+Stages: corpus, encoder, features, language, masks, predictor. Each runs only when its settings (`making.toml`, `masks.toml`)
+or an earlier stage's result have changed; a run that was stopped goes on when the same command is given again. Needs espeak-ng
+and flite, some 4 GB of disk, and about three hours on two cores.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from .making.make import Making
 from .making.ship import ship
 from .making.stages import run_stages
 
-STAGES = ("corpus", "encoder", "features", "language", "masks")
+STAGES = ("corpus", "encoder", "features", "language", "masks", "predictor")
 
 
 def _log(line: str) -> None:

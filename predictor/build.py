@@ -106,10 +106,5 @@ def _calibrated(predictor: Predictor, training: Training) -> Predictor:
 
 def calibrate_on(predictor: Predictor, examples: Sequence[Example]) -> Calibration:
     """Fit the confidence and the line of refusal."""
-    chances, right, served = [], [], []
-    for example, heard in zip(examples, predictor.hear([example.text for example in examples]), strict=True):
-        chance, at = heard.chances[:-1].max(0)  # the last reading is that no task serves
-        chances.append(float(chance))
-        right.append(predictor.possible.readings[int(at)] == example.reading)
-        served.append(example.reading != NONE)
-    return calibrate(chances, right, served)
+    heard = predictor.hear([example.text for example in examples])
+    return calibrate([each.served for each in heard], [example.reading != NONE for example in examples])

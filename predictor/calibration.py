@@ -10,11 +10,11 @@ LEAST = 1e-9  # chances are kept this far from 0 and 1
 
 
 class Calibration(pydantic.BaseModel):
-    """From the chance that the network gives a reading to the probability that it is right.
+    """From the chance that the network gives to an instruction's being served to the probability that it is.
 
     Attributes:
         slope, bias: of the log-odds (Platt 1999).
-        threshold: confidence below which an instruction is refused.
+        threshold: probability below which an instruction is refused.
         refused: the share of served requests that may be refused in vain, which the threshold was set for.
         requests: how many dev requests it was fitted on.
     """
@@ -28,7 +28,7 @@ class Calibration(pydantic.BaseModel):
     requests: int = 0
 
     def confidence(self, chance: float) -> float:
-        """The probability that a reading is right, given the network's chance for it."""
+        """The probability that a task serves an instruction, given the network's chance for that."""
         return 1 / (1 + math.exp(-(self.slope * _odds(chance) + self.bias)))
 
 
@@ -49,19 +49,18 @@ def conformal_threshold(confidences: Sequence[float], refused: float) -> float:
     return ordered[allowed - 1] if allowed else 0.0
 
 
-def calibrate(chances: Sequence[float], right: Sequence[bool], served: Sequence[bool], refused: float = 0.03) -> Calibration:
+def calibrate(chances: Sequence[float], served: Sequence[bool], refused: float = 0.03) -> Calibration:
     """Fit on dev requests.
 
     Args:
-        chances: that the network gives to each request's likeliest reading.
-        right: whether that is what was asked for.
-        served: whether a task serves the request.
+        chances: that the network gives to each request's being served.
+        served: whether a task serves it.
         refused: the share of served requests that may be refused in vain.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  (takes a second to import)
 
     odds = np.array([_odds(chance) for chance in chances])
-    fit = LogisticRegression(C=1e3).fit(odds[:, None], np.array(right))
+    fit = LogisticRegression(C=1e3).fit(odds[:, None], np.array(served))
     found = Calibration(slope=float(fit.coef_[0, 0]), bias=float(fit.intercept_[0]), refused=refused, requests=len(odds))
     line = conformal_threshold([found.confidence(c) for c, serves in zip(chances, served, strict=True) if serves], refused)
     return found.model_copy(update={"threshold": line})

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from ..data.tasks import Task, TaskSpec
 from ..mask_bank.mask import HeadMask
-from .decision import Decision, How, Neighbour
+from .decision import Decision, How, Kind, Neighbour
 from .examples import bare
 from .keys import json_keys
 from .nearest import WordingIndex
 from .predictor import Heard, Predictor, said_for
 from .reading import NONE, Reading
 
+UNCLEAR = 0.2  # chance among all readings that can be served, below which the likeliest is no answer to what was meant
 ALIKE = 0.75  # cosine from which the nearest wording decides for a task that was never trained
 
 
@@ -73,25 +74,27 @@ class Decider:
         return found
 
     def _decide(self, text: str, heard: Heard, raw: bool) -> Decision:
-        """The likeliest reading that can be served, if it is likely enough; a task's own wording always is."""
+        """The likeliest reading that can be served, if something can be and it is clear what; a task's own wording always is."""
         calibration = self.predictor.record.calibration
         reading = self._known.get(_plain(text))
         if reading is not None:
-            return self._serve(text, reading, 1.0, heard, raw)
-        chance, at = (heard.chances * self._fits).max(0)
-        reading, confidence = self.predictor.possible.readings[int(at)], calibration.confidence(float(chance))
-        if reading == NONE or confidence < calibration.threshold or not text.strip():
-            return Decision(text, "refuse", NONE, confidence)
-        return self._serve(text, reading, confidence, heard, raw)
+            return self._serve(text, reading, 1.0, 1.0, heard, raw)
+        chances = (heard.chances * self._fits)[:-1]
+        confidence, at = calibration.confidence(float(chances.sum())), int(chances.argmax())
+        chance = float(chances[at] / chances.sum().clamp(min=1e-9))
+        if confidence < calibration.threshold or chance < UNCLEAR or not text.strip():
+            return Decision(text, "refuse", NONE, confidence, chance)
+        return self._serve(text, self.predictor.possible.readings[at], confidence, chance, heard, raw)
 
-    def _serve(self, text: str, reading: Reading, confidence: float, heard: Heard, raw: bool) -> Decision:
+    def _serve(self, text: str, reading: Reading, confidence: float, chance: float, heard: Heard, raw: bool) -> Decision:
         """The mask or masks for a reading: the bank's own or its parts', or the predicted bits."""
         keys = json_keys(text, len(reading.parts)) if reading.form == "json" else ()
         parts = tuple(self.tasks[part] for part in reading.parts)
         spec = TaskSpec(parts=parts, form=reading.form, keys=() if keys == reading.parts else keys)
         how: How = "bits" if raw else "one-pass" if reading in self.masks else "parallel"
         mask = self._predicted(text, spec, heard) if raw else self.masks.get(reading)
-        return Decision(text, "mask" if len(parts) == 1 else "composite", reading, confidence, spec=spec, how=how, mask=mask)
+        kind: Kind = "mask" if len(parts) == 1 else "composite"
+        return Decision(text, kind, reading, confidence, chance, spec=spec, how=how, mask=mask)
 
     def _predicted(self, text: str, spec: TaskSpec, heard: Heard) -> HeadMask:
         """The mask of the predicted bits."""
@@ -123,7 +126,7 @@ class Decider:
             task, (alike, _) = next(iter(near.items()))
             reading, spec = Reading((task,)), TaskSpec(parts=(self.tasks[task],))
             nearest = alike >= max(ALIKE, *(each for each, _ in other.values()))
-            decision = Decision(text, "mask", reading, min(1.0, alike), spec=spec, how="one-pass", mask=self.masks[reading])
+            decision = Decision(text, "mask", reading, min(1.0, alike), 1.0, spec=spec, how="one-pass", mask=self.masks[reading])
             found.append(decision if nearest and text.strip() else None)
         return found
 

@@ -36,7 +36,8 @@ class Decision:
         instruction: what was said.
         kind: "mask" for one task, "composite" for several in one answer, "refuse" where no task serves.
         reading: the tasks, their order and their form; of a refusal empty.
-        confidence: the probability that the reading is right.
+        confidence: the probability that a task serves it; that of a refusal is below the line, or it is unclear what is meant.
+        chance: of the likeliest reading among those that can be served.
         neighbours: the two nearest tasks.
         spec: what is to be done, with the keys that the user named for JSON; None of a refusal.
         how: in "one-pass" by a mask of the bank, by the parts' masks in "parallel" rows, or by the predicted "bits".
@@ -47,6 +48,7 @@ class Decision:
     kind: Kind
     reading: Reading
     confidence: float
+    chance: float
     neighbours: tuple[Neighbour, ...] = ()
     spec: TaskSpec | None = None
     how: How | None = None
@@ -75,6 +77,7 @@ class Decision:
             "decision": self.kind,
             "task": str(self.reading) or None,
             "confidence": round(self.confidence, 4),
+            "chance": round(self.chance, 4),
             "heads_on": self.mask.heads_on if self.mask else None,
             "how": self.how,
             "mask": self.mask.spec if isinstance(self.mask, StoredMask) else None,

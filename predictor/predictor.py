@@ -39,6 +39,11 @@ class Heard:
     chances: Float[Tensor, " reading"]
     logits: Float[Tensor, "layer head"]
 
+    @property
+    def served(self) -> float:
+        """The chance that any task serves it; the last reading is that none does."""
+        return float(self.chances[:-1].sum())
+
 
 class Predictor:
     """A trained network with its encoder.

@@ -144,8 +144,8 @@ def by_predictor(predictor: Predictor) -> Callable[[Sequence[str]], list[Guess]]
     def guess(texts: Sequence[str]) -> list[Guess]:
         found = []
         for heard in predictor.hear(texts):
-            chance, at = heard.chances[:-1].max(0)
-            found.append((predictor.possible.readings[int(at)], predictor.record.calibration.confidence(float(chance))))
+            reading = predictor.possible.readings[int(heard.chances[:-1].argmax())]
+            found.append((reading, predictor.record.calibration.confidence(heard.served)))
         return found
 
     return guess

@@ -11,6 +11,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGenera
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from ...data.reading import read_manifest
+from ...mask_bank.files import load_mask
+from ...predictor.build import train
+from ...predictor.predictor import SHIPPED, Predictor
+from ...predictor.training import Settings
 from ..architecture import audio_config, build_extractor, build_model, train_tokenizer
 from ..corpus.clips import hash_sources, make_corpus, read_sources
 from .encoder import features, start_encoder
@@ -52,13 +56,14 @@ class Making:
         return self.settings["seed"]
 
     def stages(self) -> list[Stage]:
-        """Corpus, encoder, features, language model, masks."""
+        """Corpus, encoder, features, language model, masks, predictor."""
         table: list[tuple[str, int, object, Callable[[Path], None]]] = [
             ("corpus", 1, [self.settings["corpus"], self.seed, hash_sources(self.shared)], self._corpus),
             ("encoder", 1, [self.settings["encoder"], self.seed, Path(self.encoder).name], self._encoder),
             ("features", 1, None, self._features),
             ("language", 1, [self.settings["language"], self.seed], self._language),
             ("masks", 1, self.plan, self._masks),
+            ("predictor", 1, [self.settings["predictor"], self.seed], self._predictor),
         ]
         return [Stage(*row) for row in table]
 
@@ -108,6 +113,19 @@ class Making:
         store = self._store(self.folder / "features", self._tower(trained=True))
         clips = list(read_manifest(self.folder / "corpus"))
         train_masks(self.folder / "language" / "weights", store, clips, self.plan, folder, self.log)
+
+    def _predictor(self, folder: Path) -> None:
+        settings = dict(self.settings["predictor"])
+        start = None if settings.pop("anew") else Predictor.load()
+        masks = [load_mask(path) for path in sorted((self.folder / "masks").glob("*.safetensors"))]
+        wanted = Settings(seed=self.seed, **settings)
+
+        def tell(step: int, note: str) -> None:
+            if step % 100 == 0:
+                self.log(f"predictor: {step}/{wanted.steps} {note}")
+
+        made = train(masks, wanted, checkpoint=folder / "checkpoint.pt", start=start, tell=tell)
+        made.save(folder / SHIPPED.name)
 
     def _model(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioForConditionalGeneration:
         torch.manual_seed(self.seed)

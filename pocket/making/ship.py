@@ -1,4 +1,4 @@
-"""Putting what was made into the package: weights, the slice of the corpus, and the bundled masks."""
+"""Putting what was made into the package: weights, the slice of the corpus, the bundled masks and the predictor."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from ...data.files import write_whole
 from ...data.reading import read_manifest
 from ...errors import DataError
 from ...mask_bank.bank import BUNDLED
+from ...predictor.predictor import SHIPPED
 from .. import SLICE, WEIGHTS
 from ..corpus.shipping import make_slice
 from .loop import Log
@@ -13,7 +14,9 @@ from .masks import load_made
 from .scoring import score_masks
 
 
-def ship(folder: Path, log: Log, weights: Path = WEIGHTS, slice_folder: Path = SLICE, bank: Path = BUNDLED) -> None:
+def ship(
+    folder: Path, log: Log, weights: Path = WEIGHTS, slice_folder: Path = SLICE, bank: Path = BUNDLED, predictor: Path = SHIPPED
+) -> None:
     """Put the results of the making into the package, and score the masks on the slice that is there then.
 
     The card, the slice's tasks and other files stay as they are.
@@ -24,11 +27,12 @@ def ship(folder: Path, log: Log, weights: Path = WEIGHTS, slice_folder: Path = S
         weights: where the model ships.
         slice_folder: where the slice ships.
         bank: where masks ship; masks of the model before are removed.
+        predictor: where the predictor ships.
 
     Raises:
         DataError: a stage has not been finished.
     """
-    for stage in ("corpus", "language", "masks"):
+    for stage in ("corpus", "language", "masks", "predictor"):
         if not (folder / stage / "done.stamp").exists():
             raise DataError(f"{folder} has no finished stage {stage!r}; run the making without --until before --ship")
     for path in sorted((folder / "language" / "weights").iterdir()):
@@ -38,6 +42,7 @@ def ship(folder: Path, log: Log, weights: Path = WEIGHTS, slice_folder: Path = S
         old.unlink()
     for path in masks:
         write_whole(path.read_bytes(), bank / path.stem / "1.safetensors", parents=True)
+    write_whole((folder / "predictor" / SHIPPED.name).read_bytes(), predictor, parents=True)
     for old in slice_folder.rglob("*.opus"):
         old.unlink()
     make_slice(read_manifest(folder / "corpus"), slice_folder)

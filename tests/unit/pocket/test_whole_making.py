@@ -15,6 +15,7 @@ SETTINGS = {
     "language": {"steps": 3, "tokens": 600, "peak": 1e-3, "vocabulary": 400, "told": 1, "untold": 2, "offers": 0.2}
     | ROUND
     | {"short_first": [[1, 60]]},
+    "predictor": {"anew": True, "steps": 2, "batch": 4, "warmup": 0},
 }
 SOME = [{"kind": "speech", "count": 6}, {"kind": "person", "count": 6, "label": "gr"}]
 PLAN = {
@@ -49,6 +50,7 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
     from amask.pocket.making.make import Making
     from amask.pocket.making.masks import load_made
     from amask.pocket.making.stages import run_stages
+    from amask.predictor.predictor import Predictor
 
     told = []
 
@@ -62,7 +64,7 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
         return [line.partition(":")[0] for line in told if line.endswith(": done")]
 
     weights = run("whole")
-    assert ran() == ["corpus", "encoder", "features", "language", "masks"]
+    assert ran() == ["corpus", "encoder", "features", "language", "masks", "predictor"]
     assert any(line.startswith("masks: gr-asr prompted, dev ") for line in told)
     run("whole")
     assert ran() == []
@@ -78,16 +80,16 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
         run("cut")
     monkeypatch.setattr(language, "train", trained)
     with pytest.raises(DataError, match="no finished stage 'language'"):
-        ship.ship(tmp_path / "cut", told.append, tmp_path / "w", tmp_path / "s", tmp_path / "b")
+        ship.ship(tmp_path / "cut", told.append, *(tmp_path / name for name in ("w", "s", "b", "p")))
     others = run("cut")
-    assert ran() == ["language", "masks"]
+    assert ran() == ["language", "masks", "predictor"]
     assert weights.keys() == others.keys()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
 
     run("whole", plan=PLAN | {"both": PLAN["both"] | {"recipe": PLAN["both"]["recipe"] | {"steps": 3}}})
-    assert ran() == ["masks"]
+    assert ran() == ["masks", "predictor"]
 
-    ship.ship(tmp_path / "whole", told.append, tmp_path / "w", tmp_path / "s", tmp_path / "b")
+    ship.ship(tmp_path / "whole", told.append, *(tmp_path / name for name in ("w", "s", "b", "p")))
     Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "w")
     assert AutoProcessor.from_pretrained(tmp_path / "w").tokenizer("what's the speaker's gender").input_ids
     model = load_made(tmp_path / "w")
@@ -101,6 +103,7 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
     measured = [line for line in told if line.startswith("scores: ") and ("reached" in line or "beaten" in line)]
     assert len(measured) == 2
     assert all(name in masks for name in (line.split()[1] for line in measured))
+    assert Predictor.load(tmp_path / "p").identity.same(model.identity)
     shipped = list(read_manifest(tmp_path / "s"))
     assert {clip.source for clip in shipped} <= {"espeak", "flite", "procedural"}  # no recording
     assert {clip.kind for clip in shipped} == {"speech", "quiet", "pair"}

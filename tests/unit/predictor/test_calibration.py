@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-def test_confidence_is_the_share_that_is_right():
-    """Of chances that are too bold by a known amount, the confidence is the true probability."""
+def test_confidence_is_the_share_that_is_served():
+    """Of chances of being served that are too bold by a known amount, the confidence is the true probability."""
     from amask.predictor.calibration import calibrate
 
     rng = np.random.default_rng(0)
     odds = rng.normal(2, 3, 20_000)
     truth = 1 / (1 + np.exp(-(0.5 * odds - 1)))
     chances = 1 / (1 + np.exp(-odds))
-    found = calibrate(chances.tolist(), (rng.random(len(odds)) < truth).tolist(), [True] * len(odds))
+    found = calibrate(chances.tolist(), (rng.random(len(odds)) < truth).tolist())
     for chance, right in list(zip(chances, truth, strict=True))[:50]:
         assert found.confidence(float(chance)) == pytest.approx(right, abs=0.03)
 
