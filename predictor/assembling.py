@@ -15,17 +15,19 @@ def pieces() -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(texts) for name, texts in table.items()}
 
 
-def assemble(kind: str, rng: np.random.Generator) -> str:
+def assemble(kind: str, rng: np.random.Generator, *, german: bool = False) -> str:
     """A template with places for phrases, `{0}` first in the answer.
 
     Args:
         kind: `pipe2`, `pipe3`, `json2`, `json3`, or those with `_with_exclusion` behind, whose last place is not wanted; also
-            `single_with_exclusion`.
+            `single` and `single_with_exclusion`.
         rng: decides which.
+        german: whether in German.
     """
 
     def pick(name: str) -> str:
-        return pieces()[name][int(rng.integers(len(pieces()[name])))]
+        some = pieces()[f"{name}_de" if german else name]
+        return some[int(rng.integers(len(some)))]
 
     wanted, _, excluding = kind.partition("_with_")
     count = 1 if wanted == "single" else int(wanted[-1])

@@ -26,7 +26,7 @@ Choice = TypeVar("Choice")
 Split = Literal["train", "dev", "all", "withheld"]
 DEV = 8
 UNSEEN = 6
-ASSEMBLED = 0.5  # share of templates that are put together from pieces
+ASSEMBLED = 0.6  # share of templates that are put together from pieces
 GERMAN = 0.15  # share of German among what is put together
 # How often each kind of request is drawn: for one task, for several, for none.
 SHARES = {"single": 34, "pattern": 12, "phrase": 6, "single_with_exclusion": 9}
@@ -207,12 +207,12 @@ class Examples:
 
     def filled(self, kind: str, parts: tuple[str, ...], reading: Reading, rng: np.random.Generator) -> Example:
         """A template of a kind with phrases for its places; those of the reading's parts are marked."""
-        german = kind in PLACES and all(part in self.german for part in parts) and rng.random() < GERMAN
+        german = all(part in self.german for part in parts) and rng.random() < GERMAN
         phrases = self.german if german else self.phrases
         marks = (*MARKS[: len(reading.parts)], *[""] * len(parts))
         chosen = [f"{mark}{_pick(phrases[part], rng)}{mark}" for mark, part in zip(marks, parts, strict=False)]
-        assembled = self.split != "withheld" and not german and (kind not in PLACES or rng.random() < ASSEMBLED)
-        template = assemble(kind, rng) if assembled else _pick(self.templates[kind, german], rng)
+        assembled = self.split != "withheld" and (kind not in PLACES or rng.random() < ASSEMBLED)
+        template = assemble(kind, rng, german=german) if assembled else _pick(self.templates[kind, german], rng)
         return Example(template.format(*chosen), reading, told=True)
 
     def composed(self, kind: str, parts: tuple[str, ...], rng: np.random.Generator) -> Example:
@@ -251,6 +251,8 @@ class Examples:
             return Example(_fill(patterns()[1]["none"], rng), NONE)
         if kind == "pattern" and task in patterns()[1]:
             return Example(_fill(patterns()[1][task], rng), Reading((task,)))
+        if kind == "phrase" and rng.random() < ASSEMBLED:
+            return self.filled("single", (task,), Reading((task,)), rng)
         german = task in self.german and rng.random() < GERMAN
         phrase = _pick((self.german if german else self.phrases)[task], rng)
         if kind == "negated":
