@@ -157,7 +157,7 @@ def requests(count: int, seed: int) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def distil(teacher: str, pairs: Path, folder: Path, log: Log, steps: int = 1200, batch: int = 128, seed: int = 1) -> None:
+def distil(teacher: str, pairs: Path, folder: Path, log: Log, steps: int = 2000, batch: int = 128, seed: int = 1) -> None:
     """Make the encoder.
 
     Args:
