@@ -89,7 +89,7 @@ def _show(decision: "Decision") -> None:
     from ..evaluation.drawing import terminal
 
     ways = {"one-pass": "by its mask of the bank", "parallel": "by its parts' masks, a row each", "bits": "by the predicted bits"}
-    out.print(f"[bold]{decision.reading}[/bold] {ways[decision.how or 'one-pass']}, sure to {decision.confidence:.0%}")
+    out.print(f"[bold]{decision.reading}[/bold] {ways[decision.how or 'one-pass']}, sure to {decision.sure:.0%}")
     for near in decision.neighbours:
         out.print(f"  near: {near.task} {near.chance:.0%}, as in {near.example!r}", style="dim", markup=False)
     if decision.mask is not None:

@@ -134,7 +134,7 @@ def classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
 
     decision = Decider(open_predictor(None, bank.folder), masks_of(bank)).decide([instruction], neighbours=False)[0]
     spec = decision.require()
-    note(f"doing {spec.name} (sure to {decision.confidence:.0%})")
+    note(f"doing {spec.name} (sure to {decision.sure:.0%})")
     return spec
 
 

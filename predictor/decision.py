@@ -54,6 +54,11 @@ class Decision:
     how: How | None = None
     mask: HeadMask | None = None
 
+    @property
+    def sure(self) -> float:
+        """The probability that this is what was asked for."""
+        return self.confidence * self.chance
+
     def require(self) -> TaskSpec:
         """What is to be done.
 
