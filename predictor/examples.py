@@ -31,7 +31,7 @@ GERMAN = 0.15  # share of German among what is put together
 # How often each kind of request is drawn: for one task, for several, for none.
 SHARES = {"single": 34, "pattern": 12, "phrase": 6, "single_with_exclusion": 9}
 SHARES |= {"pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 4}
-FOREIGN = {"near": 12, "far": 5, "negated": 2, "strange": 4, "foreign_pattern": 7}
+FOREIGN = {"near": 12, "far": 5, "negated": 2, "strange": 10, "foreign_pattern": 7}
 # How many of each kind are put together for dev.
 DRAWN = {"phrase": 80, "single_with_exclusion": 60, "negated": 30, "strange": 40}
 DRAWN |= {"pipe2": 80, "json2": 60, "pipe3": 40, "json3": 40}
@@ -49,11 +49,18 @@ class Example:
         marked: the request; what speaks of the answer's part k stands between two of `MARKS[k]`.
         reading: what it asks for.
         told: whether the marks tell everything: what is not marked asks for nothing.
+        about: what each marked part is about, None for what no task gives; of a reading with parts these.
     """
 
     marked: str
     reading: Reading
     told: bool = False
+    about: tuple[str | None, ...] = ()
+
+    @property
+    def spoken(self) -> tuple[str | None, ...]:
+        """What each marked part is about."""
+        return self.about or self.reading.parts
 
     @cached_property
     def text(self) -> str:
@@ -208,12 +215,15 @@ class Examples:
     def filled(self, kind: str, parts: tuple[str, ...], reading: Reading, rng: np.random.Generator) -> Example:
         """A template of a kind with phrases for its places; those of the reading's parts are marked."""
         german = all(part in self.german for part in parts) and rng.random() < GERMAN
-        phrases = self.german if german else self.phrases
-        marks = (*MARKS[: len(reading.parts)], *[""] * len(parts))
-        chosen = [f"{mark}{_pick(phrases[part], rng)}{mark}" for mark, part in zip(marks, parts, strict=False)]
+        phrases = [_pick((self.german if german else self.phrases)[part], rng) for part in parts]
+        return Example(self._put(kind, phrases, len(reading.parts), german, rng), reading, told=True)
+
+    def _put(self, kind: str, phrases: Sequence[str], marked: int, german: bool, rng: np.random.Generator) -> str:
+        """Phrases into a template, the first so many marked."""
         assembled = self.split != "withheld" and (kind not in PLACES or rng.random() < ASSEMBLED)
         template = assemble(kind, rng, german=german) if assembled else _pick(self.templates[kind, german], rng)
-        return Example(template.format(*chosen), reading, told=True)
+        marks = (*MARKS[:marked], *[""] * len(phrases))
+        return template.format(*(f"{mark}{phrase}{mark}" for mark, phrase in zip(marks, phrases, strict=False)))
 
     def composed(self, kind: str, parts: tuple[str, ...], rng: np.random.Generator) -> Example:
         """A request for several parts: a template of kind `pipe2`, `json3` and so on, with phrases for its places."""
@@ -246,7 +256,7 @@ class Examples:
             other = _pick([each.name for each in self.tasks if each.name != task], rng)
             return self.filled(kind, (task, other), Reading((task,)), rng)
         if kind == "strange":
-            return Example(self._strange(task, rng), NONE)
+            return self._strange(rng)
         if kind == "foreign_pattern":
             return Example(_fill(patterns()[1]["none"], rng), NONE)
         if kind == "pattern" and task in patterns()[1]:
@@ -262,15 +272,19 @@ class Examples:
             return Example(frame.format(f"{MARKS[0]}{phrase}{MARKS[0]}"), Reading((task,)), told=True)
         return Example(_pick(self.singles[task], rng), Reading((task,)))
 
-    def _strange(self, task: str, rng: np.random.Generator) -> str:
-        """Something that no task gives, by itself or beside what one gives."""
-        german = task in self.german and rng.random() < GERMAN
-        stranger = _pick(self.strangers[german], rng)
-        if rng.random() < 0.4:
-            return _pick(frames()["single_de" if german else "single"], rng).format(stranger)
-        chosen = [stranger, _pick((self.german if german else self.phrases)[task], rng)]
-        rng.shuffle(chosen)
-        return _pick(self.templates[_pick(("pipe2", "json2"), rng), german], rng).format(*chosen)
+    def _strange(self, rng: np.random.Generator) -> Example:
+        """Things that no task gives, by themselves or beside what one gives; where each is spoken of is told all the same."""
+        count = (1, 1, 2, 2, 3)[int(rng.integers(5))]
+        about = [None if rng.random() < 0.6 else _pick(self.tasks, rng).name for _ in range(count)]
+        about[int(rng.integers(count))] = None
+        german = all(name in self.german for name in about if name) and rng.random() < GERMAN
+        phrases = self.german if german else self.phrases
+        chosen = [_pick(phrases[name] if name else self.strangers[german], rng) for name in about]
+        kind = "single" if count == 1 else f"{_pick(('pipe', 'json'), rng)}{count}"
+        if count == 1 and rng.random() < 0.5:
+            frame = _pick(frames()["single_de" if german else "single"], rng)
+            return Example(frame.format(f"{MARKS[0]}{chosen[0]}{MARKS[0]}"), NONE, told=True, about=(None,))
+        return Example(self._put(kind, chosen, count, german, rng), NONE, told=True, about=tuple(about))
 
 
 def dev_examples(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: int) -> list[Example]:

@@ -53,13 +53,14 @@ def pointer_targets(
     token = torch.full((len(examples), tokens), UNKNOWN)
     where = torch.zeros(len(examples), SLOTS, tokens + 1, dtype=torch.bool)
     for row, (example, places) in enumerate(zip(examples, offsets, strict=True)):
-        if example.reading != NONE:
-            where[row, len(example.reading.parts) :, 0] = True
+        if example.told or example.reading != NONE:
+            where[row, len(example.spoken) :, 0] = True
         if not example.told:
             continue
         for at, (start, end) in enumerate(places[:tokens]):
             within = [slot for slot, (first, last) in enumerate(example.spans) if first < end and start < last and start < end]
-            token[row, at] = tasks.index(example.reading.parts[within[0]]) if within else len(tasks)
+            task = example.spoken[within[0]] if within else None
+            token[row, at] = len(tasks) if task is None else tasks.index(task)
             for slot in within:
                 where[row, slot, at + 1] = True
     return PointerTargets(token, where)

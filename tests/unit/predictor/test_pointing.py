@@ -32,7 +32,7 @@ def test_requests_as_typed_keep_their_marks(examples):
     told = [each for each in (examples.draw(rng) for _ in range(600)) if each.told]
     assert len(told) > 150
     for each in told:
-        assert len(each.spans) == len(each.reading.parts)
+        assert len(each.spans) == len(each.spoken)
         assert all(each.text[start:end].strip() for start, end in each.spans)
         assert not set(each.text) & set(MARKS)
 
@@ -57,12 +57,14 @@ def test_targets_of_tokens_and_places():
         Example(f"{second}ab{second} c {first}de f{first}", Reading(("gr", "asr"), "pipe"), told=True),
         Example("whole", Reading(("ser",))),
         Example("no gender", NONE, told=True),
+        Example(f"{first}a{first} {second}b{second}", NONE, told=True, about=(None, "ser")),
+        Example("far away", NONE),
     ]
-    offsets = [[(0, 0), (0, 2), (3, 4), (5, 7), (8, 9)], [(0, 5)], [(0, 2), (3, 9)]]
+    offsets = [[(0, 0), (0, 2), (3, 4), (5, 7), (8, 9)], [(0, 5)], [(0, 2), (3, 9)], [(0, 1), (2, 3)], [(0, 3), (4, 8)]]
     found = pointer_targets(rows, offsets, 5, ("asr", "gr", "ser"))
-    assert found.token.tolist() == [[3, 0, 3, 1, 1], [UNKNOWN] * 5, [3, 3, UNKNOWN, UNKNOWN, UNKNOWN]]
+    assert found.token.tolist() == [[3, 0, 3, 1, 1], [UNKNOWN] * 5, [3, 3, *[UNKNOWN] * 3], [3, 2, *[UNKNOWN] * 3], [UNKNOWN] * 5]
     places = [[row.nonzero().flatten().tolist() for row in slots] for slots in found.where]
-    assert places == [[[4, 5], [2], [0]], [[], [0], [0]], [[], [], []]]
+    assert places == [[[4, 5], [2], [0]], [[], [0], [0]], [[0], [0], [0]], [[1], [2], [0]], [[], [], []]]
 
 
 def test_loss_by_hand():
