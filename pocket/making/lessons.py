@@ -192,7 +192,7 @@ class Lessons:
         return Lesson(number, [], answers)
 
     def batches(
-        self, chosen: Sequence[int], lengths: Sequence[int], most: int, seed: int, short_first: Sequence[tuple[int, int]] = ()
+        self, chosen: Sequence[int], lengths: Sequence[int], most: int, seed: int, short_first: Sequence[Sequence[int]] = ()
     ) -> Iterator[list[Lesson]]:
         """Endless batches of lessons in any order, of `most` tokens at most (or one lesson).
 
