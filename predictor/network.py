@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..lalm.gating import Geometry
+from .letters import Letters, Presence
 from .reader import Reader, mean_state
 from .reading import SLOTS, Scores
 
@@ -209,9 +210,12 @@ class Network(nn.Module):
         self.pointer = Pointer(width_in, width, parts)
         self.form = nn.Linear(width, 2)  # pipe, JSON
         self.none = nn.Linear(2 * width, 1)
+        self.presence = Presence(parts)
         self.heads = HeadLogits(width, geometry)
 
-    def forward(self, vectors: Float[Tensor, "row token width_in"], real: Bool[Tensor, "row token"]) -> Predicted:
+    def forward(
+        self, vectors: Float[Tensor, "row token width_in"], real: Bool[Tensor, "row token"], letters: Letters
+    ) -> Predicted:
         """What is asked for, and the mask for it."""
         states = self.reader(vectors, real)
         found = self.questions.expand(len(states), -1, -1)
@@ -220,5 +224,7 @@ class Network(nn.Module):
         found = self.norm(found)
         about_all = torch.cat([found[:, SLOTS], mean_state(states, real)], 1)
         pointed = self.pointer(found[:, :SLOTS], states, vectors, real)
-        scores = Scores(pointed.part, self.form(found[:, SLOTS]), self.none(about_all)[:, 0])
+        present = self.presence(letters)
+        none = self.none(about_all)[:, 0] + present[:, -1]
+        scores = Scores(pointed.part, self.form(found[:, SLOTS]), none, present[:, :-1])
         return Predicted(scores, self.heads(found[:, -1]), pointed)

@@ -18,6 +18,7 @@ from ..mask_bank.mask import HeadMask
 from .decision import Decision
 from .encoder import Encoder, load_encoder
 from .files import Record, encoder_digest, load, save
+from .letters import read_in
 from .nearest import WordingIndex
 from .network import Network
 from .reading import possible_readings
@@ -114,7 +115,7 @@ class Predictor:
             new = list(dict.fromkeys(instructions))
         for start in range(0, len(new), 256):
             texts = new[start : start + 256]
-            said = self.network(*self.encoder.tokens(texts))
+            said = self.network(*read_in(self.encoder, texts))
             rows = zip(texts, self.possible.log_chances(said.scores).exp(), said.logits, strict=True)
             self._heard |= {text: Heard(chances, logits) for text, chances, logits in rows}
         return [self._heard[text] for text in instructions]

@@ -28,6 +28,7 @@ from ..mask_bank.schedules import LearningRateSchedule
 from .encoder import Encoder, StaticEncoder
 from .examples import Example, Examples
 from .files import encoder_digest
+from .letters import read_in
 from .network import Network
 from .pointing import pointer_targets
 from .reading import Possible, Reading, possible_readings
@@ -138,6 +139,11 @@ def take_reading(network: Network, tasks: Sequence[Task], known: "Predictor") ->
             for at, task in enumerate(tasks):
                 if task.name in names:
                     own[name][at] = tensor[names.index(task.name)]
+        elif name.startswith("presence."):
+            for at, task in enumerate(tasks):
+                if task.name in names:
+                    own[name][:, at] = tensor[:, names.index(task.name)]
+            own[name][:, -1] = tensor[:, -1]
         elif own[name].shape == tensor.shape:
             own[name] = tensor
         elif not name.startswith("heads."):
@@ -221,10 +227,10 @@ class Training:
         for start in range(0, len(ordered), TOGETHER):
             some = ordered[start : start + TOGETHER]
             texts = [example.text for example in some]
-            vectors, real = self.encoder.tokens(texts)
-            said = network(vectors, real)
+            given = read_in(self.encoder, texts)
+            said = network(*given)
             names = [task.name for task in self.tasks]
-            targets = pointer_targets(some, self.encoder.offsets(texts), vectors.shape[1], names)
+            targets = pointer_targets(some, self.encoder.offsets(texts), given[1].shape[1], names)
             pointing.append(targets.loss(said.pointed) * len(some) / len(ordered))
             chances.append(self.possible.log_chances(said.scores))
             logits.append(said.logits)

@@ -18,6 +18,7 @@ from ..lalm.base import LALM
 from ..mask_bank.examples import Examples as Clips
 from ..mask_bank.sampling import draw_noise, relaxed, straight_through
 from .examples import Example
+from .letters import read_in
 from .predictor import Predictor
 from .training import Tell, Training
 
@@ -105,7 +106,7 @@ class Tuning:
             torch.manual_seed(self.settings.seed * 1_000_003 + step)
             rows = self.rows(step)
             kept = self.training.losses(network, self.training.batch(self.training.settings.steps + step))
-            said = network(*predictor.encoder.tokens([example.text for example, *_ in rows]))
+            said = network(*read_in(predictor.encoder, [example.text for example, *_ in rows]))
             answers = self.loss(rows, said.logits, step)
             optimizer.zero_grad()
             (answers + self.training.together(kept, self.settings.rebuild)).backward()
