@@ -1,6 +1,6 @@
-"""Which words and letters an instruction has, whatever their order: what the encoder's tokens lose of typos and compounds.
+"""Which words and letters an instruction has, whatever their order: what tells requests that no task serves from others.
 
-Each run of three to five letters of a word, each word and each two neighbouring words counts for or against each task, as in
+Each run of three to five letters of a word, each word and each two neighbouring words counts for or against, as in
 logistic regression; what falls into one bucket of the hash counts together (Weinberger et al. 2009).
 """
 
@@ -67,20 +67,19 @@ def read_in(encoder: Encoder, texts: Sequence[str]) -> tuple[Tensor, Tensor, Let
     return (*encoder.tokens(texts), letters(texts))
 
 
-class Presence(nn.Module):
-    """How much the letters speak for each task, and for none of them.
+class LetterScore(nn.Module):
+    """How much the letters speak for there being no task that serves.
 
     Args:
-        parts: how many tasks there are.
         dropout: while training: share of pieces that do not count.
     """
 
-    def __init__(self, parts: int, dropout: float = 0.2) -> None:
+    def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
-        self.table = nn.EmbeddingBag(BUCKETS, parts + 1, mode="sum")
+        self.table = nn.EmbeddingBag(BUCKETS, 1, mode="sum")
         nn.init.zeros_(self.table.weight)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, given: Letters) -> Float[Tensor, "row choice"]:
-        """Log-odds of each task; the last is of none."""
-        return self.table(given.buckets, given.starts, per_sample_weights=self.dropout(given.weights))
+    def forward(self, given: Letters) -> Float[Tensor, " row"]:
+        """Log-odds."""
+        return self.table(given.buckets, given.starts, per_sample_weights=self.dropout(given.weights))[:, 0]

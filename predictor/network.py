@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..lalm.gating import Geometry
-from .letters import Letters, Presence
+from .letters import Letters, LetterScore
 from .reader import Reader, mean_state
 from .reading import SLOTS, Scores
 
@@ -105,7 +105,8 @@ class Nearby(nn.Module):
     def __init__(self, width_in: int, width: int, reach: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
         self.project = nn.Linear(width_in, width)
-        self.layers = nn.ModuleList(nn.Conv1d(width, width, 2 * reach + 1, padding=reach) for _ in range(2))
+        self.reach = reach
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, 2 * reach + 1) for _ in range(2))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
@@ -116,7 +117,9 @@ class Nearby(nn.Module):
         there = real.unsqueeze(-1)
         states = self.project(vectors) * there
         for layer in self.layers:
-            seen = layer(self.dropout(states).mT).mT
+            around = nn.functional.pad(self.dropout(states), (0, 0, self.reach, self.reach)).unfold(1, 2 * self.reach + 1, 1)
+            # The convolution as a product, which is three times as fast for a few tokens.
+            seen = nn.functional.linear(around.flatten(2), layer.weight.flatten(1), layer.bias)
             states = (states + nn.functional.gelu(seen)) * there
         return self.norm(states)
 
@@ -210,7 +213,7 @@ class Network(nn.Module):
         self.pointer = Pointer(width_in, width, parts)
         self.form = nn.Linear(width, 2)  # pipe, JSON
         self.none = nn.Linear(2 * width, 1)
-        self.presence = Presence(parts)
+        self.letters = LetterScore()
         self.heads = HeadLogits(width, geometry)
 
     def forward(
@@ -224,7 +227,6 @@ class Network(nn.Module):
         found = self.norm(found)
         about_all = torch.cat([found[:, SLOTS], mean_state(states, real)], 1)
         pointed = self.pointer(found[:, :SLOTS], states, vectors, real)
-        present = self.presence(letters)
-        none = self.none(about_all)[:, 0] + present[:, -1]
-        scores = Scores(pointed.part, self.form(found[:, SLOTS]), none, present[:, :-1])
+        none = self.none(about_all)[:, 0] + self.letters(letters)
+        scores = Scores(pointed.part, self.form(found[:, SLOTS]), none)
         return Predicted(scores, self.heads(found[:, -1]), pointed)

@@ -5,7 +5,7 @@ no part twice, no gap before a part, one part is plain, several are joined by ba
 """
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from itertools import permutations
 
 import torch
@@ -46,13 +46,11 @@ class Scores:
         part: of each task at each place of the answer; the last column is "no part here".
         form: of pipe and JSON, where there are several parts.
         none: that no task serves.
-        present: of each task, for its being one of the parts at any place.
     """
 
     part: Float[Tensor, "row slot choice"]
     form: Float[Tensor, "row form"]
     none: Float[Tensor, " row"]
-    present: Float[Tensor, "row task"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,6 @@ class Possible:
     slots: Int[Tensor, "reading slot"]
     form: Int[Tensor, " reading"]
 
-    @cached_property
-    def has(self) -> Float[Tensor, "reading task"]:
-        """1 where a reading has a task among its parts."""
-        choices = int(self.slots.max()) + 1  # the last is "no part"
-        return torch.zeros(len(self.readings), choices).scatter_(1, self.slots, 1.0)[:, :-1]
-
     def index(self, reading: Reading) -> int:
         """A reading's number."""
         return _numbers(self.readings)[reading]
@@ -86,14 +78,14 @@ class Possible:
         joint = form[:, self.form]
         for slot in range(SLOTS):
             joint = joint + part[:, slot, self.slots[:, slot]]
-        joint = joint + scores.present @ self.has.T
         served = joint[:, :-1].log_softmax(-1) + torch.nn.functional.logsigmoid(-scores.none)[:, None]
         return torch.cat([served, torch.nn.functional.logsigmoid(scores.none)[:, None]], 1)
 
     def of_parts(self, chances: Float[Tensor, " reading"]) -> dict[str, float]:
         """How likely each task is a part of what was asked for."""
         tasks = [reading.parts[0] for reading in self.readings if len(reading.parts) == 1]
-        return dict(zip(tasks, (chances @ self.has).tolist(), strict=True))
+        has = torch.zeros(len(self.readings), len(tasks) + 1).scatter_(1, self.slots, 1.0)
+        return dict(zip(tasks, (chances @ has).tolist()[:-1], strict=True))
 
 
 @cache

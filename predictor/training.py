@@ -139,11 +139,6 @@ def take_reading(network: Network, tasks: Sequence[Task], known: "Predictor") ->
             for at, task in enumerate(tasks):
                 if task.name in names:
                     own[name][at] = tensor[names.index(task.name)]
-        elif name.startswith("presence."):
-            for at, task in enumerate(tasks):
-                if task.name in names:
-                    own[name][:, at] = tensor[:, names.index(task.name)]
-            own[name][:, -1] = tensor[:, -1]
         elif own[name].shape == tensor.shape:
             own[name] = tensor
         elif not name.startswith("heads."):

@@ -16,19 +16,14 @@ def test_pieces_by_hand():
 
 
 def test_each_text_has_its_own_pieces():
-    from amask.predictor.letters import Presence, letters
+    from amask.predictor.letters import LetterScore, letters
 
     torch.manual_seed(0)
-    presence = Presence(3).eval()
-    torch.nn.init.normal_(presence.table.weight)
+    score = LetterScore().eval()
+    assert not score(letters(["anything at all"])).any()  # nothing is learned of letters yet
+    torch.nn.init.normal_(score.table.weight)
     texts = ["the gender", "", "was wird gesagt", "gender the"]
-    together = presence(letters(texts))
+    together = score(letters(texts))
     for at, text in enumerate(texts):
-        assert torch.allclose(together[at], presence(letters([text]))[0], atol=1e-6)
+        assert torch.allclose(together[at], score(letters([text]))[0], atol=1e-6)
     assert not torch.allclose(together[0], together[3])  # neighbours count
-
-
-def test_a_network_that_has_learned_nothing_of_letters_has_no_opinion_of_them():
-    from amask.predictor.letters import Presence, letters
-
-    assert not Presence(3)(letters(["anything at all"])).any()

@@ -95,3 +95,18 @@ def test_parts_are_read_where_the_pointer_points():
             for choice in range(3):
                 chance = at[0] * (choice == 2) + sum(at[t + 1] * found.token[row, t, choice].exp() for t in range(3))
                 assert float(found.part[row, slot, choice].exp().detach()) == pytest.approx(float(chance.detach()), abs=1e-5)
+
+
+def test_nearby_is_two_convolutions():
+    from amask.predictor.network import Nearby
+
+    torch.manual_seed(0)
+    nearby = Nearby(6, 4, reach=2).eval()
+    vectors, real = torch.randn(2, 7, 6), torch.ones(2, 7, dtype=torch.bool)
+    states = nearby.project(vectors)
+    for layer in nearby.layers:
+        states = states + torch.nn.functional.gelu(torch.nn.functional.conv1d(states.mT, layer.weight, layer.bias, padding=2).mT)
+    assert torch.allclose(nearby(vectors, real), nearby.norm(states), atol=1e-5)
+    changed = vectors.clone()
+    changed[:, 6] += 1
+    assert torch.allclose(nearby(changed, real)[:, :2], nearby(vectors, real)[:, :2], atol=1e-6)  # 5 tokens away: not seen
