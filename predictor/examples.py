@@ -247,7 +247,7 @@ class Examples:
             orders = self.orders[int(kind[-1])]
             if orders:
                 return self.composed(kind, _pick(orders, rng), rng)
-        if kind == "pair_with_exclusion" and self.orders[3]:
+        if kind == "pair_with_exclusion" and self.orders[2] and len(self.tasks) > 2:
             pair, form = _pick(self.orders[2], rng), _pick(("pipe", "json"), rng)
             others = [task.name for task in self.tasks if task.name not in pair]
             return self.filled(f"{form}2_with_exclusion", (*pair, _pick(others, rng)), Reading(pair, form), rng)

@@ -83,7 +83,7 @@ class Predictor:
             network.load_state_dict(tensors)
         except RuntimeError as error:
             why = str(error).splitlines()[-1].strip()
-            raise ModelError(f"cannot read predictor {path}: its tensors do not fit: {why}") from None
+            raise ModelError(f"cannot read predictor {path}: its tensors do not fit: {why}; train it anew with 'amask predictor train'") from None
         return cls(network, loaded, record)
 
     def save(self, path: Path) -> None:

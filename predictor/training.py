@@ -133,7 +133,8 @@ def take_reading(network: Network, tasks: Sequence[Task], known: "Predictor") ->
     Raises:
         InstructionError: it is of another size.
     """
-    own, names = network.state_dict(), [task.name for task in known.record.tasks]
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    names = [task.name for task in known.record.tasks]
     for name, tensor in known.network.state_dict().items():
         if name.startswith("pointer.task."):
             for at, task in enumerate(tasks):

@@ -8,7 +8,7 @@ from ...data.manifest import Manifest
 from ...data.tasks import TaskSpec
 from ...lalm.base import LALM
 from ...mask_bank.bank import MaskBank
-from ...mask_bank.examples import find_examples
+from ...mask_bank.examples import find_examples, serves
 from ...mask_bank.files import save_mask
 from ...mask_bank.mask import HeadMask
 from ...mask_bank.recipe import choose_recipe
@@ -24,10 +24,13 @@ def score_masks(model: LALM, folder: Path, data: Manifest, log: Log) -> None:
     Args:
         model: what they are for.
         folder: of a bank; a mask of several tasks is measured against those of its parts.
-        data: the slice.
+        data: the slice; a mask of a task that none of its clips has labels for stays as it is.
         log: told the figures.
     """
     for stored in MaskBank(folder / "none", folder).list():
+        if not any(serves(stored.task, clip.labels) for clip in data):
+            log(f"scores: {stored.name} keeps its own; no clip of the slice has its labels")
+            continue
         scored = stored.with_(**_dev_score(model, stored, stored.task, data))
         log(f"scores: {stored.name} dev {scored.scores['dev']}")
         save_mask(scored, stored.name, stored.version, stored.path)

@@ -22,6 +22,8 @@ PLAN = {
     name: {"tasks": tasks, "train": SOME, "dev": SOME, "recipe": {"steps": 2, "batch": 2, "evaluations": 1, "dev_clips": 2}}
     for name, tasks in (("both", ["gr", "asr"]), ("pipes", ["gr-asr", "asr-gr"]))
 }
+AGED = [{"kind": "person", "count": 6, "label": "age"}]
+PLAN["ages"] = PLAN["both"] | {"tasks": ["age"], "train": AGED, "dev": AGED}  # which the slice has no labels for
 
 
 class Stopped(Exception):
@@ -94,11 +96,12 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
     assert AutoProcessor.from_pretrained(tmp_path / "w").tokenizer("what's the speaker's gender").input_ids
     model = load_made(tmp_path / "w")
     masks = {path.parent.name: load_mask(path).mask for path in (tmp_path / "b").glob("*/1.safetensors")}
-    assert set(masks) == {"gr", "asr", "gr-asr", "asr-gr"}
+    assert set(masks) == {"gr", "asr", "gr-asr", "asr-gr", "age"}
     for name, mask in masks.items():
         mask.require(model)
         assert mask.task.name == name
         assert mask.lineage["dev_data"]
+        assert (f"scores: {name} keeps its own; no clip of the slice has its labels" in told) == (name == "age")
         assert "dev" in mask.scores
     measured = [line for line in told if line.startswith("scores: ") and ("reached" in line or "beaten" in line)]
     assert len(measured) == 2
