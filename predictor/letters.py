@@ -1,7 +1,8 @@
 """Which words and letters an instruction has, whatever their order: what tells requests that no task serves from others.
 
 Each run of three to five letters of a word, each word and each two neighbouring words counts for or against, as in
-logistic regression; what falls into one bucket of the hash counts together (Weinberger et al. 2009).
+logistic regression; what falls into one bucket of the hash counts together (Weinberger et al. 2009). scikit-learn's
+HashingVectorizer does this, too, but takes a second to import, which an instruction is not to wait for.
 """
 
 import zlib

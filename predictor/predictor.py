@@ -83,7 +83,8 @@ class Predictor:
             network.load_state_dict(tensors)
         except RuntimeError as error:
             why = str(error).splitlines()[-1].strip()
-            raise ModelError(f"cannot read predictor {path}: its tensors do not fit: {why}; train it anew with 'amask predictor train'") from None
+            message = f"cannot read predictor {path}: its tensors do not fit: {why}; train it anew with 'amask predictor train'"
+            raise ModelError(message) from None
         return cls(network, loaded, record)
 
     def save(self, path: Path) -> None:

@@ -1,7 +1,7 @@
 """Make the encoder that comes with amask: `python -m amask.predictor.making TEACHER PAIRS [--out FOLDER]`.
 
 TEACHER is a folder or Hub id of sentence-transformers/all-MiniLM-L6-v2, PAIRS a file of English-German sentences, a pair a
-line with a tab between. Takes about ten minutes on one core; the same arguments give the same files.
+line with a tab between. The same arguments and requests give the same files.
 """
 
 import argparse
