@@ -1,11 +1,15 @@
-"""Templates put together from pieces: a beginning, a list of phrases, an end; and what is not wanted (`pieces.toml`)."""
+"""Templates put together from pieces: a beginning, a list of parts, an end; and what is not wanted (`pieces.toml`)."""
 
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 import numpy as np
+
+Saying = Literal["phrases", "deeds", "clauses"]
+"""How parts are spoken of: "the gender", "tell me the gender", or any sentence, such as "is that a woman"."""
 
 
 @cache
@@ -15,30 +19,32 @@ def pieces() -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(texts) for name, texts in table.items()}
 
 
-def assemble(kind: str, rng: np.random.Generator, *, german: bool = False) -> str:
-    """A template with places for phrases, `{0}` first in the answer.
+def assemble(kind: str, rng: np.random.Generator, *, german: bool = False, saying: Saying = "phrases") -> str:
+    """A template with places for what speaks of the parts, `{0}` first in the answer.
 
     Args:
         kind: `pipe2`, `pipe3`, `json2`, `json3`, or those with `_with_exclusion` behind, whose last place is not wanted; also
             `single` and `single_with_exclusion`.
         rng: decides which.
         german: whether in German.
+        saying: what the places take; clauses can only be listed, in English.
     """
 
     def pick(name: str) -> str:
         some = pieces()[f"{name}_de" if german else name]
         return some[int(rng.integers(len(some)))]
 
+    manner = "" if saying == "phrases" else f"_{saying}"
     wanted, _, excluding = kind.partition("_with_")
     count = 1 if wanted == "single" else int(wanted[-1])
-    listed = pick(("one", "two", "three")[count - 1])
+    listed = pick(("one", "two", "three")[count - 1] + manner)
     if not wanted.startswith("json"):
-        whole = f"{pick('before')} {listed} {pick('after')}"
-    elif rng.random() < 0.5:
+        whole = f"{pick('before' + manner)} {listed} {pick('after')}"
+    elif rng.random() < (0.2 if manner else 0.5):
         whole = f"{pick('before_json')} {listed} {pick('after') if rng.random() < 0.2 else ''}"
     else:
-        whole = f"{pick('before')} {listed} {pick('after_json')}"
+        whole = f"{pick('before' + manner)} {listed} {pick('after_json')}"
     if excluding:
-        unwanted, mark = pick("without").format(f"{{{count}}}"), (",", ";", " -", ".")[int(rng.integers(4))]
+        unwanted, mark = pick("without" + manner).format(f"{{{count}}}"), (",", ";", " -", ".")[int(rng.integers(4))]
         whole = f"{whole.rstrip()}{mark} {unwanted}" if rng.random() < 0.6 else f"{unwanted}{mark} {whole}"
     return " ".join(whole.split()).replace(" ,", ",")

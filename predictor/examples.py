@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from ..data.tasks import Task
-from .assembling import assemble
+from .assembling import Saying, assemble
 from .noise import roughen
 from .reading import NONE, SLOTS, Reading
 from .wordings import PLACES, Request, TaskWordings, Templates, Wordings, read_wordings
@@ -28,6 +28,8 @@ DEV = 8
 UNSEEN = 6
 ASSEMBLED = 0.6  # share of templates that are put together from pieces
 GERMAN = 0.15  # share of German among what is put together
+SAYINGS: tuple[Saying, ...] = (*["phrases"] * 5, *["deeds"] * 2, *["clauses"] * 2)  # how often parts are spoken of in which way
+CLAUSE = 7  # words that a whole request may have to stand among others
 # How often each kind of request is drawn: for one task, for several, for none.
 SHARES = {"single": 34, "pattern": 12, "phrase": 6, "single_with_exclusion": 9}
 SHARES |= {"pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 4}
@@ -181,6 +183,13 @@ class Examples:
         return {task.name: self._said.tasks[task.name].phrases_de for task in self.tasks if task.name in self._said.tasks}
 
     @cached_property
+    def deeds(self) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+        """What each task does, as one asks for it, in English and in German; of tasks that have wordings among amask's."""
+        given = {task.name: self._said.tasks[task.name] for task in self.tasks if task.name in self._said.tasks}
+        english = {name: self._mine(table.deeds) for name, table in given.items()}
+        return english, {name: table.deeds_de for name, table in given.items()}
+
+    @cached_property
     def requests(self) -> tuple[Request, ...]:
         """Whole requests for several tasks, of orders that this split has."""
         names = {task.name for task in self.tasks}
@@ -213,17 +222,52 @@ class Examples:
         return {count: tuple(filter(self._has, permutations(names, count))) for count in (2, 3)}
 
     def filled(self, kind: str, parts: tuple[str, ...], reading: Reading, rng: np.random.Generator) -> Example:
-        """A template of a kind with phrases for its places; those of the reading's parts are marked."""
-        german = all(part in self.german for part in parts) and rng.random() < GERMAN
-        phrases = [_pick((self.german if german else self.phrases)[part], rng) for part in parts]
-        return Example(self._put(kind, phrases, len(reading.parts), german, rng), reading, told=True)
+        """A template of a kind with what speaks of its parts in its places; of the reading's parts it is marked."""
+        return Example(self._put(kind, parts, len(reading.parts), rng), reading, told=True)
 
-    def _put(self, kind: str, phrases: Sequence[str], marked: int, german: bool, rng: np.random.Generator) -> str:
-        """Phrases into a template, the first so many marked."""
-        assembled = self.split != "withheld" and (kind not in PLACES or rng.random() < ASSEMBLED)
-        template = assemble(kind, rng, german=german) if assembled else _pick(self.templates[kind, german], rng)
-        marks = (*MARKS[:marked], *[""] * len(phrases))
-        return template.format(*(f"{mark}{phrase}{mark}" for mark, phrase in zip(marks, phrases, strict=False)))
+    def _put(self, kind: str, parts: Sequence[str | None], marked: int, rng: np.random.Generator) -> str:
+        """A template with what speaks of some parts in its places, the first so many marked; None is what no task gives."""
+        saying: Saying = "phrases"
+        if self.split != "withheld" and kind != "single" and all(part in self.deeds[0] for part in parts if part):
+            saying = _pick(SAYINGS, rng)
+        if saying == "clauses" and "exclusion" in kind:
+            saying = "deeds"
+        german = saying != "clauses" and all(part in self.german for part in parts if part) and rng.random() < GERMAN
+        said = [self._spoken(part, saying, german, rng) for part in parts]
+        if saying != "phrases" or kind not in PLACES or (self.split != "withheld" and rng.random() < ASSEMBLED):
+            template = assemble(kind, rng, german=german, saying=saying)
+        else:
+            template = _pick(self.templates[kind, german], rng)
+        marks = (*MARKS[:marked], *[""] * len(said))
+        return template.format(*(f"{mark}{text}{mark}" for mark, text in zip(marks, said, strict=False)))
+
+    def _spoken(self, part: str | None, saying: Saying, german: bool, rng: np.random.Generator) -> str:
+        """What speaks of a part."""
+        if saying == "clauses":
+            return self._clause(part, rng)
+        if part is None:
+            thing = _pick(self.strangers[german], rng)
+            return thing if saying == "phrases" else f"{_pick(frames()['deed_de' if german else 'deed'], rng)} {thing}"
+        if saying == "deeds":
+            return _pick(self.deeds[german][part], rng)
+        return _pick((self.german if german else self.phrases)[part], rng)
+
+    def _clause(self, part: str | None, rng: np.random.Generator) -> str:
+        """A short request for a task, or for what none does: whole as written, a pattern, or a deed."""
+        way = rng.random()
+        if part is None:
+            text = _fill(patterns()[1]["none"], rng) if way < 0.7 else _pick(self._short["near"], rng)
+        elif way < 0.5:
+            text = _fill(patterns()[1][part], rng)
+        else:
+            text = _pick(self._short[part] if way < 0.85 else self.deeds[0][part], rng)
+        return text.rstrip("?.! ")
+
+    @cached_property
+    def _short(self) -> dict[str, tuple[str, ...]]:
+        """Whole requests of few words, by task, and "near" for those that no task serves."""
+        whole = self.singles | {"near": self.foreign["near"]}
+        return {name: tuple(text for text in texts if len(text.split()) <= CLAUSE) for name, texts in whole.items()}
 
     def composed(self, kind: str, parts: tuple[str, ...], rng: np.random.Generator) -> Example:
         """A request for several parts: a template of kind `pipe2`, `json3` and so on, with phrases for its places."""
@@ -277,14 +321,12 @@ class Examples:
         count = (1, 1, 2, 2, 3)[int(rng.integers(5))]
         about = [None if rng.random() < 0.6 else _pick(self.tasks, rng).name for _ in range(count)]
         about[int(rng.integers(count))] = None
-        german = all(name in self.german for name in about if name) and rng.random() < GERMAN
-        phrases = self.german if german else self.phrases
-        chosen = [_pick(phrases[name] if name else self.strangers[german], rng) for name in about]
-        kind = "single" if count == 1 else f"{_pick(('pipe', 'json'), rng)}{count}"
         if count == 1 and rng.random() < 0.5:
-            frame = _pick(frames()["single_de" if german else "single"], rng)
-            return Example(frame.format(f"{MARKS[0]}{chosen[0]}{MARKS[0]}"), NONE, told=True, about=(None,))
-        return Example(self._put(kind, chosen, count, german, rng), NONE, told=True, about=tuple(about))
+            german = rng.random() < GERMAN
+            frame, thing = _pick(frames()["single_de" if german else "single"], rng), _pick(self.strangers[german], rng)
+            return Example(frame.format(f"{MARKS[0]}{thing}{MARKS[0]}"), NONE, told=True, about=(None,))
+        kind = "single" if count == 1 else f"{_pick(('pipe', 'json'), rng)}{count}"
+        return Example(self._put(kind, about, count, rng), NONE, told=True, about=tuple(about))
 
 
 def dev_examples(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: int) -> list[Example]:

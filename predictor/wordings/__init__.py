@@ -33,6 +33,8 @@ class TaskWordings:
         phrases: what the task gives ("the gender"), to be put into templates.
         phrases_withheld: phrases that are never trained on.
         phrases_de: phrases for German templates, in the accusative.
+        deeds: what the task does, as one asks for it ("tell me the gender"), to be put together with others.
+        deeds_de: the same in German.
     """
 
     train: Texts
@@ -40,6 +42,8 @@ class TaskWordings:
     phrases: Texts
     phrases_withheld: Texts
     phrases_de: Texts
+    deeds: Texts
+    deeds_de: Texts
 
 
 @dataclass(frozen=True, config=_STRICT)
