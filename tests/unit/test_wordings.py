@@ -51,7 +51,16 @@ def test_every_task_has_its_wordings(said):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
-    ("field", "least"), [("train", 130), ("withheld", 40), ("phrases", 25), ("phrases_withheld", 8), ("phrases_de", 8)]
+    ("field", "least"),
+    [
+        ("train", 130),
+        ("withheld", 40),
+        ("phrases", 100),
+        ("phrases_withheld", 8),
+        ("phrases_de", 20),
+        ("deeds", 17),
+        ("deeds_de", 6),
+    ],
 )
 def test_a_task_has_enough_of_each(said, task, field, least):
     assert len(getattr(said.tasks[task], field)) >= least
@@ -86,13 +95,16 @@ def test_no_phrase_and_no_template_comes_twice(said):
     phrases = [text for task in tasks for text in (*task.phrases, *task.phrases_withheld, *task.phrases_de)]
     kinds = [getattr(said.composites, kind) for kind in (*TEMPLATES, "single_with_exclusion")]
     templates = [text for kind in kinds for texts in asdict(kind).values() for text in texts]
-    for texts in (map(plain, phrases), templates):
+    deeds = [text for task in tasks for text in (*task.deeds, *task.deeds_de)]
+    for texts in (map(plain, phrases), map(plain, deeds), templates):
         assert [text for text, count in Counter(texts).items() if count > 1] == []
 
 
 def test_nothing_withheld_is_trained_in_another_role(said, trained, withheld):
     """A withheld request may not be a phrase that is trained, nor a withheld phrase a request that is."""
-    phrases = {plain(text) for task in said.tasks.values() for text in (*task.phrases, *task.phrases_de)}
+    phrases = {
+        plain(text) for task in said.tasks.values() for text in (*task.phrases, *task.phrases_de, *task.deeds, *task.deeds_de)
+    }
     assert phrases & set(map(plain, withheld)) == set()
     withheld_phrases = {plain(text) for task in said.tasks.values() for text in task.phrases_withheld}
     assert withheld_phrases & set(map(plain, trained)) == set()
@@ -109,7 +121,7 @@ def test_what_is_withheld_from_the_pocket_model_is_not_trained(root, said, train
     """So that wordings exist that neither the model nor its predictor has seen."""
     table = tomllib.loads((root / "pocket" / "instructions.toml").read_text(encoding="utf-8"))
     unseen = {plain(text) for name in TASKS for text in table[name]["withheld"]}
-    phrases = [text for task in said.tasks.values() for text in task.phrases]
+    phrases = [text for task in said.tasks.values() for text in (*task.phrases, *task.deeds)]
     assert unseen & {plain(text) for text in (*trained, *phrases)} == set()
 
 

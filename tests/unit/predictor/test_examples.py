@@ -49,18 +49,61 @@ def test_train_dev_and_withheld_share_no_request(tasks):
     assert len(dev) > len(train) / 20
 
 
-@pytest.mark.parametrize("kind", ["pipe2", "json2", "pipe3", "json3"])
-def test_a_template_puts_the_parts_where_its_reading_says(tasks, kind):
+@pytest.fixture(scope="module")
+def speaks_of(tasks):
+    """Whether a text is one that speaks of a task: a phrase, a deed, a request as written, or a pattern with its places filled."""
+    import re
+
+    from amask.predictor.examples import Examples, patterns
+
+    source = Examples(tasks)
+    slots, found = patterns()
+
+    def regex(pattern):
+        pieces = re.split(r"\{(\w+)\}", pattern.rstrip("?.! "))
+        return "".join(f"(?:{'|'.join(map(re.escape, slots[each]))})" if at % 2 else re.escape(each) for at, each in enumerate(pieces))
+
+    patterned = {task.name: re.compile("|".join(map(regex, found[task.name]))) for task in tasks}
+
+    def speaks(text, part):
+        said = (source.phrases[part], source.german[part], source.deeds[0][part], source.deeds[1][part])
+        whole = {each.rstrip("?.! ") for each in source.singles[part]}
+        return any(text in some for some in said) or text in whole or bool(patterned[part].fullmatch(text))
+
+    return speaks
+
+
+@pytest.mark.parametrize("kind", ["pipe2", "json2", "pipe3", "json3", "pipe2_with_exclusion"])
+def test_a_template_puts_the_parts_where_its_reading_says(tasks, speaks_of, kind):
     from amask.predictor.examples import Examples
 
     source = Examples(tasks)
     rng = np.random.default_rng(2)
-    for _ in range(50):
-        example = source.of_kind(kind, rng)
-        assert len(example.reading.parts) == int(kind[-1])
-        assert example.reading.form == ("json" if kind.startswith("json") else "pipe")
-        for part in example.reading.parts:
-            assert any(phrase in example.text for phrase in (*source.phrases[part], *source.german[part]))
+    for _ in range(80):
+        example = source.of_kind("pair_with_exclusion" if "exclusion" in kind else kind, rng)
+        assert len(example.reading.parts) == int(kind[4])
+        assert "exclusion" in kind or example.reading.form == ("json" if kind.startswith("json") else "pipe")
+        for part, (start, end) in zip(example.reading.parts, example.spans, strict=True):
+            assert speaks_of(example.text[start:end], part)
+
+
+def test_deeds_and_whole_sentences_are_listed_too(tasks):
+    """"Transcribe it and tell me the gender" is how people ask, as well as "the transcript and the gender"."""
+    from amask.predictor.examples import Examples
+
+    source = Examples(tasks)
+    rng = np.random.default_rng(6)
+    spoken = [
+        example.text[start:end]
+        for example in (source.of_kind("pipe2", rng) for _ in range(400))
+        for start, end in example.spans
+    ]
+    deeds = {text for some in source.deeds for texts in some.values() for text in texts}
+    phrases = {text for some in (source.phrases, source.german) for texts in some.values() for text in texts}
+    shares = [sum(text in some for text in spoken) / len(spoken) for some in (phrases, deeds)]
+    assert 0.4 < shares[0] < 0.7
+    assert 0.15 < shares[1] < 0.4
+    assert sum(shares) < 0.95
 
 
 def test_foreign_kinds_ask_for_nothing_and_single_ones_for_one(tasks):
@@ -108,8 +151,13 @@ def test_typos_change_one_word(tasks):
     assert typo("m/f?", rng) == "m/f?"
 
 
-@pytest.mark.parametrize("kind", ["single_with_exclusion", "pipe2", "json2_with_exclusion", "pipe2_with_exclusion", "json3"])
-def test_assembled_templates_have_each_place_once(kind):
+EXCLUDING = ("single_with_exclusion", "json2_with_exclusion", "pipe2_with_exclusion")
+PUT_TOGETHER = [(kind, saying) for kind in ("pipe2", "json3") for saying in ("phrases", "deeds", "clauses")]
+PUT_TOGETHER += [(kind, saying) for kind in EXCLUDING for saying in ("phrases", "deeds")]
+
+
+@pytest.mark.parametrize(("kind", "saying"), PUT_TOGETHER)
+def test_assembled_templates_have_each_place_once(kind, saying):
     import re
 
     from amask.predictor.assembling import assemble
@@ -117,7 +165,7 @@ def test_assembled_templates_have_each_place_once(kind):
     rng = np.random.default_rng(0)
     count = {"single": 2}.get(kind.partition("_")[0]) or int(kind[4]) + ("exclusion" in kind)
     for at in range(600):
-        template = assemble(kind, rng, german=at % 2 == 1)
+        template = assemble(kind, rng, german=saying != "clauses" and at % 2 == 1, saying=saying)
         assert sorted(re.findall(r"{(\d)}", template)) == [str(place) for place in range(count)]
         assert ("json" in template.lower()) == kind.startswith("json")
         assert "  " not in template
