@@ -32,7 +32,8 @@ from .recipe import Recipe
 from .sampling import draw_noise, relaxed, straight_through
 from .schedules import LearningRateSchedule, LinearSchedule
 
-TOGETHER = 24  # rows that go through the model at once; more would be padded more
+TOGETHER = 24  # rows that go through the model at once
+LONGER = 1.3  # how much longer the longest of them may be than the shortest; shorter ones are padded
 TRIED = 50  # dev clips that are answered at once
 
 Judge = Callable[[TaskSpec, list[str], list[str]], float]
@@ -79,11 +80,22 @@ def try_mask(model: LALM, task: TaskSpec, mask: HeadMask, dev: Examples, clips: 
         clips: those of them that count.
         judge: scores the answers.
     """
+    clips = sorted(clips, key=dev.features.count)  # so that little is padded
     batches = (dev.features.rows(clips[start : start + TRIED]) for start in range(0, len(clips), TRIED))
     references = [task.target(dev.labels[clip]) for clip in clips]
     room = model.room_for(references)
     said = [answer.text for answer in answers(model, batches, mask.gates.to(model.device), max_new_tokens=room)]
     return judge(task, said, references)
+
+
+def alike(lengths: Sequence[float]) -> list[list[int]]:
+    """Rows in pieces of similar length, the shortest first: so little is padded, which costs as much as what is heard."""
+    pieces: list[list[int]] = []
+    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
+        if not pieces or len(pieces[-1]) == TOGETHER or lengths[at] > LONGER * lengths[pieces[-1][0]]:
+            pieces.append([])
+        pieces[-1].append(at)
+    return pieces
 
 
 class MaskTrainer:
@@ -212,10 +224,8 @@ class MaskTrainer:
         memory taken does not grow with the number of rows.
         """
         features = self.train_set.features
-        order = sorted(range(len(rows)), key=lambda at: features.count(rows[at]) + len(targets[at]) / 4)
         losses = torch.empty(len(rows))
-        for start in range(0, len(order), TOGETHER):
-            piece = order[start : start + TOGETHER]
+        for piece in alike([features.count(row) + len(target) / 4 for row, target in zip(rows, targets, strict=True)]):
             heard, right = features.rows([rows[at] for at in piece]), [targets[at] for at in piece]
             found = row_losses(self.model, heard, right, gates[piece], self.recipe)
             (found.sum() / self.recipe.batch).backward()
