@@ -102,8 +102,20 @@ def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, ma
     assert torch.allclose(seen[0], whole, rtol=1e-4, atol=1e-7)
 
 
+@given(st.lists(st.floats(1, 400), max_size=60))
+def test_pieces_have_each_row_once_and_little_padding(lengths):
+    from amask.mask_bank.training import LONGER, TOGETHER, alike
+
+    pieces = alike(lengths)
+    assert sorted(at for piece in pieces for at in piece) == list(range(len(lengths)))
+    for piece in pieces:
+        assert 1 <= len(piece) <= TOGETHER
+        assert max(lengths[at] for at in piece) <= LONGER * min(lengths[at] for at in piece)
+
+
 def test_memory_does_not_grow_with_the_rows_of_a_step(train, monkeypatch):
     monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 4)
+    monkeypatch.setattr("amask.mask_bank.training.LONGER", math.inf)
     held = {"now": 0, "most": 0}
 
     class Saved:
@@ -183,6 +195,7 @@ def test_noise_fades(train, monkeypatch, noise_end, scales):
         return 0 * gates.sum((1, 2))
 
     monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 200)
+    monkeypatch.setattr("amask.mask_bank.training.LONGER", math.inf)
     monkeypatch.setattr("amask.mask_bank.training.row_losses", spy)
     train([("gr", 1)], steps=4, batch=200, mean=1.0, deviation=0.0, noise_end=noise_end)
     # A logit of 1 is sampled off where scale · noise < -1, for logistic noise in σ(-1 / scale) of 1600 draws.
