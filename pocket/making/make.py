@@ -1,5 +1,6 @@
 """The stages of the pocket model, from recordings to weights; each reads what those before it left in their folders."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,12 @@ from .store import FrameStore, build_store
 from .supervision import train_encoder
 
 ENCODER_FILE = "encoder.safetensors"
+
+
+def hash_wordings() -> str:
+    """A hash of all that the predictor's requests are put together from."""
+    texts = sorted(SHIPPED.parent.parent.rglob("*.toml"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in texts)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Making:
             ("features", 1, None, self._features),
             ("language", 1, [self.settings["language"], self.seed], self._language),
             ("masks", 1, self.plan, self._masks),
-            ("predictor", 1, [self.settings["predictor"], self.seed], self._predictor),
+            ("predictor", 2, [self.settings["predictor"], self.seed, hash_wordings()], self._predictor),
         ]
         return [Stage(*row) for row in table]
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 
 from ...data.manifest import Clip
-from ...data.tasks import TaskSpec, parse_task
+from ...data.tasks import TaskSpec, collect_tasks, parse_task
 from ...lalm.assembly import AudioFeatures, pad_rows
 from ...lalm.qwen2_audio import Qwen2Audio, read_setup
 from ...lalm.registry import POCKET
@@ -18,6 +18,7 @@ from ...mask_bank.examples import Examples
 from ...mask_bank.files import save_mask
 from ...mask_bank.recipe import Recipe
 from ...mask_bank.training import Job, MaskTrainer, headline
+from .. import SLICE
 from ..instructions import wordings
 from .attention import use_attention
 from .loop import Log
@@ -84,8 +85,9 @@ def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: d
     """
     model = load_made(weights)
     use_attention(model.decoder)
+    tasks = collect_tasks(SLICE)  # as the model was taught them
     for name, training in plan.items():
-        specs = [parse_task(task) for task in training["tasks"]]
+        specs = [parse_task(task, tasks) for task in training["tasks"]]
         if all((folder / f"{spec.name}.safetensors").exists() for spec in specs):
             continue
         train, dev = (
