@@ -45,7 +45,7 @@ def evaluate(
     data: DataOption = None,
     tasks_file: TasksOption = None,
     split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
-    kind: Annotated[str | None, typer.Option(help="Clips of this kind, such as real; each task has its own by default.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Clips of this kind, such as open; each task has its own by default.")] = None,
     clips: Annotated[int | None, typer.Option(min=1, help="At most so many clips a task.")] = None,
     prompts: Annotated[int, typer.Option(min=0, help="At most so many prompts a task.")] = 12,
     seeds: Annotated[int, typer.Option(min=0, help="Random masks a task.")] = 3,

@@ -37,8 +37,8 @@ class Clip(pydantic.BaseModel):
         labels: task → target text, e.g. `{"asr": "put the red box", "gr": "female"}`; only the tasks it has.
         split: train, dev or test.
         duration: seconds.
-        kind: what was recorded: "speech", "scene" (sounds, with or without speech), "pair" (two utterances),
-            "overlap" (two speakers at once), "real" (a person), "digits" (cut out of a person's digit string).
+        kind: what was recorded: "speech", "scene" (sounds, with or without speech), "pair" (two utterances), "overlap" (two
+            speakers at once), "person", and so on; see docs/data.md. A task may say which kind measures it.
         source: where the voice comes from: "espeak", "flite", or a corpus name.
         speaker: who speaks; for pairs and overlaps both, joined by "+".
         text: the words that are spoken, also where they are outside the `asr` task's vocabulary.

@@ -117,7 +117,7 @@ def test_kinds_count_only_where_every_clip_has_one(clips, change):
     manifest = Manifest(tuple(every), clips.folder)
     assert kinds_of(manifest) == ["speech"] * 4
     assert kinds_of(manifest, kind="scene") == ["scene"] * 4
-    assert kinds_of(manifest, kind="real") == []
+    assert kinds_of(manifest, kind="person") == []
 
 
 def test_clips_have_a_label_for_every_part(clips, change):
