@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
@@ -201,15 +201,15 @@ def print_table(table: "Table") -> None:
     Console(highlight=False, width=max(width, out.width)).print(table)
 
 
-def report(added: "Sequence[Added]", as_json: bool) -> None:
-    """Tell of masks just stored: a line each, and on stderr whether it is now what its name stands for."""
+def report(added: "Sequence[Added]", as_json: bool, more: "Mapping[str, object] | None" = None) -> None:
+    """Tell of masks just stored: a line each, as JSON with `more`, and on stderr whether it is now what its name stands for."""
     from ..mask_bank.defaults import dev_figure
     from ..mask_bank.files import describe
 
     for each in added:
         mask = each.stored
         if as_json:
-            out.print_json(json.dumps(describe(mask) | {"default": each.default}, ensure_ascii=False), indent=None)
+            out.print_json(json.dumps(describe(mask) | {"default": each.default} | dict(more or {}), ensure_ascii=False), indent=None)
         else:
             score = f", dev {figure}" if (figure := dev_figure(mask)) else ""
             seed = f" (seed {mask.lineage['seed']})" if "seed" in mask.lineage else ""

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from ..data.tasks import TaskSpec
     from ..lalm.base import LALM
     from ..mask_bank.bank import MaskBank
+    from ..mask_bank.checkpoint import Checkpoint
     from ..mask_bank.mask import HeadMask
+    from ..mask_bank.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,18 @@ class _Recipe:
     batch: int | None
     sparsity: float
     seed: int
+
+    def of(self, spec: "TaskSpec") -> "Recipe":
+        """The recipe for a composite."""
+        from ..mask_bank.recipe import choose_recipe
+
+        return choose_recipe([spec], steps=self.steps, batch=self.batch, sparsity=self.sparsity)
+
+    def check(self) -> None:
+        """Whether there is such a recipe, before anything is loaded."""
+        from ..data.tasks import parse_task
+
+        self.of(parse_task("gr-asr"))
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,14 @@ def compose(
         tree = parse(text)
         if keys and not json_form:
             raise MaskError("--keys names the parts of JSON answers; say --json, too")
-        cost = parse_budget(budget)
+        if retrain and not train:
+            raise MaskError("--retrain and --no-train contradict each other")
+        if png is not None and png.suffix not in (".png", ".svg"):
+            raise MaskError(f"--png {png}: expected a name that ends in .png or .svg")
+        check_name(name)
+        check_keys(keys)
+        cost, how = parse_budget(budget), _Recipe(steps, batch, sparsity, seed)
+        how.check()
         opened, clips_of = open_bank(bank), open_data(data)
         loaded = open_model(model, device, dtype)
         as_json = output == "json"
@@ -121,9 +142,29 @@ def compose(
         form: Literal["pipe", "json"] = "json" if json_form else "pipe"
         named = [key.strip() for key in keys.split(",")] if keys else []
         wishes = Wishes(clips=clips, retrain=retrain, self_label=self_label)
-        trained = _trainer(loaded, opened, _Recipe(steps, batch, sparsity, seed)) if train or retrain else None
+        used: list[Checkpoint] = []
+        trained = _trainer(loaded, opened, how, used) if train else None
         composed = _composite(loaded, opened, tree, form, clips_of, named, wishes, cost, trained)
         _keep(opened, composed, name, about)
+        for checkpoint in used:
+            checkpoint.remove()
+
+
+def check_name(name: str | None) -> None:
+    """Whether the bank can keep a mask by a name, before anything is done for it."""
+    from ..errors import BankError
+    from ..mask_bank.versions import parse_spec
+
+    if name is not None and parse_spec(name)[1] is not None:
+        raise BankError(f"a stored mask gets its version from the bank; say --name {parse_spec(name)[0]!r}")
+
+
+def check_keys(keys: str) -> None:
+    """Whether names for the parts of an answer are names."""
+    from ..errors import MaskError
+
+    if keys and not all(key.strip() for key in keys.split(",")):
+        raise MaskError(f"--keys {keys}: a name is empty; write them like gender,text")
 
 
 def _boolean(
@@ -137,8 +178,8 @@ def _boolean(
     parents = look_up(tree, lambda spec: bank.get(spec, model))
     composed = evaluate(tree, parents.__getitem__)
     added = bank.add(composed, name or name_of(tree))
-    report([added], about.as_json)
-    _explain(parents, composed, added.stored.spec, about)
+    layers = _explain(parents, composed, added.stored.spec, about)
+    report([added], about.as_json, {"layers": layers} if layers else {})
     if data is None:
         err.print("amask: what it does is not known: --data gives clips to try it on", markup=False)
         return
@@ -172,19 +213,18 @@ def _say_labels(joint: "JointData") -> None:
         err.print("amask: the parts' own masks label the clips: what they say is taken for right", style="yellow")
 
 
-def _trainer(model: "LALM", bank: "MaskBank", how: _Recipe) -> "Train":
-    """What trains a composite, with a bar."""
+def _trainer(model: "LALM", bank: "MaskBank", how: _Recipe, used: "list[Checkpoint]") -> "Train":
+    """What trains a composite, with a bar; its checkpoint is left until the mask is stored."""
 
     def train(spec: "TaskSpec", data: "Manifest", start: "HeadMask") -> "HeadMask":
-        from ..mask_bank.recipe import choose_recipe
         from .training import check_data, run_training
 
-        recipe = choose_recipe([spec], steps=how.steps, batch=how.batch, sparsity=how.sparsity)
+        recipe = how.of(spec)
         err.print(f"amask: training {spec.name} from the best candidate ({start.heads_on} heads on)")
         trainer = check_data(model, [spec], data, seeds=[how.seed], recipe=recipe, start=start, bank=bank)
         (mask,) = run_training(trainer)
         if trainer.checkpoint:
-            trainer.checkpoint.remove()
+            used.append(trainer.checkpoint)
         return mask
 
     return train

@@ -1,15 +1,20 @@
 """`amask predict`: what an instruction comes to, without running it."""
 
+import itertools
 import json
+import os
+import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from .common import BankOption, JsonOption, err, one_line_errors, open_bank, out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.mask import HeadMask
     from ..predictor.decision import Decision
@@ -19,6 +24,7 @@ PredictorOption = Annotated[Path | None, typer.Option("--predictor", help="A pre
 RawOption = Annotated[bool, typer.Option("--raw", help="The predicted bits, even where the bank has a mask.")]
 
 STANDARD_INPUT = "-"
+TOGETHER = 256  # instructions that are read at once
 
 
 def own_predictor(bank: Path | None) -> Path:
@@ -38,9 +44,13 @@ def open_predictor(path: Path | None, bank: Path | None) -> "Predictor":
 
 
 def served_masks(predictor: "Predictor", bank: Path | None) -> "list[HeadMask]":
-    """The bank's masks for the predictor's model, or all where it has none for that."""
-    masks = masks_of(open_bank(bank))
-    return [mask for mask in masks if mask.identity.same(predictor.identity)] or masks
+    """The bank's masks for the predictor's model."""
+    from ..errors import MaskError
+
+    found = [mask for mask in masks_of(open_bank(bank)) if mask.identity.same(predictor.identity)]
+    if not found:
+        raise MaskError(f"the bank has no mask for the predictor's model, {predictor.identity.name}; train one with 'amask bank train'")
+    return found
 
 
 def masks_of(bank: "MaskBank") -> "list[HeadMask]":
@@ -63,6 +73,7 @@ def predict(
     """
     with one_line_errors():
         from ..errors import InstructionError
+        from ..predictor.decider import Decider
 
         opened = open_predictor(predictor, bank)
         masks = served_masks(opened, bank)
@@ -74,11 +85,24 @@ def predict(
             if not as_json:
                 _show(decision)
             return
-        lines = [line.rstrip("\r\n") for line in sys.stdin]
-        if not lines:
+        decider, told = Decider(opened, masks), False
+        for lines in _lines(sys.stdin.buffer):
+            told = True
+            for found in decider.decide(lines, raw=raw):
+                typer.echo(json.dumps(found.as_row(), ensure_ascii=False) if as_json else _line(found))
+            sys.stdout.flush()
+        if not told:
             raise InstructionError("there is no instruction on standard input; give one a line")
-        for found in opened.decide(lines, masks, raw=raw):
-            typer.echo(json.dumps(found.as_row(), ensure_ascii=False) if as_json else _line(found))
+
+
+def _lines(stream: "BinaryIO") -> "Iterator[list[str]]":
+    """The lines of a stream: many at once of a file, which is faster, and one by one of a pipe, whose other end may wait."""
+    try:
+        many = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except OSError:  # no file at all
+        many = True
+    while lines := list(itertools.islice(stream, TOGETHER if many else 1)):
+        yield [line.decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n") for line in lines]
 
 
 def _line(decision: "Decision") -> str:

@@ -160,7 +160,8 @@ def evaluate(
         out.print(f"[dim]percent right, refused in vain, and refused, of {sizes}[/dim]")
         out.print(_table(rows, hidden={"by_task"}))
         out.print(_table([{"system": row.system} | row.by_task for row in rows]))
-        out.print(_table(bits))
+        if bits:
+            out.print(_table(bits))
 
 
 def _table(rows: list, hidden: frozenset[str] | set[str] = frozenset()) -> Table:
@@ -193,10 +194,17 @@ def sensitivity(
 
         from ..data.manifest import Manifest
         from ..data.tasks import parse_task
+        from ..errors import DataError
         from ..evaluation.harness import clips_for
         from ..evaluation.sensitivity import WAYS, plot, spread
         from ..predictor.decider import Decider
+        from ..predictor.wordings import read_wordings
 
+        if picture is not None and picture.suffix not in (".png", ".svg"):
+            raise DataError(f"--picture {picture}: expected a name that ends in .png or .svg")
+        for name in tasks:
+            if name not in read_wordings().tasks:
+                raise DataError(f"{name}: wordings to compare are there for single tasks of amask's own: {', '.join(read_wordings().tasks)}")
         opened, manifest, loaded = open_predictor(predictor, bank), open_data(data), open_model(model, device)
         masks = [mask for mask in masks_of(open_bank(bank)) if mask.identity.same(loaded.identity)]
         decider, rows = Decider(opened, masks), []
@@ -209,12 +217,12 @@ def sensitivity(
                 for how in WAYS:
                     with progress(f"{name} by {how}", len(said)) as tell:
                         rows.append(spread(loaded, decider, features, chosen, task, said, how, seen, tell))
-        if picture:
-            plot(rows, picture)
         if as_json:
             typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
         else:
             out.print(_table(rows, hidden={"values"}))
+        if picture:
+            plot(rows, picture)
 
 
 def wordings_of(task: "TaskSpec", most: int) -> dict[bool, list[str]]:

@@ -63,6 +63,7 @@ def run(
     max_new_tokens: NewTokensOption = 200,
     free: Annotated[bool, typer.Option("--free", help="Do not hold answers to the task's labels or form.")] = False,
     schema: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Hold answers to this JSON schema.")] = None,
+    keys: Annotated[str, typer.Option(help="What JSON answers call the parts: gender,text. By default the tasks' names.")] = "",
     explain: Annotated[bool, typer.Option("--explain", help="Say on stderr which masks do it, and when.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,7 +74,7 @@ def run(
     """
     with one_line_errors():
         from ..data.inputs import expand_inputs
-        from ..errors import InstructionError
+        from ..errors import BankError, InstructionError, MaskError
 
         given = [option for option in (task, mask, instruction, prompt) if option is not None]
         if len(given) != 1:
@@ -82,6 +83,8 @@ def run(
             raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
         if fallback not in (None, "prompt"):
             raise InstructionError(f"--fallback {fallback}: expected prompt")
+        if fallback and instruction is None:
+            raise InstructionError("--fallback says what is done with an --instruction that no mask serves; there is none")
         if long not in ("refuse", "trim", "cut"):
             raise InstructionError(f"--long {long}: expected refuse, trim or cut")
         from ..composer.plan import is_plan, parse_plan
@@ -89,35 +92,53 @@ def run(
 
         if how not in WAYS:
             raise InstructionError(f"--how {how}: expected one of {', '.join(WAYS)}")
+        if schema is not None and long == "cut":
+            raise InstructionError("--schema holds one answer, and a clip that is cut has several; say --long trim or refuse")
+        held = _read_schema(schema) if schema is not None else None
+        named = tuple(key.strip() for key in keys.split(",")) if keys else ()
         inputs = expand_inputs(clips)
         opened = open_bank(bank)
         hops = parse_plan(task) if task is not None and is_plan(task) else ()
+        if how != "auto" and (hops or mask is not None or prompt is not None):
+            raise InstructionError("--how is for a composite task: --task 'gr|asr', or --instruction; a mask, a prompt and a plan have one way")
+        if named and (hops or task is None):
+            raise InstructionError("--keys names the parts of a task in JSON; say which by --task, such as gr-asr-json")
         try:
-            spec = _task(None if hops else task, instruction, opened, tasks)
+            spec = _task(None if hops else task, instruction, opened, tasks, named)
         except InstructionError as error:
             if fallback != "prompt" or not (instruction or "").strip():
                 raise
             note(f"{error}; prompting the model with it instead")
             spec, prompt = None, instruction
         loaded = open_model(model, device, dtype)
-        order = _plan(loaded, opened, hops, tasks) if hops else _order(loaded, opened, spec, mask, prompt, how)
+        try:
+            order = _plan(loaded, opened, hops, tasks) if hops else _order(loaded, opened, spec, mask, prompt, how)
+        except (BankError, MaskError) as error:
+            if fallback != "prompt":
+                raise
+            note(f"{error}; prompting the model with it instead")
+            order = _order(loaded, opened, None, None, instruction, how)
         if explain:
             _explain(order)
         from ..serving.engine import Limits
 
-        limits = Limits(batch, beams, max_new_tokens, cast("Long", long), _form(order, free, schema), free)
+        if held is not None and (order.parts or order.plan):
+            raise InstructionError(f"--schema holds one answer, and {order.how} gives several; say --how one-pass, --mask or --prompt")
+        limits = Limits(batch, beams, max_new_tokens, cast("Long", long), held or _form(order, free), free)
         failed = _answer(loaded, inputs, order, limits, instruction, as_json)
         if failed:
             raise typer.Exit(1)
 
 
-def _task(task: str | None, instruction: str | None, bank: "MaskBank", tasks: Path | None) -> "TaskSpec | None":
+def _task(
+    task: str | None, instruction: str | None, bank: "MaskBank", tasks: Path | None, keys: Sequence[str]
+) -> "TaskSpec | None":
     """The task that is named, or that an instruction asks for; found out before a model is loaded."""
     from ..data.tasks import parse_task
 
     if instruction is not None:
         return classify(instruction, bank)
-    return None if task is None else parse_task(task, _known(bank, tasks))
+    return None if task is None else parse_task(task, _known(bank, tasks), keys)
 
 
 def _known(bank: "MaskBank", tasks: Path | None) -> "dict[str, Task]":
@@ -187,17 +208,22 @@ def _explain(order: "Order") -> None:
         note(line)
 
 
-def _form(order: "Order", free: bool, schema: Path | None) -> "AnswerForm | None":
-    """What answers are held to: a schema, else the task's labels and form."""
-    from ..errors import DataError
-    from ..lalm.forms import form_of, schema_form
+def _form(order: "Order", free: bool) -> "AnswerForm | None":
+    """What answers are held to: the task's labels and form."""
+    from ..lalm.forms import form_of
 
-    if schema is not None:
-        try:
-            return schema_form(dict(json.loads(schema.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"cannot read schema {schema}: {error}; expected a JSON object") from None
     return None if free or order.task is None else form_of(order.task)
+
+
+def _read_schema(path: Path) -> "AnswerForm":
+    """The form of a JSON schema; read before a model is loaded."""
+    from ..errors import DataError
+    from ..lalm.forms import schema_form
+
+    try:
+        return schema_form(dict(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"cannot read schema {path}: {error}; expected a JSON object") from None
 
 
 def _sources(inputs: "Inputs") -> "Iterator[Path | tuple[str, Stream]]":

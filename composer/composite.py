@@ -1,7 +1,7 @@
 """Composite tasks: one mask that does several tasks in one answer, found among candidates or trained from the best of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import pydantic
@@ -54,6 +54,7 @@ class Ground:
     own: Mapping[str, HeadMask]
     features: AudioFeatures
     references: tuple[str, ...]
+    enough: int = TRUSTED
 
     @property
     def room(self) -> int:
@@ -70,7 +71,7 @@ class Ground:
         names = list(self.own)
         *alone, said = self.ask([*self.own.values(), candidate.mask], clips)
         own = score_own(self.spec, dict(zip(names, alone, strict=True)), self.references)
-        return judge(self.spec, candidate, said, own, self.references, target, enough=min(TRUSTED, len(clips)))
+        return judge(self.spec, candidate, said, own, self.references, target, enough=self.enough)
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,9 @@ def composite_of(masks: Sequence[HeadMask], form: Literal["pipe", "json"], keys:
         raise MaskError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
-def hear_ground(model: LALM, spec: TaskSpec, own: Mapping[str, HeadMask], clips: Manifest) -> Ground:
-    """Make the ground of some clips that carry all labels."""
-    return Ground(model, spec, own, listen(model, clips), tuple(spec.target(clip.labels) for clip in clips))
+def hear_ground(model: LALM, spec: TaskSpec, own: Mapping[str, HeadMask], clips: Manifest, enough: int = TRUSTED) -> Ground:
+    """Make the ground of some clips that carry all labels; on `enough` of them the target may be reached."""
+    return Ground(model, spec, own, listen(model, clips), tuple(spec.target(clip.labels) for clip in clips), enough)
 
 
 def compose_task(
@@ -157,11 +158,13 @@ def compose_task(
     joint = find_joint(model, data, spec, own, self_label=wishes.self_label, tell=labelling)
     if found:
         found(joint)
-    ground = hear_ground(model, spec, own, joint.dev(wishes.clips))
+    dev = joint.dev(max(wishes.clips, TRUSTED))
+    ground = hear_ground(model, spec, own, replace(dev, clips=dev.clips[: wishes.clips]), min(TRUSTED, len(dev)))
     relatives = find_relatives(bank.list(), spec, next(iter(own.values())))
     candidates = find_candidates(expression, parts, relatives)
     results = []
-    for result in search(spec, candidates, own, ground.references, ground.ask, target=wishes.target, budget=budget):
+    how_far = {"target": wishes.target, "budget": budget, "enough": ground.enough}
+    for result in search(spec, candidates, own, ground.references, ground.ask, **how_far):
         results.append(result)
         if tell:
             tell(result)

@@ -69,7 +69,7 @@ def find_joint(
         manifest: the data.
         spec: the composite.
         own: each part's own mask.
-        self_label: let the own masks label even where the data have labels.
+        self_label: let the own masks label even where the data have labels, and clips that have none.
         most: clips of a split that the own masks label at most.
         tell: called as they do.
 
@@ -81,11 +81,14 @@ def find_joint(
     whole = [clip for clip in learned if all(clip.labels.get(name) for name in spec.names)]
     if len(whole) >= ENOUGH and not self_label:
         return JointData(replace(learned, clips=tuple(whole)), {"from": "data"})
-    fitting = [clip for clip in learned if any(name in clip.labels for name in spec.names)]
+    fitting = [clip for clip in learned if self_label or any(name in clip.labels for name in spec.names)]
     chosen = [clip for split in ("train", "dev") for clip in drawn([c for c in fitting if c.split == split])[:most]]
     labelled = _label(model, replace(learned, clips=tuple(chosen)), spec, own, tell) if chosen else []
     if not labelled:
-        raise DataError(f"no clip of the data can be labelled for {spec.name}; give clips of {', '.join(spec.names)} with --data")
+        tests = ": all clips are test clips" if manifest.clips and not learned.clips else ""
+        raise DataError(
+            f"no clip of the data can be labelled for {spec.name}{tests}; give train and dev clips of {', '.join(spec.names)} with --data"
+        )
     by = {name: own[name].reference() for name in spec.names}
     return JointData(replace(learned, clips=tuple(labelled)), {"from": "own masks", "masks": by})
 

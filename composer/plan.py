@@ -7,8 +7,8 @@
     gr THEN asr IF female THEN ser IF male
 
 IF speaks of the nearest hop before it that can give such an answer. A hop without IF is asked where the one right before it
-was, and said something. Of a long clip that is cut at its pauses each piece goes through the plan by itself, so that IF
-also chooses parts of a clip. A hop is one task, which may be a composite (`gr|asr`); there are no brackets.
+was, and said something. Of a clip that is longer than the model hears, and cut at its pauses (`--long cut`), each piece goes
+through the plan by itself, so that IF also chooses parts of a clip. A hop is one task, which may be a composite (`gr|asr`); there are no brackets.
 """
 
 import difflib
@@ -24,7 +24,7 @@ from ..lalm.assembly import AudioFeatures
 from ..mask_bank.mask import HeadMask
 from .expression import Span
 
-_WORD = re.compile(r"\"([^\"]*)\"|'([^']*)'|([^\s\"']+)")
+_WORD = re.compile(r"\"([^\"]*)\"|'([^']*)'|([^\s\"']+|[\"'])")
 _THEN, _IF, _OR, _NOT = "THEN", "IF", "OR", "NOT"
 _EXAMPLE = "write it like 'gr THEN asr IF female'"
 
@@ -112,6 +112,8 @@ def parse_plan(text: str) -> tuple[Hop, ...]:
     """
     groups: list[list[tuple[str, bool, Span]]] = [[]]
     for word in _words(text):
+        if word[0] in ("'", '"') and not word[1]:
+            raise _wrong("a quote is never closed", word[2], _EXAMPLE)
         if word[0].upper() == _THEN and not word[1]:
             groups.append([])
         else:

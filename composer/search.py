@@ -3,6 +3,7 @@
 This is successive halving (Karnin et al. 2013; Jamieson and Talwalkar 2016). Nothing here knows a model: `ask` answers.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from ..mask_bank.mask import HeadMask
 from .candidates import Candidate, heads_of
 
 FEWEST = 6  # clips of the first round
-TRUSTED = 24  # clips on which a target may be reached; fewer where there are fewer
+TRUSTED = 24  # clips on which a target may be reached; fewer only where the data have fewer
 
 Ask = Callable[[Sequence[HeadMask], Sequence[int]], list[list[str]]]
 """(masks, clips) → what each mask answers to each clip."""
@@ -125,7 +126,7 @@ def parse_budget(text: str) -> Budget:
         MaskError: it is neither.
     """
     number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m") else (text, "")
-    if not number.isdigit() or not int(number):
+    if not (number.isascii() and number.isdigit() and int(number)):
         raise MaskError(f"cannot read the budget {text!r}; expected seconds (90s), minutes (3m) or a number of answers (2000)")
     return Budget(seconds=int(number) * {"s": 1.0, "m": 60.0}[unit]) if unit else Budget(answers=int(number))
 
@@ -173,7 +174,7 @@ def judge(
         target: what is wanted.
         enough: clips on which the target may be reached.
     """
-    scores = score(spec, answers, references)
+    scores = score(spec, [answer if _in_order(spec, answer) else "" for answer in answers], references)
     figures = []
     for part in spec.parts:
         within = next(each for each in scores if each.part == part.name)
@@ -181,6 +182,11 @@ def judge(
     ifr = _value(scores, "ifr")
     good = ifr >= target.ifr and all(figure.behind <= target.points + 1e-9 for figure in figures)
     return Result(candidate, len(answers), _value(scores, "exact"), ifr, tuple(figures), good and len(answers) >= enough)
+
+
+def _in_order(spec: TaskSpec, answer: str) -> bool:
+    """Whether a JSON answer has its keys in the order that it is held to when the mask is used; no JSON has no order."""
+    return spec.form != "json" or spec.split(answer) is None or list(json.loads(answer)) == list(spec.json_keys)
 
 
 def _value(scores: Iterable[Score], metric: str) -> float:
@@ -196,6 +202,7 @@ def search(
     *,
     target: Target | None = None,
     budget: Budget | None = None,
+    enough: int = TRUSTED,
 ) -> Iterator[Result]:
     """Measure candidates, yielding a row for each in each round; those of the last round have seen the most clips.
 
@@ -209,6 +216,7 @@ def search(
         ask: answers.
         target: what is wanted.
         budget: what it may cost.
+        enough: clips on which the target may be reached.
     """
     if not candidates or not references:
         raise MaskError(f"nothing to search for {spec.name}: got {len(candidates)} candidates and {len(references)} clips")
@@ -227,7 +235,6 @@ def search(
         budget.spend(len(masks) * len(clips))
         done = clips.stop
         alone = score_own(spec, {name: said[heads_of(mask)] for name, mask in own.items()}, references[:done])
-        enough = min(TRUSTED, len(references))
         results = [
             judge(spec, each, said[heads_of(each.mask)], alone, references[:done], target, enough=enough) for each in alive
         ]

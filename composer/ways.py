@@ -48,7 +48,12 @@ def find_way(bank: MaskBank, task: TaskSpec, model: Identity | Identified, how: 
         return Way("one-pass", (bank.for_task(task, model),))
     whole = _whole(bank, task, model)
     if how == "one-pass":
-        return Way("one-pass", (whole or bank.for_task(task, model),))
+        if whole is None and (other := bank.for_task(task, model)).task is not None:  # raises where there is none
+            raise BankError(
+                f"no mask does {task.name} with the keys {', '.join(task.json_keys)}; {other.spec} has "
+                f"{', '.join(other.task.json_keys)}: say --keys, or leave --how out"
+            )
+        return Way("one-pass", (whole,))
     if how == "auto" and whole is not None and has_reached(whole):
         return Way("one-pass", (whole,), f"{task.name} in one pass by {whole.spec}, which reached its target")
     try:
@@ -69,7 +74,10 @@ def _doubt(mask: StoredMask) -> str:
 
 
 def _whole(bank: MaskBank, task: TaskSpec, model: Identity | Identified) -> StoredMask | None:
-    """The mask that does a composite with these keys: one that reached its target where there is one, defaults first."""
+    """The mask that does a composite with these keys: one that reached its target where there is one, defaults first.
+
+    Of masks that are alike the newest counts, which knows the newest of them.
+    """
     identity, preferred = identity_of(model), bank.defaults()
     fitting = [
         stored
@@ -78,8 +86,9 @@ def _whole(bank: MaskBank, task: TaskSpec, model: Identity | Identified) -> Stor
         and (stored.task_name, stored.task.json_keys) == (task.name, task.json_keys)
         and stored.identity.same(identity)
     ]
+    newest = {stored.digest: stored for stored in sorted(fitting, key=lambda stored: stored.version)}
 
     def rank(stored: StoredMask) -> tuple[bool, bool, int]:
         return has_reached(stored) is not True, stored.spec not in preferred, -stored.version
 
-    return min(fitting, key=rank, default=None)
+    return min(newest.values(), key=rank, default=None)

@@ -27,7 +27,10 @@ from ..errors import ModelError
 # A JSON string's content: any character but quote, backslash and controls, or an escape that is no half of a pair.
 JSON_TEXT = r'([^"\\\x00-\x1f\x7f]|\\["\\/bfnrt]|\\u([0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*'
 PIPE_TEXT = r"[^|\n\r]*"
-JSON_ENDINGS, PIPE_ENDINGS = ('"', "]", "}"), (BAR,)
+Endings = tuple[tuple[str, str], ...]
+"""Marks that lead to the end, in the order of preference: what a token begins with, and what else may be in it."""
+JSON_ENDINGS: Endings = (('"', '"]}'), ("]}", "]}"), (",", ", "))
+PIPE_ENDINGS: Endings = ((BAR, BAR),)
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,23 @@ class AnswerForm:
 
     Attributes:
         grammar: as llguidance reads it.
-        endings: what ends open text, in the order of preference.
+        endings: what leads to the end.
         room: tokens that labels, keys and marks need at most beyond open text.
     """
 
     grammar: str
-    endings: tuple[str, ...]
+    endings: Endings
     room: int
+
+    def is_whole(self, answer: str) -> bool:
+        """Whether an answer came to its end; JSON that a schema wants longer than there was room for did not."""
+        if self.endings != JSON_ENDINGS:
+            return True
+        try:
+            json.loads(answer)
+        except (ValueError, RecursionError):
+            return False
+        return True
 
 
 Forms = Sequence[AnswerForm | None] | None
@@ -93,17 +106,18 @@ def schema_form(schema: dict[str, Any], room: int = 256) -> AnswerForm:
 
     Args:
         schema: as json-schema.org has it.
-        room: tokens that an answer may take beyond its budget to come to its end.
+        room: tokens that an answer may take beyond its budget to come to its end, besides those that the schema spells out.
 
     Raises:
         ModelError: llguidance cannot follow it; the message says why.
     """
     plain = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    spelled = json.dumps(schema)
     grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema | {"x-guidance": plain}))
     wrong = llguidance.LLMatcher.validate_grammar(grammar)
     if wrong:
         raise ModelError(f"cannot hold answers to this schema: {wrong.splitlines()[0]}")
-    return AnswerForm(grammar, JSON_ENDINGS, room)
+    return AnswerForm(grammar, JSON_ENDINGS, room + len(spelled.encode()))
 
 
 def _quoted(label: str) -> str:
@@ -121,14 +135,17 @@ def _value(labels: Sequence[str], form: str) -> str:
 @lru_cache(maxsize=4)
 def _tokens(tokenizer: PreTrainedTokenizerBase, width: int, ends: tuple[int, ...]) -> Any:  # noqa: ANN401 - llguidance's
     """A tokenizer as llguidance has it."""
-    return from_tokenizer(cast(Any, tokenizer), n_vocab=width, eos_token=list(ends))
+    try:
+        return from_tokenizer(cast(Any, tokenizer), n_vocab=width, eos_token=list(ends))
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"answers of this model's tokenizer cannot be held to a form: {error}; say --free") from None
 
 
 @lru_cache(maxsize=16)
-def _beginning(tokenizer: Any, ending: str) -> Bool[np.ndarray, " token"]:  # noqa: ANN401
-    """Which of a tokenizer's tokens begin with some text."""
+def _made_of(tokenizer: Any, first: str, marks: str) -> Bool[np.ndarray, " token"]:  # noqa: ANN401
+    """Which of a tokenizer's tokens begin with some marks and have no others: `", "` would end one text and begin another."""
     pieces = (tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size))
-    return np.array([piece.startswith(ending.encode()) for piece in pieces])
+    return np.array([bool(piece) and piece[0] in first.encode() and set(piece) <= set(marks.encode()) for piece in pieces])
 
 
 class FormProcessor(LogitsProcessor):
@@ -189,7 +206,7 @@ class FormProcessor(LogitsProcessor):
             matcher.consume_token(key[-1])
         return matcher
 
-    def _allowed(self, matcher: Any, width: int, endings: Sequence[str]) -> Bool[np.ndarray, " token"]:  # noqa: ANN401
+    def _allowed(self, matcher: Any, width: int, endings: Endings) -> Bool[np.ndarray, " token"]:  # noqa: ANN401
         """The tokens that keep the form; where endings are named, the answer must end: those that lead there soonest."""
         stops = np.zeros(width, bool)
         stops[list(self.ends)] = True
@@ -199,7 +216,7 @@ class FormProcessor(LogitsProcessor):
         allowed = np.unpackbits(bits, bitorder="little")[:width].astype(bool)
         allowed = np.pad(allowed, (0, width - len(allowed)))
         held = _tokens(self.tokenizer, width, self.ends)
-        for way in (stops, *(_beginning(held, ending) for ending in endings)) if endings else ():
+        for way in (stops, *(_made_of(held, *ending) for ending in endings)) if endings else ():
             if (allowed & way).any():
                 return allowed & way
         return allowed

@@ -44,6 +44,8 @@ class KyutaiSpeechToText(LALM):
         embedding = self.model.model.embed_tokens
         return embedding.embed_tokens(codes + embedding.audio_tokens_offsets[1:]).sum(1)
 
+    can_score = False
+
     def _answer_logits(
         self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:

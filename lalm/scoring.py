@@ -17,6 +17,8 @@ Instructions = str | Sequence[str] | None
 class ScoringModel(PromptedModel):
     """A model that scores given answers; attributes as of `LALM`."""
 
+    can_score = True  # whether it is known how likely the model finds a given answer
+
     def token_losses(
         self,
         features: AudioFeatures,

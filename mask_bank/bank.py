@@ -8,7 +8,7 @@ import difflib
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -213,7 +213,7 @@ class MaskBank:
 
         It becomes the default of its name and model where there is none yet, or where it is sound (not all of its heads are
         on, and it is not imported) and no worse on the same dev clips. The same mask is not stored twice, unless its lineage
-        holds what that of the stored one does not, such as the record of a composition.
+        holds what that of the stored one does not, such as the record of a composition, or one that came to another end.
 
         Raises:
             BankError: the name is not one, or the bank cannot be written.
@@ -227,7 +227,7 @@ class MaskBank:
             before, fingerprint = self._read(name), mask.identity.fingerprint
             old = before.defaults.get(fingerprint)
             for same in before.masks:
-                if same.digest == mask.digest and mask.lineage.keys() <= same.lineage.keys():
+                if same.digest == mask.digest and _told(mask) <= _told(same):
                     return Added(same, same is old, f"{same.spec} is the same mask, so it is not stored again")
             added = judge(self._save(mask, name, folder), old, fingerprint in before.chosen)
             if added.default and old is not None:
@@ -277,6 +277,11 @@ class MaskBank:
                 raise BankError(f"cannot remove {path}: {error.strerror}") from None
             versions.forget(folder, version)
         return path
+
+
+def _told(mask: HeadMask) -> set[tuple[str, object]]:
+    """What a lineage tells: its entries, and of one that measured something against a target how that came out."""
+    return {(key, value.get("reached") if isinstance(value, Mapping) else None) for key, value in mask.lineage.items()}
 
 
 def _near(name: str, names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from ..composer.composite import has_reached
 from ..data.tasks import Task, TaskSpec
 from ..mask_bank.mask import HeadMask
 from .decision import Decision, How, Kind, Neighbour
@@ -65,6 +66,7 @@ class Decider:
             neighbours: name the nearest tasks also where the instruction is clear, which takes as long again.
         """
         found = []
+        instructions = [text.encode("utf-8", "replace").decode() for text in instructions]  # no halves of characters
         new = self._untrained(instructions)
         for text, heard, task in zip(instructions, self.predictor.hear(instructions), new, strict=True):
             decision = task or self._decide(text, heard, raw)
@@ -82,7 +84,7 @@ class Decider:
         chances = (heard.chances * self._fits)[:-1]
         confidence, at = calibration.confidence(float(chances.sum())), int(chances.argmax())
         chance = float(chances[at] / chances.sum().clamp(min=1e-9))
-        if confidence < calibration.threshold or chance < UNCLEAR or not text.strip():
+        if not confidence >= calibration.threshold or not chance >= UNCLEAR or not text.strip():
             return Decision(text, "refuse", NONE, confidence, chance)
         return self._serve(text, self.predictor.possible.readings[at], confidence, chance, heard, raw)
 
@@ -91,10 +93,18 @@ class Decider:
         keys = json_keys(text, len(reading.parts)) if reading.form == "json" else ()
         parts = tuple(self.tasks[part] for part in reading.parts)
         spec = TaskSpec(parts=parts, form=reading.form, keys=() if keys == reading.parts else keys)
-        how: How = "bits" if raw else "one-pass" if reading in self.masks else "parallel"
-        mask = self._predicted(text, spec, heard) if raw else self.masks.get(reading)
+        how: How = "bits" if raw else "one-pass" if self._in_one_pass(spec, reading) else "parallel"
+        mask = self._predicted(text, spec, heard) if raw else self.masks[reading] if how == "one-pass" else None
         kind: Kind = "mask" if len(parts) == 1 else "composite"
         return Decision(text, kind, reading, confidence, chance, spec=spec, how=how, mask=mask)
+
+    def _in_one_pass(self, spec: TaskSpec, reading: Reading) -> bool:
+        """Whether its own mask does it, as `amask run` chooses: a composite's that reached its target, or where parts have none."""
+        whole = self.masks.get(reading)
+        if whole is None or whole.task is None or len(reading.parts) == 1:
+            return whole is not None
+        good = whole.task.json_keys == spec.json_keys and bool(has_reached(whole))
+        return good or not all(Reading((part,)) in self.masks for part in reading.parts)
 
     def _predicted(self, text: str, spec: TaskSpec, heard: Heard) -> HeadMask:
         """The mask of the predicted bits."""
@@ -105,7 +115,8 @@ class Decider:
         """The tasks that are likeliest a part of what was asked for, each with its nearest wording."""
         chances = self.predictor.possible.of_parts(heard.chances)
         nearest = self.predictor.wordings.nearest([text])[0]
-        likely = sorted(chances, key=lambda task: (-round(chances[task], 2), -nearest[task][0]))
+        there = [task for task in chances if Reading((task,)) in self.masks]
+        likely = sorted(there or chances, key=lambda task: (-round(chances[task], 2), -nearest[task][0]))
         return tuple(Neighbour(task, chances[task], nearest[task][1]) for task in likely[:count])
 
     @cached_property

@@ -80,7 +80,10 @@ class StaticEncoder:
 
     def ids(self, texts: Sequence[str]) -> tuple[Tensor, Bool[Tensor, "row token"]]:
         """Token numbers, and where they are real; a text without any token has one that is unknown."""
-        found = self.tokenizer.encode_batch_fast([text if text.strip() else "?" for text in texts], add_special_tokens=False)
+        found = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        if not all(any(each.attention_mask) for each in found):  # nothing but spaces, accents, marks that are not seen
+            there = [text if any(each.attention_mask) else "?" for text, each in zip(texts, found, strict=True)]
+            found = self.tokenizer.encode_batch_fast(there, add_special_tokens=False)
         ids = torch.tensor([each.ids for each in found])
         return ids, torch.tensor([each.attention_mask for each in found], dtype=torch.bool)
 
@@ -115,11 +118,11 @@ class SentenceEncoder:
 
         try:
             self.model = SentenceTransformer(name, device="cpu")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(f"cannot load encoder {name!r}: {error}; name a folder, a Hub id, or {STATIC}") from None
-        self.name = name
+        self.name = str(Path(name).resolve()) if Path(name).is_dir() else name
         self._rows: dict[str, Tensor] = {}
-        self.width = int(self.model.get_embedding_dimension() or 0)
+        self.width = self.tokens(["width"])[0].shape[-1]
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """Vectors of each text's tokens, padded with zeros on the right, and where they are real."""

@@ -24,6 +24,6 @@ def json_keys(instruction: str, count: int) -> tuple[str, ...]:
         lists.append(words if all(map(_NAME.fullmatch, words)) else [])
     for names in lists:
         names = tuple(name.strip() for name in names)
-        if len(set(names)) == len(names) == count:
+        if all(names) and len(set(names)) == len(names) == count:
             return names
     return ()

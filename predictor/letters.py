@@ -37,19 +37,22 @@ class Letters:
     weights: Float[Tensor, " piece"]
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _pieces(text: str) -> Iterator[bytes]:
     words = bare(text).split()
     for word in words:
         framed = f" {word} "
-        yield framed
+        whole = framed.encode()
+        letters = list(framed) if len(whole) != len(framed) else None  # a letter is a byte in most words
+        yield whole
         for count in RUNS:
-            yield from (framed[at : at + count] for at in range(len(framed) - count + 1))
-    yield from (f"{one} {other}" for one, other in pairwise(words))
+            for at in range(len(framed) - count + 1):
+                yield whole[at : at + count] if letters is None else "".join(letters[at : at + count]).encode()
+    yield from (f"{one} {other}".encode() for one, other in pairwise(words))
 
 
 @lru_cache(maxsize=20_000)
 def _buckets(text: str) -> tuple[int, ...]:
-    return tuple(sorted({zlib.crc32(piece.encode()) % BUCKETS for piece in _pieces(text)})) or (0,)
+    return tuple(sorted({zlib.crc32(piece) % BUCKETS for piece in _pieces(text)})) or (0,)
 
 
 def letters(texts: Sequence[str]) -> Letters:

@@ -1,5 +1,6 @@
 """Nearest wordings: examples for messages, and tasks that join without any training."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -20,8 +21,9 @@ class WordingIndex:
 
     def __init__(self, encoder: Encoder, wordings: Mapping[str, Sequence[str]]) -> None:
         self.encoder = encoder
-        self.texts = tuple(text for texts in wordings.values() for text in texts)
-        self.tasks = tuple(task for task, texts in wordings.items() for _ in texts)
+        there = {task: texts for task, texts in wordings.items() if texts}
+        self.texts = tuple(text for texts in there.values() for text in texts)
+        self.tasks, self.sizes = tuple(there), [len(texts) for texts in there.values()]
 
     @cached_property
     def _vectors(self) -> Float[Tensor, "wording size"]:
@@ -32,10 +34,13 @@ class WordingIndex:
         if not self.texts:
             return [{} for _ in instructions]
         alike = self.encoder.sentences(instructions) @ self._vectors.T
+        starts = [0, *itertools.accumulate(self.sizes)]
+        best = [part.max(1) for part in alike.split(self.sizes, 1)]
         found = []
-        for row in alike:
-            best: dict[str, tuple[float, str]] = {}
-            for at in row.argsort(descending=True).tolist():
-                best.setdefault(self.tasks[at], (float(row[at]), self.texts[at]))
-            found.append(best)
+        for row in range(len(instructions)):
+            near = [
+                (float(values[row]), self.texts[start + int(at[row])], task)
+                for (values, at), start, task in zip(best, starts, self.tasks, strict=False)
+            ]
+            found.append({task: (alike, text) for alike, text, task in sorted(near, key=lambda each: -each[0])})
         return found

@@ -21,7 +21,8 @@ from .files import Record, encoder_digest, load, save
 from .letters import read_in
 from .nearest import WordingIndex
 from .network import Network
-from .reading import possible_readings
+from .quick import QuickNetwork
+from .reading import Scores, possible_readings
 from .wordings import read_wordings
 
 SHIPPED = Path(__file__).parent / "weights" / "pocket.safetensors"
@@ -116,10 +117,21 @@ class Predictor:
             new = list(dict.fromkeys(instructions))
         for start in range(0, len(new), 256):
             texts = new[start : start + 256]
-            said = self.network(*read_in(self.encoder, texts))
-            rows = zip(texts, self.possible.log_chances(said.scores).exp(), said.logits, strict=True)
+            scores, logits = self._read(texts)
+            rows = zip(texts, self.possible.chances(scores), logits, strict=True)
             self._heard |= {text: Heard(chances, logits) for text, chances, logits in rows}
         return [self._heard[text] for text in instructions]
+
+    def _read(self, texts: Sequence[str]) -> tuple[Scores, Float[Tensor, "row layer head"]]:
+        vectors, real, found = read_in(self.encoder, texts)
+        if len(texts) == 1:
+            return self._quick(vectors, found)
+        said = self.network(vectors, real, found)
+        return said.scores, said.logits
+
+    @cached_property
+    def _quick(self) -> QuickNetwork:
+        return QuickNetwork(self.network)
 
     def decide(self, instructions: Sequence[str], masks: Iterable[HeadMask], *, raw: bool = False) -> list[Decision]:
         """What to do about each instruction, given the masks that there are; see `Decider`."""
@@ -131,4 +143,4 @@ class Predictor:
 def said_for(task: Task) -> tuple[str, ...]:
     """What people say for a task: the hand-written wordings but for what is withheld, and its own."""
     given = read_wordings().tasks.get(task.name)
-    return tuple(dict.fromkeys((*(given.train if given else ()), *task.wordings, *task.phrases)))
+    return tuple(dict.fromkeys((*(given.train if given else ()), *task.wordings, *task.phrases))) or (task.title or task.name,)

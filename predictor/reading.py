@@ -5,7 +5,7 @@ no part twice, no gap before a part, one part is plain, several are joined by ba
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import permutations
 
 import torch
@@ -73,13 +73,26 @@ class Possible:
 
     def log_chances(self, scores: Scores) -> Float[Tensor, "row reading"]:
         """The log-probability of each reading; a row's probabilities add up to 1."""
-        part, form = scores.part.log_softmax(-1), scores.form.log_softmax(-1)
-        form = torch.cat([form, form.new_zeros(len(form), 1)], 1)  # of a reading without a form nothing is asked
-        joint = form[:, self.form]
-        for slot in range(SLOTS):
-            joint = joint + part[:, slot, self.slots[:, slot]]
-        served = joint[:, :-1].log_softmax(-1) + torch.nn.functional.logsigmoid(-scores.none)[:, None]
+        served = self._joint(scores).log_softmax(-1) + torch.nn.functional.logsigmoid(-scores.none)[:, None]
         return torch.cat([served, torch.nn.functional.logsigmoid(scores.none)[:, None]], 1)
+
+    def chances(self, scores: Scores) -> Float[Tensor, "row reading"]:
+        """The probability of each reading."""
+        none = scores.none.sigmoid()[:, None]
+        return torch.cat([self._joint(scores).softmax(-1) * (1 - none), none], 1)
+
+    def _joint(self, scores: Scores) -> Float[Tensor, "row served"]:
+        """Scores of the readings that tasks serve, up to a number that all of a row share: sums over places and form."""
+        form = scores.form.log_softmax(-1)
+        found = torch.cat([scores.part.flatten(1), form, form.new_zeros(len(form), 1)], 1)
+        return found.index_select(1, self.summed).view(len(found), SLOTS + 1, -1).sum(1)
+
+    @cached_property
+    def summed(self) -> Int[Tensor, " term"]:
+        """Where the terms of each served reading stand among all scores: a reading without a form has 0 for it."""
+        count = len({reading.parts for reading in self.readings if len(reading.parts) == 1}) + 1
+        places = [self.slots[:-1, slot] + count * slot for slot in range(SLOTS)]
+        return torch.cat([*places, self.form[:-1] + count * SLOTS])
 
     def of_parts(self, chances: Float[Tensor, " reading"]) -> dict[str, float]:
         """How likely each task is a part of what was asked for."""

@@ -248,14 +248,21 @@ class BitsRow:
 
 
 def bits_table(predictor: Predictor, masks: Sequence[HeadMask], tests: TestSet) -> list[BitsRow]:
-    """Predicted bits against the bank's; controls are the mean of all masks, and the bits for another task's wording."""
-    by_task = {mask.task.name: mask for mask in masks if mask.task and mask.task.form == "plain"}
+    """Predicted bits against the bank's; controls are the mean of all masks, and the bits for another task's wording.
+
+    Masks of other models than the predictor's are left out; without masks there are no rows.
+    """
+    ours = [mask for mask in masks if mask.identity.same(predictor.identity)]
+    by_task = {mask.task.name: mask for mask in ours if mask.task and mask.task.form == "plain"}
     chosen = [example for example in tests.single if example.reading.parts[0] in by_task]
+    if not chosen:
+        return []
     present = predictor.identity.geometry.present
     truth = torch.stack([by_task[example.reading.parts[0]].bits[present] for example in chosen])
     said = torch.stack([heard.logits[present] >= 0 for heard in predictor.hear([example.text for example in chosen])])
     mean = torch.stack([mask.gates[present] for mask in by_task.values()]).mean(0) >= 0.5
-    shuffled = said[np.random.default_rng(0).permutation(len(said))]
+    rng, tasks = np.random.default_rng(0), np.array([example.reading.parts[0] for example in chosen])
+    shuffled = said[[int(rng.choice(np.flatnonzero(tasks != task)) if (tasks != task).any() else 0) for task in tasks]]
     rows = (("predicted", said), ("shuffled instructions", shuffled), ("mean mask", mean.expand(truth.shape)))
     return [_bits(name, bits, truth) for name, bits in rows]
 

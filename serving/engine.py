@@ -191,11 +191,13 @@ def _answer_batch(model: LALM, batch: Sequence[tuple[_Clip, Float32[np.ndarray, 
     started = time.perf_counter()
     features = model.encode([piece for _, piece in batch])
     found, steps = _said(model, features, order, limits)
-    labels = _labels(order.task) if not order.plan else ()
+    labels = _labels(order.task) if model.can_score and not order.plan else ()
     gates = order.mask.gates.to(model.device) if order.mask else None
     chances = label_likelihoods(model, features, labels, gates, _told(order, features)) if labels else torch.zeros(len(batch), 0)
     took = (time.perf_counter() - started) / len(batch)
     for at, ((clip, _), answer, row) in enumerate(zip(batch, found, chances.tolist(), strict=True)):
+        if limits.form is not None and not limits.form.is_whole(answer.text):
+            clip.error = f"{clip.path}: its answer did not come to the end of its form; raise the number of new tokens, or ask for less"
         clip.texts.append(answer.text)
         clip.steps += steps[at : at + 1]
         clip.chances.append(row)

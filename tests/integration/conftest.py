@@ -47,11 +47,11 @@ def amask() -> Callable[..., object]:
 def process() -> Callable[..., subprocess.Popen]:
     """Starts the command as a process of its own."""
 
-    def start(*arguments: object, stdin: bool = False) -> subprocess.Popen:
+    def start(*arguments: object, stdin: bool = False, text: bool = True) -> subprocess.Popen:
         command = [sys.executable, "-P", "-m", "amask", *map(str, arguments)]
         # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
         listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.PIPE if stdin else None}
-        return subprocess.Popen(command, **pipes, text=True, env=dict(os.environ), preexec_fn=listen)  # noqa: PLW1509
+        return subprocess.Popen(command, **pipes, text=text, env=dict(os.environ), preexec_fn=listen)  # noqa: PLW1509
 
     return start

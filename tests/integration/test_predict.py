@@ -64,6 +64,18 @@ def test_lines_in_and_rows_out(process):
     assert [row["task"] for row in rows] == ["asr", None, None, "{gr,asr}"]
 
 
+def test_any_bytes_are_a_line(process):
+    """Invisible characters, halves of characters and Latin-1 are instructions like others: nobody's line costs the others theirs."""
+    started = process("predict", "-", "--json", stdin=True, text=False)
+    lines = [b"gender", "\u200b".encode(), b"\xff\xfe gr\xfc\xdfe", "\x00\ufe0f".encode(), b"what is said"]
+    stdout, _ = started.communicate(b"\n".join(lines), timeout=120)
+    rows = [json.loads(line) for line in stdout.decode().splitlines()]
+    assert started.returncode == 0
+    assert [row["decision"] for row in rows if row["instruction"] in ("gender", "what is said")] == ["mask", "mask"]
+    assert [rows[at]["decision"] for at in (1, 3)] == ["refuse", "refuse"]
+    assert len(rows) == 5
+
+
 def test_show(amask):
     about = json.loads(amask("predictor", "show", "--json").stdout)
     assert about["encoder"] == "static"

@@ -164,7 +164,7 @@ def test_where_no_candidate_reaches_the_target_the_best_is_the_start_of_a_traini
         return masks["ser"].with_(task=spec, lineage={"operation": "trained"}, scores={"dev": 1.0})
 
     composed = compose(train=train, tell=told.append)
-    assert composed.how == "trained" if composed.result.candidate.name.startswith("trained") else "taken"
+    assert composed.how == ("trained" if composed.result.candidate.name.startswith("trained") else "taken")
     assert [each[:2] for each in asked] == [("gr-asr", {"train", "dev"})]
     most = max(each.clips for each in told[:-1])
     best = min((each for each in told[:-1] if each.clips == most), key=lambda each: each.loss)

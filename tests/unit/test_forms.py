@@ -122,6 +122,42 @@ def test_a_schema_is_kept(say, seed):
     assert isinstance(found["sweet"], bool)
 
 
+STRING, NUMBER = {"type": "string"}, {"type": "number"}
+SCHEMAS = {
+    "a number before a text": {"properties": {"n": NUMBER, "t": STRING}, "required": ["n", "t"]},
+    "a list of texts": {"properties": {"said": {"type": "array", "items": STRING}}, "required": ["said"]},
+    "three numbers at least": {"properties": {"n": {"type": "array", "items": NUMBER, "minItems": 3}}, "required": ["n"]},
+    "objects in a list": {
+        "properties": {"who": {"type": "array", "items": {"type": "object", "properties": {"name": STRING, "age": NUMBER}}}},
+        "required": ["who"],
+    },
+    "a long text": {"properties": {"t": {"type": "string", "minLength": 40}}, "required": ["t"]},
+    "long keys": {"properties": {f"{letter * 90}": {"type": "boolean"} for letter in "abcdef"}, "required": [f"{'a' * 90}"]},
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(names=st.lists(st.sampled_from(sorted(SCHEMAS)), min_size=1, max_size=5), budget=st.integers(1, 12), seed=st.integers(0, 10**6))
+def test_any_schema_comes_to_its_end(say, names, budget, seed):
+    """Where the budget ends within a number, a list or a text, what follows leads out of it."""
+    from amask.lalm.forms import schema_form
+
+    forms = [schema_form({"type": "object", "additionalProperties": False} | SCHEMAS[name]) for name in names]
+    for name, form, answer in zip(names, forms, say(forms, budget, seed), strict=True):
+        assert form.is_whole(answer), (name, answer)
+        found = json.loads(answer)
+        assert set(SCHEMAS[name]["required"]) <= set(found)
+
+
+def test_what_cannot_come_to_its_end_is_told(say):
+    from amask.lalm.forms import schema_form
+
+    wanted = {"type": "object", "properties": {"t": {"type": "string", "minLength": 2000}}, "required": ["t"]}
+    form = schema_form(wanted, room=8)
+    (answer,) = say([form], 4, 0)
+    assert not form.is_whole(answer)
+
+
 def test_a_schema_that_cannot_be_kept_is_refused():
     from amask.errors import ModelError
     from amask.lalm.forms import schema_form

@@ -83,6 +83,30 @@ def test_the_best_is_never_dropped_where_it_is_best_in_every_round(spec, make, r
     assert last.figures[1].value == pytest.approx(100 * (8 - max(rights)) / 8)
 
 
+def test_json_in_another_order_than_it_is_held_to_is_not_in_the_form(make):
+    """When the mask is used, its answers are held to the keys in their order: that would be another answer than was measured."""
+    from amask.composer.search import Target, judge
+    from amask.data.tasks import parse_task
+
+    spec = parse_task("gr-asr-json")
+    right = ['{"gr": "male", "asr": "one"}', '{"gr": "female", "asr": "two"}']
+    turned = ['{"asr": "one", "gr": "male"}', '{"asr": "two", "gr": "female"}']
+    own = {"gr": 100.0, "asr": 0.0}
+    results = [judge(spec, make(1), said, own, right, Target(), enough=2) for said in (right, turned)]
+    assert [(result.ifr, result.reached) for result in results] == [(100.0, True), (0.0, False)]
+
+
+def test_few_clips_reach_no_target_where_there_are_more(spec, make):
+    from amask.composer.search import search
+
+    own = {"gr": make(1000).mask, "asr": make(1001).mask}
+    ask = stub(make, {1: 100}, own)
+    few = list(search(spec, [make(1)], own, references(3), ask))
+    assert [result.ifr for result in few] == [100.0]
+    assert not few[-1].reached
+    assert list(search(spec, [make(1)], own, references(3), ask, enough=3))[-1].reached
+
+
 def test_of_twelve_candidates_only_the_best_two_answer_all_clips(spec, make):
     from amask.composer.search import search
 

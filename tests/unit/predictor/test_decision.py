@@ -41,8 +41,13 @@ def test_raw_runs_the_predicted_bits(told, masks, identity):
 
 
 def test_a_composite_runs_the_banks_mask_or_its_parts(told, masks):
-    banked = told("gr", "asr", form="json").decide(["x"], masks)[0]
-    assert (banked.kind, banked.how, banked.mask) == ("composite", "one-pass", masks[3])
+    reached = masks[3].with_(lineage={"composite": {"reached": True}})
+    banked = told("gr", "asr", form="json").decide(["x"], [*masks[:3], reached])[0]
+    assert (banked.kind, banked.how, banked.mask) == ("composite", "one-pass", reached)
+    doubtful = told("gr", "asr", form="json").decide(["x"], masks)[0]  # as `amask run` does it
+    assert (doubtful.how, doubtful.mask) == ("parallel", None)
+    alone = told("gr", "asr", form="json").decide(["x"], masks[1:])[0]  # there is no mask for one of its parts
+    assert (alone.how, alone.mask) == ("one-pass", masks[3])
     parallel = told("asr", "gr", form="pipe").decide(["x"], masks)[0]
     assert (parallel.kind, parallel.how, parallel.mask) == ("composite", "parallel", None)
     assert parallel.spec.name == "asr-gr"

@@ -40,7 +40,7 @@ def test_what_means_the_same_is_nearer(encoder, one, alike, other):
     assert float(vectors[0] @ vectors[1]) > float(vectors[0] @ vectors[2])
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n", "🙂", "日本語", "a" * 5000, "w " * 5000])
+@pytest.mark.parametrize("text", ["", " ", "\n", "🙂", "日本語", "a" * 5000, "w " * 5000, "\x00", "\u200b", "\ufe0f", "\u0301"])
 def test_any_text_has_vectors(encoder, text):
     vectors, real = encoder.tokens([text, "gender"])
     assert torch.isfinite(vectors).all()

@@ -22,6 +22,7 @@ def test_hand_written_requests():
         ("json with the keys who, what and how", 3, ("who", "what", "how")),
         ("json, keys: a, a", 2, ()),
         ('the "words" as json', 2, ()),
+        ('gender and words as json: " " and "x"', 2, ()),
     ],
 )
 def test_names_are_taken_only_where_there_are_as_many(text, count, keys):

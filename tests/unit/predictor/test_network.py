@@ -30,6 +30,24 @@ def test_logits_by_hand(identity):
             assert float(found[1, layer, head]) == pytest.approx(float(code @ heads.heads[head]), abs=1e-4)
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 9, 96])
+def test_the_quick_way_says_the_same(identity, tokens):
+    from amask.predictor.letters import letters
+    from amask.predictor.network import Network
+    from amask.predictor.quick import QuickNetwork
+
+    torch.manual_seed(tokens)
+    network = Network(6, 3, identity.geometry, width=16, hidden=24).eval()
+    torch.nn.init.normal_(network.letters.table.weight)
+    vectors, said = torch.randn(1, tokens, 6), letters(["tell me the gender"])
+    with torch.inference_mode():
+        whole = network(vectors, torch.ones(1, tokens, dtype=torch.bool), said)
+    scores, logits = QuickNetwork(network)(vectors, said)
+    for one, other in ((scores.part, whole.scores.part), (scores.form, whole.scores.form), (scores.none, whole.scores.none)):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, whole.logits, rtol=1e-4, atol=1e-4)
+
+
 def test_heads_that_there_are_not_are_never_on(identity, network):
     from amask.predictor.letters import letters
 
