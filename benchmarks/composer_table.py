@@ -1,4 +1,4 @@
-"""Composites on the pocket model or another: `python benchmarks/composer_table.py --out docs/composer.md`.
+"""Composites on the pocket model or another: `python benchmarks/composer_table.py --out FILE`.
 
 For each composite, on test clips of unseen speakers that carry all labels: the best and the mean of some prompts, masks by set
 operations and sums of logits, one pass by the mask that `amask compose` comes to, and the parts in parallel. All answers are

@@ -201,6 +201,16 @@ def print_table(table: "Table") -> None:
     Console(highlight=False, width=max(width, out.width)).print(table)
 
 
+def read_keys(text: str) -> tuple[str, ...]:
+    """The names of `--keys`, with commas between."""
+    from ..errors import DataError
+
+    names = tuple(name.strip() for name in text.split(",")) if text else ()
+    if not all(names):
+        raise DataError(f"--keys {text}: a name is empty; write them like gender,text")
+    return names
+
+
 def report(added: "Sequence[Added]", as_json: bool, more: "Mapping[str, object] | None" = None) -> None:
     """Tell of masks just stored: a line each, as JSON with `more`, and on stderr whether it is now what its name stands for."""
     from ..mask_bank.defaults import dev_figure

@@ -24,6 +24,7 @@ from .common import (
     open_data,
     open_model,
     out,
+    read_keys,
     report,
 )
 
@@ -127,7 +128,7 @@ def compose(
         if png is not None and png.suffix not in (".png", ".svg"):
             raise MaskError(f"--png {png}: expected a name that ends in .png or .svg")
         check_name(name)
-        check_keys(keys)
+        named = read_keys(keys)
         cost, how = parse_budget(budget), _Recipe(steps, batch, sparsity, seed)
         how.check()
         opened, clips_of = open_bank(bank), open_data(data)
@@ -140,7 +141,6 @@ def compose(
         from ..composer.composite import Wishes
 
         form: Literal["pipe", "json"] = "json" if json_form else "pipe"
-        named = [key.strip() for key in keys.split(",")] if keys else []
         wishes = Wishes(clips=clips, retrain=retrain, self_label=self_label)
         used: list[Checkpoint] = []
         trained = _trainer(loaded, opened, how, used) if train else None
@@ -159,14 +159,6 @@ def check_name(name: str | None) -> None:
         raise BankError(f"a stored mask gets its version from the bank; say --name {parse_spec(name)[0]!r}")
 
 
-def check_keys(keys: str) -> None:
-    """Whether names for the parts of an answer are names."""
-    from ..errors import MaskError
-
-    if keys and not all(key.strip() for key in keys.split(",")):
-        raise MaskError(f"--keys {keys}: a name is empty; write them like gender,text")
-
-
 def _boolean(
     model: "LALM", bank: "MaskBank", tree: "Expression", name: str | None, data: "Manifest | None", about: _Telling
 ) -> None:
@@ -183,8 +175,13 @@ def _boolean(
     if data is None:
         err.print("amask: what it does is not known: --data gives clips to try it on", markup=False)
         return
-    for effect in find_effects(model, composed, parents, data):
+    effects = find_effects(model, composed, parents, data)
+    for effect in effects:
         err.print(f"amask: on {effect}", markup=False)
+    tried = {effect.task for effect in effects}
+    for parent in parents.values():
+        if parent.task_name not in tried:
+            err.print(f"amask: {parent.called} is of no task that the data have dev clips for, so it is not tried", markup=False)
     if len(parents) > 1:
         err.print("amask: a mask that does several tasks in one answer: say --pipe or --json", markup=False)
 

@@ -22,6 +22,7 @@ from .common import (
     open_bank,
     open_model,
     progress,
+    read_keys,
     warn,
 )
 
@@ -95,7 +96,7 @@ def run(
         if schema is not None and long == "cut":
             raise InstructionError("--schema holds one answer, and a clip that is cut has several; say --long trim or refuse")
         held = _read_schema(schema) if schema is not None else None
-        named = tuple(key.strip() for key in keys.split(",")) if keys else ()
+        named = read_keys(keys)
         inputs = expand_inputs(clips)
         opened = open_bank(bank)
         hops = parse_plan(task) if task is not None and is_plan(task) else ()
