@@ -219,7 +219,9 @@ def report(added: "Sequence[Added]", as_json: bool, more: "Mapping[str, object] 
     for each in added:
         mask = each.stored
         if as_json:
-            out.print_json(json.dumps(describe(mask) | {"default": each.default} | dict(more or {}), ensure_ascii=False), indent=None)
+            out.print_json(
+                json.dumps(describe(mask) | {"default": each.default} | dict(more or {}), ensure_ascii=False), indent=None
+            )
         else:
             score = f", dev {figure}" if (figure := dev_figure(mask)) else ""
             seed = f" (seed {mask.lineage['seed']})" if "seed" in mask.lineage else ""

@@ -49,7 +49,9 @@ def served_masks(predictor: "Predictor", bank: Path | None) -> "list[HeadMask]":
 
     found = [mask for mask in masks_of(open_bank(bank)) if mask.identity.same(predictor.identity)]
     if not found:
-        raise MaskError(f"the bank has no mask for the predictor's model, {predictor.identity.name}; train one with 'amask bank train'")
+        raise MaskError(
+            f"the bank has no mask for the predictor's model, {predictor.identity.name}; train one with 'amask bank train'"
+        )
     return found
 
 

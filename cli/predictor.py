@@ -204,7 +204,9 @@ def sensitivity(
             raise DataError(f"--picture {picture}: expected a name that ends in .png or .svg")
         for name in tasks:
             if name not in read_wordings().tasks:
-                raise DataError(f"{name}: wordings to compare are there for single tasks of amask's own: {', '.join(read_wordings().tasks)}")
+                raise DataError(
+                    f"{name}: wordings to compare are there for single tasks of amask's own: {', '.join(read_wordings().tasks)}"
+                )
         opened, manifest, loaded = open_predictor(predictor, bank), open_data(data), open_model(model, device)
         masks = [mask for mask in masks_of(open_bank(bank)) if mask.identity.same(loaded.identity)]
         decider, rows = Decider(opened, masks), []

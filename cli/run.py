@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ..lalm.forms import AnswerForm
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.files import StoredMask
+    from ..mask_bank.mask import HeadMask
+    from ..predictor.decision import Decision
     from ..serving.engine import Limits, Long, Order, Reply
 
 BEAMS = 16
@@ -52,6 +54,9 @@ def run(
     instruction: Annotated[str | None, typer.Option(help="What to do, in words; a mask that does it is chosen.")] = None,
     prompt: Annotated[str | None, typer.Option(help="For comparison: give the model this instruction, and no mask.")] = None,
     fallback: Annotated[str | None, typer.Option(help=FALLBACK, metavar="prompt")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="With --instruction: run the predicted bits, whatever the bank has.")
+    ] = False,
     how: Annotated[str, typer.Option(help=HOW, metavar="[auto|one-pass|parallel]")] = "auto",
     model: ModelOption = "pocket",
     bank: BankOption = None,
@@ -74,71 +79,85 @@ def run(
     (silence, channels that cancel each other, an answer that was cut) is said on stderr, and with --json also in its row.
     """
     with one_line_errors():
+        from ..composer.plan import is_plan, parse_plan
         from ..data.inputs import expand_inputs
         from ..errors import BankError, InstructionError, MaskError
 
-        given = [option for option in (task, mask, instruction, prompt) if option is not None]
-        if len(given) != 1:
-            raise InstructionError("say what to do by one of --task, --mask, --instruction or --prompt")
-        if prompt is not None and not prompt.strip():
-            raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
-        if fallback not in (None, "prompt"):
-            raise InstructionError(f"--fallback {fallback}: expected prompt")
-        if fallback and instruction is None:
-            raise InstructionError("--fallback says what is done with an --instruction that no mask serves; there is none")
+        hops = parse_plan(task) if task is not None and is_plan(task) else ()
+        _check_what(task, mask, instruction, prompt)
+        _check_how(instruction, fallback, raw, how, one_way=bool(hops) or mask is not None or prompt is not None)
         if long not in ("refuse", "trim", "cut"):
             raise InstructionError(f"--long {long}: expected refuse, trim or cut")
-        from ..composer.plan import is_plan, parse_plan
-        from ..composer.ways import WAYS
-
-        if how not in WAYS:
-            raise InstructionError(f"--how {how}: expected one of {', '.join(WAYS)}")
         if schema is not None and long == "cut":
             raise InstructionError("--schema holds one answer, and a clip that is cut has several; say --long trim or refuse")
         held = _read_schema(schema) if schema is not None else None
         named = read_keys(keys)
-        inputs = expand_inputs(clips)
-        opened = open_bank(bank)
-        hops = parse_plan(task) if task is not None and is_plan(task) else ()
-        if how != "auto" and (hops or mask is not None or prompt is not None):
-            raise InstructionError("--how is for a composite task: --task 'gr|asr', or --instruction; a mask, a prompt and a plan have one way")
         if named and (hops or task is None):
             raise InstructionError("--keys names the parts of a task in JSON; say which by --task, such as gr-asr-json")
+        inputs = expand_inputs(clips)
+        opened = open_bank(bank)
         try:
-            spec = _task(None if hops else task, instruction, opened, tasks, named)
+            decision = classify(instruction, opened, raw=raw) if instruction is not None else None
+            spec = decision.require() if decision else _task(None if hops else task, opened, tasks, named)
         except InstructionError as error:
-            if fallback != "prompt" or not (instruction or "").strip():
+            if fallback is None or not (instruction or "").strip():
                 raise
             note(f"{error}; prompting the model with it instead")
-            spec, prompt = None, instruction
+            spec, decision, prompt = None, None, instruction
         loaded = open_model(model, device, dtype)
         try:
-            order = _plan(loaded, opened, hops, tasks) if hops else _order(loaded, opened, spec, mask, prompt, how)
+            chosen = decision.mask if decision is not None and raw else None
+            order = _plan(loaded, opened, hops, tasks) if hops else _order(loaded, opened, spec, mask, prompt, how, chosen)
         except (BankError, MaskError) as error:
-            if fallback != "prompt":
+            if fallback is None:
                 raise
             note(f"{error}; prompting the model with it instead")
             order = _order(loaded, opened, None, None, instruction, how)
         if explain:
             _explain(order)
+        if held is not None and (order.parts or order.plan):
+            raise InstructionError(
+                f"--schema holds one answer, and {order.how} gives several; say --how one-pass, --mask or --prompt"
+            )
         from ..serving.engine import Limits
 
-        if held is not None and (order.parts or order.plan):
-            raise InstructionError(f"--schema holds one answer, and {order.how} gives several; say --how one-pass, --mask or --prompt")
         limits = Limits(batch, beams, max_new_tokens, cast("Long", long), held or _form(order, free), free)
         failed = _answer(loaded, inputs, order, limits, instruction, as_json)
         if failed:
             raise typer.Exit(1)
 
 
-def _task(
-    task: str | None, instruction: str | None, bank: "MaskBank", tasks: Path | None, keys: Sequence[str]
-) -> "TaskSpec | None":
-    """The task that is named, or that an instruction asks for; found out before a model is loaded."""
+def _check_what(task: str | None, mask: str | None, instruction: str | None, prompt: str | None) -> None:
+    """Whether exactly one option says what to do."""
+    from ..errors import InstructionError
+
+    if sum(option is not None for option in (task, mask, instruction, prompt)) != 1:
+        raise InstructionError("say what to do by one of --task, --mask, --instruction or --prompt")
+    if prompt is not None and not prompt.strip():
+        raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
+
+
+def _check_how(instruction: str | None, fallback: str | None, raw: bool, how: str, *, one_way: bool) -> None:
+    """Whether the options that say how go with the one that says what."""
+    from ..composer.ways import WAYS
+    from ..errors import InstructionError
+
+    if fallback not in (None, "prompt"):
+        raise InstructionError(f"--fallback {fallback}: expected prompt")
+    if fallback and instruction is None:
+        raise InstructionError("--fallback says what is done with an --instruction that no mask serves; there is none")
+    if how not in WAYS:
+        raise InstructionError(f"--how {how}: expected one of {', '.join(WAYS)}")
+    if how != "auto" and one_way:
+        raise InstructionError("--how is for a composite by --task or --instruction; a mask, a prompt and a plan have one way")
+    if raw and (instruction is None or how != "auto"):
+        raise InstructionError("--raw runs the bits that are predicted for an --instruction, and leaves no choice of --how")
+
+
+def _task(task: str | None, bank: "MaskBank", tasks: Path | None, keys: Sequence[str]) -> "TaskSpec | None":
+    """The task that is named; read before a model is loaded."""
     from ..data.tasks import parse_task
 
-    if instruction is not None:
-        return classify(instruction, bank)
     return None if task is None else parse_task(task, _known(bank, tasks), keys)
 
 
@@ -149,24 +168,35 @@ def _known(bank: "MaskBank", tasks: Path | None) -> "dict[str, Task]":
     return collect_tasks(bank.folder, file=tasks) | {part.name: part for each in bank.tasks() for part in each.parts}
 
 
-def classify(instruction: str, bank: "MaskBank") -> "TaskSpec":
-    """What an instruction asks for, among what the bank has masks for."""
+def classify(instruction: str, bank: "MaskBank", *, raw: bool = False) -> "Decision":
+    """What an instruction asks for, among what the bank has masks for, or with `raw` among all that can be read."""
     from ..predictor.decider import Decider
     from .predict import masks_of, open_predictor
 
-    decision = Decider(open_predictor(None, bank.folder), masks_of(bank)).decide([instruction], neighbours=False)[0]
-    spec = decision.require()
-    note(f"doing {spec.name} (sure to {decision.sure:.0%})")
-    return spec
+    decision = Decider(open_predictor(None, bank.folder), masks_of(bank)).decide([instruction], raw=raw, neighbours=False)[0]
+    by = " by the predicted bits" if raw else ""
+    note(f"doing {decision.require().name}{by} (sure to {decision.sure:.0%})")
+    return decision
 
 
-def _order(model: "LALM", bank: "MaskBank", task: "TaskSpec | None", mask: str | None, prompt: str | None, how: str) -> "Order":
+def _order(
+    model: "LALM",
+    bank: "MaskBank",
+    task: "TaskSpec | None",
+    mask: str | None,
+    prompt: str | None,
+    how: str,
+    predicted: "HeadMask | None" = None,
+) -> "Order":
+    """What is to be done, with its masks: those of the bank, or predicted bits."""
     from ..composer.ways import find_way
     from ..mask_bank.bank import open_mask
     from ..serving.engine import Order
 
     if prompt is not None:
         return Order(instruction=prompt.strip())
+    if predicted is not None:
+        return Order(task, predicted, "predicted bits")
     if mask is not None or task is None:
         stored = open_mask(mask or "", bank, model)
         return Order(stored.task, stored, stored.spec)

@@ -87,7 +87,8 @@ def find_joint(
     if not labelled:
         tests = ": all clips are test clips" if manifest.clips and not learned.clips else ""
         raise DataError(
-            f"no clip of the data can be labelled for {spec.name}{tests}; give train and dev clips of {', '.join(spec.names)} with --data"
+            f"no clip of the data can be labelled for {spec.name}{tests}; "
+            f"give train and dev clips of {', '.join(spec.names)} with --data"
         )
     by = {name: own[name].reference() for name in spec.names}
     return JointData(replace(learned, clips=tuple(labelled)), {"from": "own masks", "masks": by})

@@ -8,7 +8,8 @@
 
 IF speaks of the nearest hop before it that can give such an answer. A hop without IF is asked where the one right before it
 was, and said something. Of a clip that is longer than the model hears, and cut at its pauses (`--long cut`), each piece goes
-through the plan by itself, so that IF also chooses parts of a clip. A hop is one task, which may be a composite (`gr|asr`); there are no brackets.
+through the plan by itself, so that IF also chooses parts of a clip. A hop is one task, which may be a composite (`gr|asr`);
+there are no brackets.
 """
 
 import difflib

@@ -62,14 +62,14 @@ class Decider:
 
         Args:
             instructions: what was said.
-            raw: run the predicted bits instead of the bank's mask.
+            raw: run the predicted bits instead of the bank's mask, which there need not be.
             neighbours: name the nearest tasks also where the instruction is clear, which takes as long again.
         """
         found = []
         instructions = [text.encode("utf-8", "replace").decode() for text in instructions]  # no halves of characters
         new = self._untrained(instructions)
         for text, heard, task in zip(instructions, self.predictor.hear(instructions), new, strict=True):
-            decision = task or self._decide(text, heard, raw)
+            decision = self._decide(text, heard, raw) if raw or task is None else task
             if neighbours or decision.kind == "refuse":
                 decision = replace(decision, neighbours=self.neighbours(text, heard))
             found.append(decision)
@@ -81,7 +81,7 @@ class Decider:
         reading = self._known.get(_plain(text))
         if reading is not None:
             return self._serve(text, reading, 1.0, 1.0, heard, raw)
-        chances = (heard.chances * self._fits)[:-1]
+        chances = (heard.chances if raw else heard.chances * self._fits)[:-1]
         confidence, at = calibration.confidence(float(chances.sum())), int(chances.argmax())
         chance = float(chances[at] / chances.sum().clamp(min=1e-9))
         if not confidence >= calibration.threshold or not chance >= UNCLEAR or not text.strip():
@@ -91,7 +91,8 @@ class Decider:
     def _serve(self, text: str, reading: Reading, confidence: float, chance: float, heard: Heard, raw: bool) -> Decision:
         """The mask or masks for a reading: the bank's own or its parts', or the predicted bits."""
         keys = json_keys(text, len(reading.parts)) if reading.form == "json" else ()
-        parts = tuple(self.tasks[part] for part in reading.parts)
+        known = {task.name: task for task in self.predictor.record.tasks} | self.tasks
+        parts = tuple(known[part] for part in reading.parts)
         spec = TaskSpec(parts=parts, form=reading.form, keys=() if keys == reading.parts else keys)
         how: How = "bits" if raw else "one-pass" if self._in_one_pass(spec, reading) else "parallel"
         mask = self._predicted(text, spec, heard) if raw else self.masks[reading] if how == "one-pass" else None
@@ -99,7 +100,7 @@ class Decider:
         return Decision(text, kind, reading, confidence, chance, spec=spec, how=how, mask=mask)
 
     def _in_one_pass(self, spec: TaskSpec, reading: Reading) -> bool:
-        """Whether its own mask does it, as `amask run` chooses: a composite's that reached its target, or where parts have none."""
+        """Whether its own mask does it, as `amask run` chooses: it reached its target, or parts have none."""
         whole = self.masks.get(reading)
         if whole is None or whole.task is None or len(reading.parts) == 1:
             return whole is not None

@@ -91,7 +91,7 @@ class QuickNetwork:
         both = functional.linear(vectors, *self.project)
         states, near = both[..., : self.width] + self.positions[:, : vectors.shape[1]], both[..., self.width :]
         for fixed in self.layers:
-            states = torch._transformer_encoder_layer_fwd(states, *fixed)  # noqa: SLF001
+            states = torch._transformer_encoder_layer_fwd(states, *fixed)
         states = functional.layer_norm(states, *self.read)
         *wanted, asked = functional.linear(states, *self.tokens).split([self.width] * self.wanted + [1], -1)
         found, query = self.questions, self.first
@@ -101,7 +101,9 @@ class QuickNetwork:
         found = functional.layer_norm(found, *self.found)
         about_all = torch.cat([found[:, SLOTS], functional.normalize(states.sum(1), dim=1)], 1)
         none = functional.linear(about_all, *self.none)[:, 0] + (self.letters[letters.buckets] * letters.weights).sum()
-        scores = Scores(self._point(found[:, :SLOTS], near, wanted[-1], asked), functional.linear(found[:, SLOTS], *self.form), none)
+        scores = Scores(
+            self._point(found[:, :SLOTS], near, wanted[-1], asked), functional.linear(found[:, SLOTS], *self.form), none
+        )
         return scores, self.heads(found[:, -1])
 
     def _point(self, asking: Tensor, near: Tensor, key: Tensor, asked: Tensor) -> Float[Tensor, "1 slot choice"]:

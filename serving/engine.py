@@ -197,7 +197,9 @@ def _answer_batch(model: LALM, batch: Sequence[tuple[_Clip, Float32[np.ndarray, 
     took = (time.perf_counter() - started) / len(batch)
     for at, ((clip, _), answer, row) in enumerate(zip(batch, found, chances.tolist(), strict=True)):
         if limits.form is not None and not limits.form.is_whole(answer.text):
-            clip.error = f"{clip.path}: its answer did not come to the end of its form; raise the number of new tokens, or ask for less"
+            clip.error = (
+                f"{clip.path}: its answer did not come to the end of its form; raise the number of new tokens, or ask for less"
+            )
         clip.texts.append(answer.text)
         clip.steps += steps[at : at + 1]
         clip.chances.append(row)

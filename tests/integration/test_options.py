@@ -6,11 +6,12 @@ import pytest
 
 CLIP = "docs/clips/woman.opus"
 REFUSED = {
-    "run {clip} --mask gr --how parallel": "--how is for a composite task",
-    "run {clip} --prompt x --how one-pass": "--how is for a composite task",
+    "run {clip} --mask gr --how parallel": "--how is for a composite by",
+    "run {clip} --prompt x --how one-pass": "--how is for a composite by",
     "run {clip} --task gr_THEN_asr --how parallel": "a plan have one way",
     "run {clip} --task gr-asr-json --keys ,": "a name is empty",
     "run {clip} --mask gr --keys a,b": "--keys names the parts of a task",
+    "run {clip} --task gr --raw": "--raw runs the bits",
     "run {clip} --task gr --fallback prompt": "there is none",
     "run {clip} --task gr-asr-json --schema {schema} --long cut": "--schema holds one answer",
     "run {clip} --task gr-asr-json --schema {deep}": "cannot read schema",
@@ -62,6 +63,14 @@ def test_what_no_mask_serves_is_prompted_where_that_is_asked_for(amask, root):
     assert done.exit_code == 0
     assert (row["how"], row["prompt"], row["mask"]) == ("prompt", "book a flight to london", None)
     assert "prompting the model with it instead" in done.stderr
+
+
+def test_the_predicted_bits_are_run_where_that_is_asked_for(amask, root):
+    done = amask("run", root / CLIP, "--instruction", "what's the speaker's gender", "--raw", "--json")
+    row = json.loads(done.stdout)
+    assert (row["task"], row["how"], row["mask"]) == ("gr", "one-pass", "predicted bits")
+    assert 0 < row["heads_on"] < 512
+    assert "doing gr by the predicted bits" in done.stderr
 
 
 def test_keys_are_the_answers(amask, root):

@@ -65,7 +65,7 @@ def test_lines_in_and_rows_out(process):
 
 
 def test_any_bytes_are_a_line(process):
-    """Invisible characters, halves of characters and Latin-1 are instructions like others: nobody's line costs the others theirs."""
+    """Invisible characters, halves of characters and Latin-1 are instructions like others, and cost no other line its row."""
     started = process("predict", "-", "--json", stdin=True, text=False)
     lines = [b"gender", "\u200b".encode(), b"\xff\xfe gr\xfc\xdfe", "\x00\ufe0f".encode(), b"what is said"]
     stdout, _ = started.communicate(b"\n".join(lines), timeout=120)

@@ -137,7 +137,11 @@ SCHEMAS = {
 
 
 @settings(max_examples=20, deadline=None)
-@given(names=st.lists(st.sampled_from(sorted(SCHEMAS)), min_size=1, max_size=5), budget=st.integers(1, 12), seed=st.integers(0, 10**6))
+@given(
+    names=st.lists(st.sampled_from(sorted(SCHEMAS)), min_size=1, max_size=5),
+    budget=st.integers(1, 12),
+    seed=st.integers(0, 10**6),
+)
 def test_any_schema_comes_to_its_end(say, names, budget, seed):
     """Where the budget ends within a number, a list or a text, what follows leads out of it."""
     from amask.lalm.forms import schema_form

@@ -51,7 +51,7 @@ def test_train_dev_and_withheld_share_no_request(tasks):
 
 @pytest.fixture(scope="module")
 def speaks_of(tasks):
-    """Whether a text is one that speaks of a task: a phrase, a deed, a request as written, or a pattern with its places filled."""
+    """Whether a text is one that speaks of a task: a phrase, a deed, a request as written, or a filled pattern."""
     import re
 
     from amask.predictor.examples import Examples, patterns
@@ -61,7 +61,8 @@ def speaks_of(tasks):
 
     def regex(pattern):
         pieces = re.split(r"\{(\w+)\}", pattern.rstrip("?.! "))
-        return "".join(f"(?:{'|'.join(map(re.escape, slots[each]))})" if at % 2 else re.escape(each) for at, each in enumerate(pieces))
+        any_of = {name: f"(?:{'|'.join(map(re.escape, words))})" for name, words in slots.items()}
+        return "".join(any_of[each] if at % 2 else re.escape(each) for at, each in enumerate(pieces))
 
     patterned = {task.name: re.compile("|".join(map(regex, found[task.name]))) for task in tasks}
 
@@ -88,15 +89,13 @@ def test_a_template_puts_the_parts_where_its_reading_says(tasks, speaks_of, kind
 
 
 def test_deeds_and_whole_sentences_are_listed_too(tasks):
-    """"Transcribe it and tell me the gender" is how people ask, as well as "the transcript and the gender"."""
+    """ "Transcribe it and tell me the gender" is how people ask, as well as "the transcript and the gender"."""
     from amask.predictor.examples import Examples
 
     source = Examples(tasks)
     rng = np.random.default_rng(6)
     spoken = [
-        example.text[start:end]
-        for example in (source.of_kind("pipe2", rng) for _ in range(400))
-        for start, end in example.spans
+        example.text[start:end] for example in (source.of_kind("pipe2", rng) for _ in range(400)) for start, end in example.spans
     ]
     deeds = {text for some in source.deeds for texts in some.values() for text in texts}
     phrases = {text for some in (source.phrases, source.german) for texts in some.values() for text in texts}
