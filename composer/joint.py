@@ -1,6 +1,7 @@
 """Data of a composite task: clips that carry a label for each of its parts, or clips that the parts' own masks label."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from ..errors import DataError
 from ..lalm.base import LALM
 from ..lalm.forms import form_of
 from ..lalm.listening import listen
+from ..mask_bank.examples import draw_dev
 from ..mask_bank.mask import HeadMask
 from .parallel import answer_each
 
@@ -19,6 +21,8 @@ ENOUGH = 20  # clips with all labels; with fewer the parts' own masks label clip
 MOST = 600  # clips of a split that own masks label
 BATCH = 32  # clips at once
 ROOM = 64  # tokens of a label that is made
+
+_log = logging.getLogger(__name__)
 
 Tell = Callable[[int, int], None]
 """(done, of how many)"""
@@ -77,7 +81,7 @@ def find_joint(
         DataError: the data have no clip of any part, or the own masks give no answer that can be a label.
     """
     manifest = manifest.labelled(spec.parts)
-    learned = replace(manifest, clips=tuple(clip for clip in manifest if clip.split != "test"))
+    learned = replace(manifest, clips=_divided([clip for clip in manifest if clip.split != "test"] or list(manifest)))
     whole = [clip for clip in learned if all(clip.labels.get(name) for name in spec.names)]
     if len(whole) >= ENOUGH and not self_label:
         return JointData(replace(learned, clips=tuple(whole)), {"from": "data"})
@@ -85,13 +89,21 @@ def find_joint(
     chosen = [clip for split in ("train", "dev") for clip in drawn([c for c in fitting if c.split == split])[:most]]
     labelled = _label(model, replace(learned, clips=tuple(chosen)), spec, own, tell) if chosen else []
     if not labelled:
-        tests = ": all clips are test clips" if manifest.clips and not learned.clips else ""
         raise DataError(
-            f"no clip of the data can be labelled for {spec.name}{tests}; "
+            f"no clip of the data can be labelled for {spec.name}; "
             f"give train and dev clips of {', '.join(spec.names)} with --data"
         )
     by = {name: own[name].reference() for name in spec.names}
     return JointData(replace(learned, clips=tuple(labelled)), {"from": "own masks", "masks": by})
+
+
+def _divided(clips: list[Clip]) -> tuple[Clip, ...]:
+    """Clips of the splits train and dev: where none are dev, a tenth becomes that, as for `bank train`."""
+    if any(clip.split == "dev" for clip in clips) or len(clips) < 2:
+        return tuple(clips)
+    held = set(map(id, draw_dev(clips)[0]))
+    _log.warning("the data have no dev clips: %d of %d are taken", len(held), len(clips))
+    return tuple(clip.model_copy(update={"split": "dev" if id(clip) in held else "train"}) for clip in clips)
 
 
 def _label(model: LALM, manifest: Manifest, spec: TaskSpec, own: Mapping[str, HeadMask], tell: Tell | None) -> list[Clip]:

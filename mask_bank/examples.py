@@ -124,7 +124,7 @@ def _split(clips: list[Clip], tasks: Sequence[TaskSpec], divided: bool) -> tuple
     for task in tasks:
         serving = [clip for clip in train if serves(task, clip.labels)]
         if not any(serves(task, clip.labels) for clip in dev) and len(serving) > 1:
-            drawn, how = _draw_dev(serving)
+            drawn, how = draw_dev(serving)
             words = "the data have no dev clips for %s: %d of its %d train clips are taken, drawn %s"
             _log.warning(words, task.name, len(drawn), len(serving), how)
             taken = set(map(id, drawn))
@@ -136,7 +136,7 @@ def _split(clips: list[Clip], tasks: Sequence[TaskSpec], divided: bool) -> tuple
     return train, dev
 
 
-def _draw_dev(clips: list[Clip]) -> tuple[list[Clip], str]:
+def draw_dev(clips: list[Clip]) -> tuple[list[Clip], str]:
     """A tenth of some clips, of speakers of their own where there are enough of them; the same every time."""
     speakers = {clip.speaker for clip in clips}
     by_speaker = "" not in speakers and len(speakers) >= FEWEST_SPEAKERS

@@ -116,6 +116,34 @@ def test_own_masks_label_clips_of_different_corpora_and_the_lineage_says_so(lalm
     assert asked.own
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_candidates_are_never_measured_on_clips_that_are_trained_on(lalm, masks, manifest, split):
+    """Data without dev clips give some of theirs; data of test clips alone are divided, as for `bank train`."""
+    from dataclasses import replace
+
+    from amask.composer.joint import find_joint
+    from amask.data.tasks import parse_task
+
+    data = manifest(both)
+    data = replace(data, clips=tuple(clip.model_copy(update={"split": split}) for clip in data))
+    joint = find_joint(lalm, data, parse_task("gr-asr"), masks)
+    dev = {clip.path for clip in joint.manifest if clip.split == "dev"}
+    assert dev
+    assert {clip.path for clip in joint.dev(48)} == dev
+    assert {clip.split for clip in joint.manifest} == {"train", "dev"}
+
+
+def test_clips_without_any_label_are_labelled_where_that_is_asked_for(lalm, masks, manifest):
+    from amask.composer.joint import find_joint
+    from amask.data.tasks import parse_task
+    from amask.errors import DataError
+
+    spec = parse_task("gr-ser")
+    with pytest.raises(DataError, match="can be labelled"):
+        find_joint(lalm, manifest(lambda _: {}), spec, masks)
+    assert len(find_joint(lalm, manifest(lambda _: {}), spec, masks, self_label=True).manifest) > 0
+
+
 def test_own_masks_labels_are_of_the_parts_labels(lalm, masks, manifest):
     from amask.composer.joint import find_joint
     from amask.data.tasks import parse_task
