@@ -17,13 +17,14 @@ import numpy as np
 import soundfile
 
 from amask.data.manifest import Clip, Manifest
-from amask.data.tasks import TaskSpec, parse_task
+from amask.data.tasks import TaskSpec, collect_tasks, parse_task
 from amask.evaluation.harness import predict, trials
 from amask.evaluation.predictions import Prediction
 from amask.evaluation.rows import table
 from amask.lalm.listening import ClipFeatures
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
+from amask.pocket import SLICE
 from amask.pocket.corpus.people import People, is_digits
 from amask.pocket.corpus.recordings import Recording, read_sets
 from amask.pocket.corpus.synthesis import RATE, Sound
@@ -158,7 +159,7 @@ def main(shared: Path, chosen: Sequence[str], prompts: int, count: int) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         for name, (task, clips) in collect(shared, chosen, model.longest, count, Path(folder)).items():
-            spec, features = parse_task(task), ClipFeatures(model, clips)
+            spec, features = parse_task(task, collect_tasks(SLICE)), ClipFeatures(model, clips)  # wordings that it was taught
             runs = [predict(model, features, clips.clips, spec, trial) for trial in trials(spec, bank.get(task), prompts, 1)]
             speakers = len({clip.speaker for clip in clips})
             line = spoken(runs) if name == NOTHING_SAID else scored(spec, runs)
