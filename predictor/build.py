@@ -9,7 +9,8 @@ from ..mask_bank.examples import Examples as Clips
 from ..mask_bank.mask import HeadMask
 from .calibration import Calibration, calibrate
 from .encoder import Encoder, load_encoder
-from .examples import Example, dev_examples
+from .example import Example
+from .examples import dev_examples
 from .files import Record, encoder_digest
 from .predictor import Predictor
 from .reading import NONE

@@ -12,8 +12,8 @@ from ..composer.composite import has_reached
 from ..data.tasks import Task, TaskSpec
 from ..mask_bank.mask import HeadMask
 from .decision import Decision, How, Kind, Neighbour
-from .examples import bare
 from .keys import json_keys
+from .material import bare
 from .nearest import WordingIndex
 from .predictor import Heard, Predictor, said_for
 from .reading import NONE, Reading

@@ -4,25 +4,23 @@ Some of everything is set aside. Of the train wordings, phrases and templates ab
 calibrates the refusal, and of the orders that parts can have one in `UNSEEN` is never trained: the tables ask for those.
 """
 
-import re
-import tomllib
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from importlib.resources import files
+from functools import cached_property
 from itertools import permutations
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
 from ..data.tasks import Task
 from .assembling import Saying, assemble
+from .example import MARKS, Example
+from .material import bare, fill, frames, patterns, pick, withheld
 from .noise import roughen
-from .reading import NONE, SLOTS, Reading
+from .reading import NONE, Reading
 from .wordings import PLACES, Request, TaskWordings, Templates, Wordings, read_wordings
 
-Choice = TypeVar("Choice")
 Split = Literal["train", "dev", "all", "withheld"]
 DEV = 8
 UNSEEN = 6
@@ -40,48 +38,6 @@ DRAWN |= {"pipe2": 80, "json2": 60, "pipe3": 40, "json3": 40}
 KINDS = tuple(kind for kind, share in (SHARES | FOREIGN).items() for _ in range(share))
 
 
-MARKS = tuple(chr(0xE000 + slot) for slot in range(SLOTS))  # private letters, which nobody types
-
-
-@dataclass(frozen=True)
-class Example:
-    """A request and what it asks for.
-
-    Attributes:
-        marked: the request; what speaks of the answer's part k stands between two of `MARKS[k]`.
-        reading: what it asks for.
-        told: whether the marks tell everything: what is not marked asks for nothing.
-        about: what each marked part is about, None for what no task gives; of a reading with parts these.
-    """
-
-    marked: str
-    reading: Reading
-    told: bool = False
-    about: tuple[str | None, ...] = ()
-
-    @property
-    def spoken(self) -> tuple[str | None, ...]:
-        """What each marked part is about."""
-        return self.about or self.reading.parts
-
-    @cached_property
-    def text(self) -> str:
-        """The request as it is read."""
-        return self.marked.translate(dict.fromkeys(map(ord, MARKS)))
-
-    @cached_property
-    def spans(self) -> tuple[tuple[int, int], ...]:
-        """Where each part of the answer is spoken of in `text`: its first letter and the one behind its last."""
-        pieces = re.split(f"([{''.join(MARKS)}])", self.marked)
-        at, ends = 0, {}
-        for piece in pieces:
-            if piece in MARKS:
-                ends.setdefault(piece, []).append(at)
-            else:
-                at += len(piece)
-        return tuple((ends[mark][0], ends[mark][1]) for mark in MARKS if mark in ends)
-
-
 def _digits(text: str) -> int:
     return zlib.crc32(text.encode())
 
@@ -89,34 +45,6 @@ def _digits(text: str) -> int:
 def unseen(parts: Sequence[str]) -> bool:
     """Whether these parts are never trained together, in no order and no form."""
     return len(parts) > 1 and _digits("|".join(sorted(parts))) % UNSEEN == 0
-
-
-@cache
-def frames() -> Mapping[str, tuple[str, ...]]:
-    """What stands around requests."""
-    table = tomllib.loads(files(__package__).joinpath("frames.toml").read_text(encoding="utf-8"))
-    return {name: tuple(texts) for name, texts in table.items()}
-
-
-def bare(text: str) -> str:
-    """A text without capitals and most marks, to tell whether two are the same request."""
-    return " ".join(re.sub(r"[.,;:!?\"'()]", " ", text.casefold()).split())
-
-
-@cache
-def withheld() -> frozenset[str]:
-    """All whole requests that are withheld."""
-    said = read_wordings()
-    texts = [*said.foreign.far_withheld, *said.foreign.near_withheld, *(r.text for r in said.composites.requests.withheld)]
-    return frozenset(map(bare, (*texts, *(text for task in said.tasks.values() for text in task.withheld))))
-
-
-@cache
-def patterns() -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
-    """Words for the places of patterns; patterns by task, and under "none" those that no task serves."""
-    table = tomllib.loads(files(__package__).joinpath("patterns.toml").read_text(encoding="utf-8"))
-    slots, found = ({name: tuple(texts) for name, texts in table[part].items()} for part in ("slots", "patterns"))
-    return slots, found
 
 
 @dataclass(frozen=True)
@@ -229,7 +157,7 @@ class Examples:
         """A template with what speaks of some parts in its places, the first so many marked; None is what no task gives."""
         saying: Saying = "phrases"
         if self.split != "withheld" and kind != "single" and all(part in self.deeds[0] for part in parts if part):
-            saying = _pick(SAYINGS, rng)
+            saying = pick(SAYINGS, rng)
         if saying == "clauses" and "exclusion" in kind:
             saying = "deeds"
         german = saying != "clauses" and all(part in self.german for part in parts if part) and rng.random() < GERMAN
@@ -237,7 +165,7 @@ class Examples:
         if saying != "phrases" or kind not in PLACES or (self.split != "withheld" and rng.random() < ASSEMBLED):
             template = assemble(kind, rng, german=german, saying=saying)
         else:
-            template = _pick(self.templates[kind, german], rng)
+            template = pick(self.templates[kind, german], rng)
         marks = (*MARKS[:marked], *[""] * len(said))
         return template.format(*(f"{mark}{text}{mark}" for mark, text in zip(marks, said, strict=False)))
 
@@ -246,21 +174,21 @@ class Examples:
         if saying == "clauses":
             return self._clause(part, rng)
         if part is None:
-            thing = _pick(self.strangers[german], rng)
-            return thing if saying == "phrases" else f"{_pick(frames()['deed_de' if german else 'deed'], rng)} {thing}"
+            thing = pick(self.strangers[german], rng)
+            return thing if saying == "phrases" else f"{pick(frames()['deed_de' if german else 'deed'], rng)} {thing}"
         if saying == "deeds":
-            return _pick(self.deeds[german][part], rng)
-        return _pick((self.german if german else self.phrases)[part], rng)
+            return pick(self.deeds[german][part], rng)
+        return pick((self.german if german else self.phrases)[part], rng)
 
     def _clause(self, part: str | None, rng: np.random.Generator) -> str:
         """A short request for a task, or for what none does: whole as written, a pattern, or a deed."""
         way = rng.random()
         if part is None:
-            text = _fill(patterns()[1]["none"], rng) if way < 0.7 else _pick(self._short["near"], rng)
+            text = fill(patterns()[1]["none"], rng) if way < 0.7 else pick(self._short["near"], rng)
         elif way < 0.5:
-            text = _fill(patterns()[1][part], rng)
+            text = fill(patterns()[1][part], rng)
         else:
-            text = _pick(self._short[part] if way < 0.85 else self.deeds[0][part], rng)
+            text = pick(self._short[part] if way < 0.85 else self.deeds[0][part], rng)
         return text.rstrip("?.! ")
 
     @cached_property
@@ -276,56 +204,56 @@ class Examples:
     def draw(self, rng: np.random.Generator) -> Example:
         """One example, with typos, capitals, politeness and lost punctuation; nothing that happens to be withheld."""
         while True:
-            example = self.of_kind(_pick(KINDS, rng), rng)
+            example = self.of_kind(pick(KINDS, rng), rng)
             if bare(example.text) not in withheld():
                 return replace(example, marked=roughen(example.marked, rng, frames()))
 
     def of_kind(self, kind: str, rng: np.random.Generator) -> Example:
         """One example of a kind."""
         if kind in ("near", "far"):
-            return Example(_pick(self.foreign[kind], rng), NONE)
+            return Example(pick(self.foreign[kind], rng), NONE)
         if kind == "request" and self.requests:
-            request = _pick(self.requests, rng)
+            request = pick(self.requests, rng)
             return Example(request.text, Reading(request.parts, request.form))
         if kind in ("pipe2", "json2", "pipe3", "json3"):
             orders = self.orders[int(kind[-1])]
             if orders:
-                return self.composed(kind, _pick(orders, rng), rng)
+                return self.composed(kind, pick(orders, rng), rng)
         if kind == "pair_with_exclusion" and self.orders[2] and len(self.tasks) > 2:
-            pair, form = _pick(self.orders[2], rng), _pick(("pipe", "json"), rng)
+            pair, form = pick(self.orders[2], rng), pick(("pipe", "json"), rng)
             others = [task.name for task in self.tasks if task.name not in pair]
-            return self.filled(f"{form}2_with_exclusion", (*pair, _pick(others, rng)), Reading(pair, form), rng)
-        task = _pick(self.tasks, rng).name
+            return self.filled(f"{form}2_with_exclusion", (*pair, pick(others, rng)), Reading(pair, form), rng)
+        task = pick(self.tasks, rng).name
         if kind == "single_with_exclusion" and len(self.tasks) > 1:
-            other = _pick([each.name for each in self.tasks if each.name != task], rng)
+            other = pick([each.name for each in self.tasks if each.name != task], rng)
             return self.filled(kind, (task, other), Reading((task,)), rng)
         if kind == "strange":
             return self._strange(rng)
         if kind == "foreign_pattern":
-            return Example(_fill(patterns()[1]["none"], rng), NONE)
+            return Example(fill(patterns()[1]["none"], rng), NONE)
         if kind == "pattern" and task in patterns()[1]:
-            return Example(_fill(patterns()[1][task], rng), Reading((task,)))
+            return Example(fill(patterns()[1][task], rng), Reading((task,)))
         if kind == "phrase" and rng.random() < ASSEMBLED:
             return self.filled("single", (task,), Reading((task,)), rng)
         german = task in self.german and rng.random() < GERMAN
-        phrase = _pick((self.german if german else self.phrases)[task], rng)
+        phrase = pick((self.german if german else self.phrases)[task], rng)
         if kind == "negated":
-            return Example(_pick(frames()["negated_de" if german else "negated"], rng).format(phrase), NONE, told=True)
+            return Example(pick(frames()["negated_de" if german else "negated"], rng).format(phrase), NONE, told=True)
         if kind == "phrase" or not self.singles[task]:
-            frame = _pick(frames()["single_de" if german else "single"], rng)
+            frame = pick(frames()["single_de" if german else "single"], rng)
             return Example(frame.format(f"{MARKS[0]}{phrase}{MARKS[0]}"), Reading((task,)), told=True)
-        return Example(_pick(self.singles[task], rng), Reading((task,)))
+        return Example(pick(self.singles[task], rng), Reading((task,)))
 
     def _strange(self, rng: np.random.Generator) -> Example:
         """Things that no task gives, by themselves or beside what one gives; where each is spoken of is told all the same."""
         count = (1, 1, 2, 2, 3)[int(rng.integers(5))]
-        about = [None if rng.random() < 0.6 else _pick(self.tasks, rng).name for _ in range(count)]
+        about = [None if rng.random() < 0.6 else pick(self.tasks, rng).name for _ in range(count)]
         about[int(rng.integers(count))] = None
         if count == 1 and rng.random() < 0.5:
             german = rng.random() < GERMAN
-            frame, thing = _pick(frames()["single_de" if german else "single"], rng), _pick(self.strangers[german], rng)
+            frame, thing = pick(frames()["single_de" if german else "single"], rng), pick(self.strangers[german], rng)
             return Example(frame.format(f"{MARKS[0]}{thing}{MARKS[0]}"), NONE, told=True, about=(None,))
-        kind = "single" if count == 1 else f"{_pick(('pipe', 'json'), rng)}{count}"
+        kind = "single" if count == 1 else f"{pick(('pipe', 'json'), rng)}{count}"
         return Example(self._put(kind, about, count, rng), NONE, told=True, about=tuple(about))
 
 
@@ -338,13 +266,3 @@ def dev_examples(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: 
     rng = np.random.default_rng([seed, 1])
     found += [source.of_kind(kind, rng) for kind, count in DRAWN.items() for _ in range(count)]
     return [replace(each, marked=roughen(each.marked, rng, frames())) if rng.random() < 0.5 else each for each in found]
-
-
-def _fill(choices: Sequence[str], rng: np.random.Generator) -> str:
-    """A pattern with words for its places."""
-    slots = patterns()[0]
-    return re.sub(r"\{(\w+)\}", lambda place: _pick(slots[place[1]], rng), _pick(choices, rng))
-
-
-def _pick(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
-    return choices[int(rng.integers(len(choices)))]

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .encoder import Encoder
-from .examples import bare
+from .material import bare
 
 BUCKETS = 2**15
 RUNS = (3, 4, 5)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from .examples import Example
+from .example import Example
 from .network import Pointed
 from .reading import NONE, SLOTS
 

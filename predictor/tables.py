@@ -13,7 +13,8 @@ from ..data.tasks import Task
 from ..mask_bank.mask import HeadMask
 from .calibration import conformal_threshold
 from .encoder import Encoder
-from .examples import Example, Examples, dev_examples, unseen
+from .example import Example
+from .examples import Examples, dev_examples, unseen
 from .predictor import Predictor
 from .reading import NONE, Reading
 

@@ -26,7 +26,8 @@ from ..lalm.identity import Identity
 from ..mask_bank.mask import HeadMask
 from ..mask_bank.schedules import LearningRateSchedule
 from .encoder import Encoder, StaticEncoder
-from .examples import Example, Examples
+from .example import Example
+from .examples import Examples
 from .files import encoder_digest
 from .letters import read_in
 from .network import Network

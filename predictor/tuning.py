@@ -17,7 +17,7 @@ from ..data.tasks import TaskSpec
 from ..lalm.base import LALM
 from ..mask_bank.examples import Examples as Clips
 from ..mask_bank.sampling import draw_noise, relaxed, straight_through
-from .examples import Example
+from .example import Example
 from .letters import read_in
 from .predictor import Predictor
 from .training import Tell, Training

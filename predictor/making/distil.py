@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from ...data.files import write_whole
 from ...data.tasks import builtin_tasks
-from ..examples import KINDS, Examples, frames
+from ..examples import KINDS, Examples
+from ..material import frames
 from ..reader import LONGEST, Reader, mean_state
 
 Log = Callable[[str], None]

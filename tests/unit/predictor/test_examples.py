@@ -24,7 +24,8 @@ def test_the_same_for_the_same_seed(tasks):
 
 
 def test_nothing_withheld_and_no_unseen_order_is_drawn(tasks):
-    from amask.predictor.examples import Examples, bare, unseen, withheld
+    from amask.predictor.examples import Examples, unseen
+    from amask.predictor.material import bare, withheld
 
     source = Examples(tasks, "train", frozenset({("asr", "gr")}))
     rng = np.random.default_rng(0)
@@ -54,7 +55,8 @@ def speaks_of(tasks):
     """Whether a text is one that speaks of a task: a phrase, a deed, a request as written, or a filled pattern."""
     import re
 
-    from amask.predictor.examples import Examples, patterns
+    from amask.predictor.examples import Examples
+    from amask.predictor.material import patterns
 
     source = Examples(tasks)
     slots, found = patterns()
@@ -117,7 +119,8 @@ def test_foreign_kinds_ask_for_nothing_and_single_ones_for_one(tasks):
 
 
 def test_patterns_fill_all_their_places(tasks):
-    from amask.predictor.examples import Examples, patterns
+    from amask.predictor.examples import Examples
+    from amask.predictor.material import patterns
 
     slots, found = patterns()
     assert set(found) == {task.name for task in tasks} | {"none"}

@@ -16,7 +16,7 @@ def examples():
 
 
 def test_marks_become_spans():
-    from amask.predictor.examples import MARKS, Example
+    from amask.predictor.example import MARKS, Example
     from amask.predictor.reading import Reading
 
     first, second, _ = MARKS
@@ -26,7 +26,7 @@ def test_marks_become_spans():
 
 
 def test_requests_as_typed_keep_their_marks(examples):
-    from amask.predictor.examples import MARKS
+    from amask.predictor.example import MARKS
 
     rng = np.random.default_rng(0)
     told = [each for each in (examples.draw(rng) for _ in range(600)) if each.told]
@@ -49,7 +49,7 @@ def test_what_is_excluded_asks_for_nothing(examples):
 
 
 def test_targets_of_tokens_and_places():
-    from amask.predictor.examples import MARKS, Example
+    from amask.predictor.example import MARKS, Example
     from amask.predictor.pointing import UNKNOWN, pointer_targets
     from amask.predictor.reading import NONE, Reading
 

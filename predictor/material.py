@@ -1,0 +1,53 @@
+"""What requests are put together from, beside the wordings: frames, patterns, and what is withheld."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TypeVar
+
+import numpy as np
+
+from .wordings import read_wordings
+
+Choice = TypeVar("Choice")
+
+
+@cache
+def frames() -> Mapping[str, tuple[str, ...]]:
+    """What stands around requests."""
+    table = tomllib.loads(files(__package__).joinpath("frames.toml").read_text(encoding="utf-8"))
+    return {name: tuple(texts) for name, texts in table.items()}
+
+
+def bare(text: str) -> str:
+    """A text without capitals and most marks, to tell whether two are the same request."""
+    return " ".join(re.sub(r"[.,;:!?\"'()]", " ", text.casefold()).split())
+
+
+@cache
+def withheld() -> frozenset[str]:
+    """All whole requests that are withheld."""
+    said = read_wordings()
+    texts = [*said.foreign.far_withheld, *said.foreign.near_withheld, *(r.text for r in said.composites.requests.withheld)]
+    return frozenset(map(bare, (*texts, *(text for task in said.tasks.values() for text in task.withheld))))
+
+
+@cache
+def patterns() -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
+    """Words for the places of patterns; patterns by task, and under "none" those that no task serves."""
+    table = tomllib.loads(files(__package__).joinpath("patterns.toml").read_text(encoding="utf-8"))
+    slots, found = ({name: tuple(texts) for name, texts in table[part].items()} for part in ("slots", "patterns"))
+    return slots, found
+
+
+def fill(choices: Sequence[str], rng: np.random.Generator) -> str:
+    """A pattern with words for its places."""
+    slots = patterns()[0]
+    return re.sub(r"\{(\w+)\}", lambda place: pick(slots[place[1]], rng), pick(choices, rng))
+
+
+def pick(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
+    """One of some choices, all equally likely."""
+    return choices[int(rng.integers(len(choices)))]
