@@ -45,7 +45,7 @@ def train(
     device: DeviceOption = "auto",
     anew: Annotated[bool, typer.Option("--anew", help="Learn to read from nothing, not from the predictor that ships.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
-    out_file: Annotated[Path | None, typer.Option("--out", help="The file; in your bank's folder by default.")] = None,
+    out_file: Annotated[Path | None, typer.Option("--out", help="The file; beside your bank by default.")] = None,
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:

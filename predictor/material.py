@@ -1,5 +1,6 @@
 """What requests are put together from, beside the wordings: frames, patterns, and what is withheld."""
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,14 @@ def withheld() -> frozenset[str]:
     said = read_wordings()
     texts = [*said.foreign.far_withheld, *said.foreign.near_withheld, *(r.text for r in said.composites.requests.withheld)]
     return frozenset(map(bare, (*texts, *(text for task in said.tasks.values() for text in task.withheld))))
+
+
+@cache
+def digest() -> str:
+    """A hash of all wordings, pieces, patterns and frames: of all that requests are put together from."""
+    folder = files(__package__)
+    tables = [each for place in (folder, folder / "wordings") for each in place.iterdir() if each.name.endswith(".toml")]
+    return hashlib.sha256(b"".join(each.read_bytes() for each in sorted(tables, key=lambda each: each.name))).hexdigest()
 
 
 @cache

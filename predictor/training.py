@@ -30,6 +30,7 @@ from .example import Example
 from .examples import Examples
 from .files import encoder_digest
 from .letters import read_in
+from .material import digest
 from .network import Network
 from .pointing import pointer_targets
 from .reading import Possible, Reading, possible_readings
@@ -193,12 +194,11 @@ class Training:
         """Identifies the training; a checkpoint with another key is not gone on from."""
         tasks = [task.model_dump(mode="json") for task in self.tasks]
         masks = {str(reading): mask.digest for reading, mask in self.targets.masks.items()}
-        said = repr((self.examples.singles, self.examples.phrases, self.examples.templates, self.examples.foreign))
         parts = [
             encoder_digest(self.encoder),
             tasks,
             masks,
-            hashlib.sha256(said.encode()).hexdigest(),
+            digest(),
             self.settings.model_dump(),
             self.start.digest if self.start else "",
         ]

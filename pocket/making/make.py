@@ -1,6 +1,5 @@
 """The stages of the pocket model, from recordings to weights; each reads what those before it left in their folders."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 from ...data.reading import read_manifest
 from ...mask_bank.files import load_mask
 from ...predictor.build import train
+from ...predictor.material import digest
 from ...predictor.predictor import SHIPPED, Predictor
 from ...predictor.training import Settings
 from ..architecture import audio_config, build_extractor, build_model, train_tokenizer
@@ -29,12 +29,6 @@ from .store import FrameStore, build_store
 from .supervision import train_encoder
 
 ENCODER_FILE = "encoder.safetensors"
-
-
-def hash_wordings() -> str:
-    """A hash of all that the predictor's requests are put together from."""
-    texts = sorted(SHIPPED.parent.parent.rglob("*.toml"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in texts)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ class Making:
             ("features", 1, None, self._features),
             ("language", 1, [self.settings["language"], self.seed], self._language),
             ("masks", 1, self.plan, self._masks),
-            ("predictor", 2, [self.settings["predictor"], self.seed, hash_wordings()], self._predictor),
+            ("predictor", 2, [self.settings["predictor"], self.seed, digest()], self._predictor),
         ]
         return [Stage(*row) for row in table]
 
