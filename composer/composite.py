@@ -14,6 +14,7 @@ from ..lalm.base import LALM
 from ..lalm.listening import listen
 from ..mask_bank.bank import MaskBank
 from ..mask_bank.mask import HeadMask
+from ..mask_bank.record import RECORD
 from .algebra import look_up
 from .candidates import Candidate, find_candidates, find_relatives
 from .expression import Expression, to_text
@@ -22,7 +23,6 @@ from .parallel import answer_each
 from .search import TRUSTED, Budget, Result, Target, judge, rank, score_own, search, winner
 
 CLIPS = 48  # dev clips of a search
-RECORD = "composite"  # where a lineage keeps how a composite's mask was found
 
 Train = Callable[[TaskSpec, Manifest, HeadMask], HeadMask]
 """(composite, clips with all labels, the mask to start from) → a trained mask."""
@@ -201,9 +201,3 @@ def _recorded(best: Result, spec: TaskSpec, own: Mapping[str, HeadMask], record:
     own_row = {"candidate": row["candidate"], "clips": row["clips"], "parts": row["parts"], "reached": row["reached"]}
     about = own_row | {"masks": parents} | dict(record)
     return mask.with_(task=spec, lineage=lineage | {RECORD: about}, scores=scores)
-
-
-def has_reached(mask: HeadMask) -> bool | None:
-    """Whether a composite's mask reached its target when it was composed; None where nobody measured it."""
-    record = mask.lineage.get(RECORD)
-    return bool(record["reached"]) if isinstance(record, Mapping) else None

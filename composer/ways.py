@@ -8,7 +8,7 @@ from ..errors import BankError, MaskError
 from ..lalm.identity import Identified, Identity, identity_of
 from ..mask_bank.bank import MaskBank
 from ..mask_bank.files import StoredMask
-from .composite import has_reached
+from ..mask_bank.record import has_reached
 
 How = Literal["auto", "one-pass", "parallel"]
 WAYS: tuple[How, ...] = ("auto", "one-pass", "parallel")

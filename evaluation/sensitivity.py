@@ -15,7 +15,7 @@ from ..data.files import write_whole
 from ..data.manifest import Manifest
 from ..data.metrics import score
 from ..data.tasks import TaskSpec
-from ..lalm.assembly import AudioFeatures
+from ..lalm.answering import Rows
 from ..lalm.base import LALM
 from ..mask_bank.mask import HeadMask
 from ..predictor.decider import Decider
@@ -51,7 +51,7 @@ class Spread:
 def spread(
     model: LALM,
     decider: Decider,
-    features: AudioFeatures,
+    features: Rows,
     clips: Manifest,
     task: TaskSpec,
     wordings: Sequence[str],

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ..composer.composite import has_reached
 from ..data.tasks import Task, TaskSpec
 from ..mask_bank.mask import HeadMask
+from ..mask_bank.record import has_reached
 from .decision import Decision, How, Kind, Neighbour
 from .keys import json_keys
 from .material import bare

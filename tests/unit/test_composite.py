@@ -206,7 +206,7 @@ def test_where_no_candidate_reaches_the_target_the_best_is_the_start_of_a_traini
 
 
 def test_without_training_the_best_candidate_is_taken_with_its_record_and_stored_once(compose, bank):
-    from amask.composer.composite import has_reached
+    from amask.mask_bank.record import has_reached
 
     first = compose(form="json", keys=["gender", "text"])
     assert first.how == "taken"
@@ -223,8 +223,8 @@ def test_a_relative_of_the_bank_that_reaches_the_target_is_taken_and_keeps_its_t
     """The model is made to answer right under one mask, and as their own tasks ask under the parts' masks."""
     from amask.composer import composite
     from amask.composer.candidates import heads_of
-    from amask.composer.composite import has_reached
     from amask.data.tasks import parse_task
+    from amask.mask_bank.record import has_reached
 
     spec = parse_task("gr-asr")
     good = (~masks["ser"]).with_(task=spec, lineage={"operation": "trained", "dev_data": "1"}, scores={"dev": 93.0})

@@ -104,3 +104,32 @@ def test_a_student_learns_where_its_teacher_points(wordpiece, tmp_path):
     loaded = StaticEncoder(tmp_path)
     expected = student.table.weight[torch.tensor([5, 6])].detach()
     assert torch.allclose(loaded.tokens(["a b"])[0][0], expected, atol=float(expected.abs().max()) / 127)
+
+
+def test_any_sentence_transformers_model_gives_its_token_vectors(tmp_path, monkeypatch):
+    """Of a random BERT whose sentence vectors are narrower than its token vectors; its folder is found from anywhere."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    from amask.predictor.encoder import SentenceEncoder
+
+    torch.manual_seed(0)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "gender", "words", "the", "and"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path / "bert")
+    BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    reader = Transformer(str(tmp_path / "bert"))
+    SentenceTransformer(modules=[reader, Pooling(16), Dense(16, 6)], device="cpu").save(str(tmp_path / "small"))
+
+    monkeypatch.chdir(tmp_path)
+    encoder = SentenceEncoder("small")
+    assert (encoder.width, encoder.name) == (16, str(tmp_path / "small"))
+    vectors, real = encoder.tokens(["the gender", "words"])
+    assert vectors.shape == (2, 4, 16)
+    assert real.sum(1).tolist() == [4, 3]
+    assert [ends for ends in encoder.offsets(["the gender"])[0] if ends != (0, 0)] == [(0, 3), (4, 10)]
+    assert encoder.sentences(["the gender"]).shape == (1, 6)
+    with pytest.raises(Exception, match="cannot load encoder"):
+        SentenceEncoder(str(tmp_path / "nothing"))

@@ -74,7 +74,8 @@ def test_it_fits_the_bundled_bank(decider, bundled):
 def test_no_unpickling_and_no_sentence_transformers():
     """What takes seconds to import is not waited for."""
     code = (
-        "import sys; from amask.predictor.predictor import Predictor; Predictor.load().hear(['gender']);"
+        "import sys; from amask.mask_bank.bank import BUNDLED, MaskBank; from amask.predictor.decider import Decider;"
+        "from amask.predictor.predictor import Predictor; Decider(Predictor.load(), MaskBank(BUNDLED).list()).decide(['gender']);"
         "print([name for name in ('sentence_transformers', 'transformers', 'sklearn', 'scipy') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=True)
