@@ -1,4 +1,7 @@
-"""Which words and letters an instruction has, whatever their order: what tells requests that no task serves from others.
+"""Which words and letters an instruction has, whatever their order.
+
+They tell requests that no task serves from others, and where one task is asked for alone, which that is: word statistics know
+words that the encoder's tokens lose (docs/predictor.md compares them).
 
 Each run of three to five letters of a word, each word and each two neighbouring words counts for or against, as in
 logistic regression; what falls into one bucket of the hash counts together (Weinberger et al. 2009). scikit-learn's
@@ -87,3 +90,22 @@ class LetterScore(nn.Module):
     def forward(self, given: Letters) -> Float[Tensor, " row"]:
         """Log-odds."""
         return self.table(given.buckets, given.starts, per_sample_weights=self.dropout(given.weights))[:, 0]
+
+
+class LetterTasks(nn.Module):
+    """Which task the letters speak for, of a request for one task: logistic regression beside the network.
+
+    Args:
+        parts: how many tasks there are to choose from.
+        dropout: while training: share of pieces that do not count.
+    """
+
+    def __init__(self, parts: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.table = nn.EmbeddingBag(BUCKETS, parts, mode="sum")
+        nn.init.zeros_(self.table.weight)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, given: Letters) -> Float[Tensor, "row task"]:
+        """Log-odds, up to a number that all of a row share."""
+        return self.table(given.buckets, given.starts, per_sample_weights=self.dropout(given.weights))

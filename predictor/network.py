@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..lalm.gating import Geometry
-from .letters import Letters, LetterScore
+from .letters import Letters, LetterScore, LetterTasks
 from .reader import Reader, mean_state
 from .reading import SLOTS, Scores
 
@@ -39,11 +39,13 @@ class Predicted:
         scores: of parts, forms and none; `reading.py` makes readings of them.
         logits: one a head; on is at least 0.
         pointed: where the parts are spoken of.
+        alone: which task the letters speak for, if it is one alone.
     """
 
     scores: Scores
     logits: Float[Tensor, "row layer head"]
     pointed: Pointed
+    alone: Float[Tensor, "row task"]
 
 
 class Attention(nn.Module):
@@ -214,6 +216,7 @@ class Network(nn.Module):
         self.form = nn.Linear(width, 2)  # pipe, JSON
         self.none = nn.Linear(2 * width, 1)
         self.letters = LetterScore()
+        self.alone = LetterTasks(parts)
         self.heads = HeadLogits(width, geometry)
 
     def forward(
@@ -229,4 +232,4 @@ class Network(nn.Module):
         pointed = self.pointer(found[:, :SLOTS], states, vectors, real)
         none = self.none(about_all)[:, 0] + self.letters(letters)
         scores = Scores(pointed.part, self.form(found[:, SLOTS]), none)
-        return Predicted(scores, self.heads(found[:, -1]), pointed)
+        return Predicted(scores, self.heads(found[:, -1]), pointed, self.alone(letters))

@@ -117,17 +117,17 @@ class Predictor:
             new = list(dict.fromkeys(instructions))
         for start in range(0, len(new), 256):
             texts = new[start : start + 256]
-            scores, logits = self._read(texts)
-            rows = zip(texts, self.possible.chances(scores), logits, strict=True)
+            scores, logits, alone = self._read(texts)
+            rows = zip(texts, self.possible.chances(scores, alone), logits, strict=True)
             self._heard |= {text: Heard(chances, logits) for text, chances, logits in rows}
         return [self._heard[text] for text in instructions]
 
-    def _read(self, texts: Sequence[str]) -> tuple[Scores, Float[Tensor, "row layer head"]]:
+    def _read(self, texts: Sequence[str]) -> tuple[Scores, Float[Tensor, "row layer head"], Float[Tensor, "row task"]]:
         vectors, real, found = read_in(self.encoder, texts)
         if len(texts) == 1:
             return self._quick(vectors, found)
         said = self.network(vectors, real, found)
-        return said.scores, said.logits
+        return said.scores, said.logits, said.alone
 
     @cached_property
     def _quick(self) -> QuickNetwork:

@@ -66,7 +66,7 @@ class QuickNetwork:
         self.task, self.form, self.none = _pair(pointer.task), _pair(network.form), _pair(network.none)
         self.where = (pointer.query.weight / width**0.5, pointer.query.bias / width**0.5)
         self.nowhere = pointer.nowhere[None, None]
-        self.letters = network.letters.table.weight[:, 0].contiguous()
+        self.letters = torch.cat([network.letters.table.weight, network.alone.table.weight], 1)
         self.heads = heads
 
     def _split(self, states: Tensor) -> Tensor:
@@ -86,8 +86,8 @@ class QuickNetwork:
     @torch.inference_mode()
     def __call__(
         self, vectors: Float[Tensor, "1 token width_in"], letters: Letters
-    ) -> tuple[Scores, Float[Tensor, "1 layer head"]]:
-        """Scores and logits, as the network's."""
+    ) -> tuple[Scores, Float[Tensor, "1 layer head"], Float[Tensor, "1 task"]]:
+        """Scores, logits, and which task the letters speak for, as the network's."""
         both = functional.linear(vectors, *self.project)
         states, near = both[..., : self.width] + self.positions[:, : vectors.shape[1]], both[..., self.width :]
         for fixed in self.layers:
@@ -100,11 +100,12 @@ class QuickNetwork:
             found = self._ask(layer, layer.tokens, found, query, wanted[2 * at], wanted[2 * at + 1])
         found = functional.layer_norm(found, *self.found)
         about_all = torch.cat([found[:, SLOTS], functional.normalize(states.sum(1), dim=1)], 1)
-        none = functional.linear(about_all, *self.none)[:, 0] + (self.letters[letters.buckets] * letters.weights).sum()
+        spelled = letters.weights[None] @ self.letters[letters.buckets]
+        none = functional.linear(about_all, *self.none)[:, 0] + spelled[:, 0]
         scores = Scores(
             self._point(found[:, :SLOTS], near, wanted[-1], asked), functional.linear(found[:, SLOTS], *self.form), none
         )
-        return scores, self.heads(found[:, -1])
+        return scores, self.heads(found[:, -1]), spelled[:, 1:]
 
     def _point(self, asking: Tensor, near: Tensor, key: Tensor, asked: Tensor) -> Float[Tensor, "1 slot choice"]:
         """Log-probability of each task at each place of the answer."""

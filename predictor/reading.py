@@ -76,10 +76,21 @@ class Possible:
         served = self._joint(scores).log_softmax(-1) + torch.nn.functional.logsigmoid(-scores.none)[:, None]
         return torch.cat([served, torch.nn.functional.logsigmoid(scores.none)[:, None]], 1)
 
-    def chances(self, scores: Scores) -> Float[Tensor, "row reading"]:
-        """The probability of each reading."""
+    def chances(self, scores: Scores, alone: Float[Tensor, "row task"]) -> Float[Tensor, "row reading"]:
+        """The probability of each reading, when letters have their say in which task it is where it is one.
+
+        How likely it is that one task alone is asked for stays the same. In training the letters have no say: a network that
+        can lean on them reads worse by itself.
+
+        Args:
+            scores: the network's.
+            alone: of the letters, for each task.
+        """
         none = scores.none.sigmoid()[:, None]
-        return torch.cat([self._joint(scores).softmax(-1) * (1 - none), none], 1)
+        joint = self._joint(scores)
+        one, several = joint.split([alone.shape[1], joint.shape[1] - alone.shape[1]], 1)  # readings of one task come first
+        one = (one + alone.log_softmax(1)).log_softmax(1) + one.logsumexp(1, keepdim=True)
+        return torch.cat([torch.cat([one, several], 1).softmax(-1) * (1 - none), none], 1)
 
     def _joint(self, scores: Scores) -> Float[Tensor, "row served"]:
         """Scores of the readings that tasks serve, up to a number that all of a row share: sums over places and form."""
