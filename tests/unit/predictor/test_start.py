@@ -40,7 +40,10 @@ def test_tasks_are_known_by_their_names(trained):
     other = Network(trained.encoder.width, len(tasks), trained.identity.geometry)
     take_reading(other, tasks, trained)
     assert torch.equal(other.pointer.task.weight[1:], trained.network.pointer.task.weight.flip(0))
-    assert torch.equal(readings(trained.network, trained.encoder).logits, readings(other, trained.encoder).logits)
+    before, after = readings(trained.network, trained.encoder), readings(other, trained.encoder)
+    assert torch.equal(before.logits, after.logits)
+    assert before.alone.abs().max() > 0
+    assert torch.equal(before.alone.flip(1), after.alone[:, 1:])
 
 
 def test_another_encoder_is_refused(trained, masks):
