@@ -199,10 +199,17 @@ def _composite(
 ) -> "Composed":
     from ..composer.composite import compose_task
 
+    how = {"keys": keys, "wishes": wishes, "budget": budget, "train": train}
     with _table() as tell:
-        return compose_task(
-            model, bank, tree, form, data, keys=keys, wishes=wishes, budget=budget, train=train, found=_say_labels, tell=tell
-        )  # type: ignore[arg-type]
+        return compose_task(model, bank, tree, form, data, found=_say_labels, tell=tell, labelling=_labelling, **how)  # type: ignore[arg-type]
+
+
+def _labelling(done: int, total: int) -> None:
+    """A sign of life while own masks label clips, which takes long on a large model."""
+    from ..composer.joint import BATCH
+
+    if done == total or done * 10 // total > (done - BATCH) * 10 // total:
+        err.print(f"amask: the parts' own masks label clips: {done} of {total}", style="dim", markup=False)
 
 
 def _say_labels(joint: "JointData") -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -219,6 +220,17 @@ def test_compose_json_takes_a_good_mask_of_the_bank_without_training(amask, monk
     assert told["result"]["ifr"] >= 99
     again = json.loads(amask("compose", "gr", "AND", "asr", "--json", "--clips", "24", "--output", "json").stdout)
     assert again["version"] == told["version"]
+
+
+def test_compose_by_own_labels_says_so_and_how_far_it_is(amask, data):
+    options = ("--data", data, "--self-label", "--no-train", "--clips", 2, "--budget", 20, "--name", "own", "--output", "json")
+    done = amask("compose", "gr", "AND", "asr", "--json", *options)
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"own masks label clips: (\d+) of \1\b", done.stderr)
+    assert "what they say is taken for right" in done.stderr
+    record = json.loads(amask("bank", "show", "own", "--json").stdout)["lineage"]["composite"]
+    assert record["labels"]["from"] == "own masks"
+    assert not record["reached"]  # two clips say little
 
 
 def test_compose_says_what_a_set_operation_does(amask):
