@@ -84,7 +84,8 @@ class Decider:
         chances = (heard.chances if raw else heard.chances * self._fits)[:-1]
         confidence, at = calibration.confidence(float(chances.sum())), int(chances.argmax())
         chance = float(chances[at] / chances.sum().clamp(min=1e-9))
-        if not confidence >= calibration.threshold or not chance >= UNCLEAR or not text.strip():
+        other = float(heard.chances[:-1].max()) > float(chances[at])  # what is likelier has no mask
+        if other or not confidence >= calibration.threshold or not chance >= UNCLEAR or not text.strip():
             return Decision(text, "refuse", NONE, confidence, chance)
         return self._serve(text, self.predictor.possible.readings[at], confidence, chance, heard, raw)
 

@@ -32,6 +32,17 @@ def test_a_task_runs_the_banks_mask(told, masks):
     assert decision.neighbours[0].task == "gr"
 
 
+def test_what_has_no_mask_is_not_taken_for_the_next_best(told, masks):
+    """Read as `ser` by 60 of 100 and as `gr` by 39: in a bank without `ser` that is no request for `gr`."""
+    from amask.predictor.reading import Reading
+
+    predictor = told("ser", chance=0.6)
+    (heard,) = predictor.hear(["x"])
+    heard.chances[predictor.possible.index(Reading(("gr",)))] = 0.39
+    assert str(predictor.decide(["x"], masks[:3])[0].reading) == "ser"
+    assert predictor.decide(["x"], masks[:2])[0].kind == "refuse"
+
+
 def test_raw_runs_the_predicted_bits(told, masks, identity):
     decision = told("gr").decide(["who is it"], masks, raw=True)[0]
     assert decision.how == "bits"
