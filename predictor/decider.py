@@ -85,7 +85,8 @@ class Decider:
         confidence, at = calibration.confidence(float(chances.sum())), int(chances.argmax())
         chance = float(chances[at] / chances.sum().clamp(min=1e-9))
         other = float(heard.chances[:-1].max()) > float(chances[at])  # what is likelier has no mask
-        if other or not confidence >= calibration.threshold or not chance >= UNCLEAR or not text.strip():
+        said = any(letter.isalnum() for letter in text)
+        if other or not said or not confidence >= calibration.threshold or not chance >= UNCLEAR:
             return Decision(text, "refuse", NONE, confidence, chance)
         return self._serve(text, self.predictor.possible.readings[at], confidence, chance, heard, raw)
 
@@ -140,7 +141,7 @@ class Decider:
             reading, spec = Reading((task,)), TaskSpec(parts=(self.tasks[task],))
             nearest = alike >= max(ALIKE, *(each for each, _ in other.values()))
             decision = Decision(text, "mask", reading, min(1.0, alike), 1.0, spec=spec, how="one-pass", mask=self.masks[reading])
-            found.append(decision if nearest and text.strip() else None)
+            found.append(decision if nearest and any(letter.isalnum() for letter in text) else None)
         return found
 
 

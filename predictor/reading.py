@@ -102,8 +102,9 @@ class Possible:
     def summed(self) -> Int[Tensor, " term"]:
         """Where the terms of each served reading stand among all scores: a reading without a form has 0 for it."""
         count = len({reading.parts for reading in self.readings if len(reading.parts) == 1}) + 1
-        places = [self.slots[:-1, slot] + count * slot for slot in range(SLOTS)]
-        return torch.cat([*places, self.form[:-1] + count * SLOTS])
+        with torch.inference_mode(False):  # it is kept, and a training may come after
+            places = [self.slots[:-1, slot] + count * slot for slot in range(SLOTS)]
+            return torch.cat([*places, self.form[:-1] + count * SLOTS])
 
     def of_parts(self, chances: Float[Tensor, " reading"]) -> dict[str, float]:
         """How likely each task is a part of what was asked for."""

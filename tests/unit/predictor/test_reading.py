@@ -79,6 +79,19 @@ def test_the_letters_move_chances_among_single_tasks_only(part, alone, none):
     assert after[:4] == pytest.approx([sum(before[:4]) * each / max(sum(weighed), 1e-30) for each in weighed], abs=1e-4)
 
 
+def test_a_training_may_come_after_reading():
+    from amask.predictor.reading import Possible, possible_readings
+
+    whole = possible_readings(PARTS)
+    possible = Possible(whole.readings, whole.slots, whole.form)
+    given_scores = scores([[0.0] * 5] * 3, [0.0, 0.0], 0.0)
+    with torch.inference_mode():
+        possible.chances(given_scores, torch.zeros(1, 4))
+    given_scores.part.requires_grad_()
+    possible.log_chances(given_scores)[0, 0].backward()
+    assert given_scores.part.grad is not None
+
+
 def test_a_part_that_fills_two_slots_is_never_read_twice(possible):
     """The trial's `gr|gr`: the second place takes its next best part."""
     part = [[0, 9, 0, 0, 0], [1, 9, 0, 0, -5], [0, 0, 0, 0, 9]]
