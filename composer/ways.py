@@ -47,12 +47,9 @@ def find_way(bank: MaskBank, task: TaskSpec, model: Identity | Identified, how: 
             raise BankError(f"{task.name} is one task, which has no parts to be done in parallel; leave --how out")
         return Way("one-pass", (bank.for_task(task, model),))
     whole = _whole(bank, task, model)
-    if how == "one-pass":
-        if whole is None and (other := bank.for_task(task, model)).task is not None:  # raises where there is none
-            raise BankError(
-                f"no mask does {task.name} with the keys {', '.join(task.json_keys)}; {other.spec} has "
-                f"{', '.join(other.task.json_keys)}: say --keys, or leave --how out"
-            )
+    if how == "one-pass" and whole is None:
+        raise _other_keys(task, bank.for_task(task, model))  # or its own error, where no mask does the task at all
+    if how == "one-pass" and whole is not None:
         return Way("one-pass", (whole,))
     if how == "auto" and whole is not None and has_reached(whole):
         return Way("one-pass", (whole,), f"{task.name} in one pass by {whole.spec}, which reached its target")
@@ -67,6 +64,11 @@ def find_way(bank: MaskBank, task: TaskSpec, model: Identity | Identified, how: 
     called = ", ".join(part.spec for part in parts)
     reason = "no mask does it in one pass" if whole is None else f"{whole.spec} {_doubt(whole)}"
     return Way("parallel", parts, f"{task.name} in parallel by {called}, since {reason}; see 'amask compose --help'")
+
+
+def _other_keys(task: TaskSpec, other: StoredMask) -> BankError:
+    wanted, there = (", ".join(each.json_keys) if each else "" for each in (task, other.task))
+    return BankError(f"no mask does {task.name} with the keys {wanted}; {other.spec} has {there}: say --keys, or leave --how out")
 
 
 def _doubt(mask: StoredMask) -> str:
