@@ -27,6 +27,7 @@ from amask.mask_bank.mask import HeadMask
 from amask.pocket import SLICE
 from amask.predictor.build import train
 from amask.predictor.decider import Decider
+from amask.predictor.network import Network
 from amask.predictor.predictor import Predictor
 from amask.predictor.training import Settings
 from amask.predictor.wordings import read_wordings
@@ -124,12 +125,21 @@ def answers_of(ground: Ground, spec: TaskSpec, clips: Manifest, mask: HeadMask |
     return [each.answer for each in made]
 
 
+def forgetful(known: Predictor) -> Predictor:
+    """The same reading, with heads that know nothing."""
+    torch.manual_seed(1)
+    network = Network(known.encoder.width, len(known.record.tasks), known.identity.geometry)
+    kept = {name: tensor for name, tensor in known.network.state_dict().items() if not name.startswith("heads.")}
+    network.load_state_dict(network.state_dict() | kept)
+    return Predictor(network, known.encoder, known.record)
+
+
 def left_out(ground: Ground, steps: int) -> Iterator[tuple[str, float, float]]:
     """Task, score by its own mask, and by the bits of a predictor that never met that mask."""
     for task in SINGLE:
         spec, clips = ground.of(task)
         others = [mask for mask in ground.masks.values() if mask.task is not None and task not in mask.task.names]
-        trained = train(others, Settings(steps=steps, peak=5e-4), start=Predictor.load())
+        trained = train(others, Settings(steps=steps, peak=5e-4), start=forgetful(Predictor.load()))
         decider = Decider(trained, ground.masks.values())
         bits = [decider.decide([text], raw=True, neighbours=False)[0].mask for text in ground.said(task)]
         yield task, ground.value(spec, clips, ground.masks[task]), mean(ground.value(spec, clips, mask) for mask in bits)
