@@ -58,7 +58,7 @@ def fits(spec, answer) -> bool:
 SPECS = ("gr", "ser", "gr-asr", "asr-gr", "gr-asr-json", "asr-gr-json", "ser-age-asr-json", "age-ser-gr")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(names=st.lists(st.sampled_from(SPECS), min_size=1, max_size=6), budget=st.integers(1, 12), seed=st.integers(0, 10**6))
 def test_every_answer_fits_its_own_form(say, names, budget, seed):
     from amask.data.tasks import parse_task
@@ -136,7 +136,7 @@ SCHEMAS = {
 }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     names=st.lists(st.sampled_from(sorted(SCHEMAS)), min_size=1, max_size=5),
     budget=st.integers(1, 12),
@@ -151,6 +151,42 @@ def test_any_schema_comes_to_its_end(say, names, budget, seed):
         assert form.is_whole(answer), (name, answer)
         found = json.loads(answer)
         assert set(SCHEMAS[name]["required"]) <= set(found)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+RIGHT = {  # what each schema says, in Python
+    "a number before a text": lambda it: _is_number(it["n"]) and isinstance(it["t"], str),
+    "a list of texts": lambda it: all(isinstance(each, str) for each in it["said"]),
+    "three numbers at least": lambda it: len(it["n"]) >= 3 and all(map(_is_number, it["n"])),
+    "objects in a list": lambda it: all(
+        isinstance(each.get("name", ""), str) and _is_number(each.get("age", 0)) for each in it["who"]
+    ),
+    "a long text": lambda it: len(it["t"]) >= 40,
+    "long keys": lambda it: all(isinstance(each, bool) for each in it.values()),
+}
+
+
+def test_a_thousand_answers_in_json_parse_and_fit(say):
+    """Twenty batches of fifty rows from a random model at temperature 5, each row of a task or schema of its own."""
+    import random
+
+    from amask.data.tasks import parse_task
+    from amask.lalm.forms import form_of, schema_form
+
+    rng = random.Random(1)
+    tasks = {name: parse_task(name) for name in SPECS if name.endswith("-json")}
+    forms = {name: form_of(task) for name, task in tasks.items()}
+    forms |= {name: schema_form({"type": "object", "additionalProperties": False} | SCHEMAS[name]) for name in SCHEMAS}
+    for batch in range(20):
+        names = rng.choices(sorted(forms), k=50)
+        for name, answer in zip(names, say([forms[name] for name in names], 1 + batch % 12, batch), strict=True):
+            found = json.loads(answer)
+            assert fits(tasks[name], answer) if name in tasks else RIGHT[name](found), (name, answer)
+            if name in SCHEMAS:
+                assert set(SCHEMAS[name]["required"]) <= set(found) <= set(SCHEMAS[name]["properties"])
 
 
 def test_what_cannot_come_to_its_end_is_told(say):
