@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import pydantic
@@ -140,7 +141,7 @@ def compose_task(
         data: clips with labels; see `find_joint` where none carry all.
         keys: what a JSON answer calls the parts.
         wishes: target, clips, and so on.
-        budget: of the search.
+        budget: of the search, and of labelling the clips for it.
         train: trains a mask; None takes the best candidate whatever it reaches.
         found: told of the data.
         tell: told of each row of the table as it comes.
@@ -155,10 +156,13 @@ def compose_task(
     parts = look_up(expression, lambda name: bank.get(name, model))
     spec = composite_of(list(parts.values()), form, keys)
     own = dict(zip(spec.names, parts.values(), strict=True))
-    joint = find_joint(model, data, spec, own, self_label=wishes.self_label, tell=labelling)
+    label = partial(find_joint, model, data, spec, own, self_label=wishes.self_label, tell=labelling)
+    needed, budget = max(wishes.clips, TRUSTED), budget or Budget()
+    budget.begin()
+    joint = label(dev_only=needed)
     if found:
         found(joint)
-    dev = joint.dev(max(wishes.clips, TRUSTED))
+    dev = joint.dev(needed)
     ground = hear_ground(model, spec, own, replace(dev, clips=dev.clips[: wishes.clips]), min(TRUSTED, len(dev)))
     relatives = find_relatives(bank.list(), spec, next(iter(own.values())))
     candidates = find_candidates(expression, parts, relatives)
@@ -170,7 +174,7 @@ def compose_task(
             tell(result)
     best, how = winner(results), "taken"
     if train is not None and (wishes.retrain or not best.reached):
-        trained = train(spec, joint.manifest, best.candidate.mask)
+        trained = train(spec, (label() if joint.own else joint).manifest, best.candidate.mask)
         results.append(ground.measure(Candidate(f"trained from {best.candidate.name}", trained), wishes.target))
         if tell:
             tell(results[-1])

@@ -64,6 +64,7 @@ def find_joint(
     *,
     self_label: bool = False,
     most: int = MOST,
+    dev_only: int | None = None,
     tell: Tell | None = None,
 ) -> JointData:
     """Clips with all labels, where the data have at least `ENOUGH`; else clips of any part, labelled by the own masks.
@@ -75,6 +76,7 @@ def find_joint(
         own: each part's own mask.
         self_label: let the own masks label even where the data have labels, and clips that have none.
         most: clips of a split that the own masks label at most.
+        dev_only: where own masks label, let them label this many dev clips and no others: all that a search needs.
         tell: called as they do.
 
     Raises:
@@ -86,8 +88,10 @@ def find_joint(
     if len(whole) >= ENOUGH and not self_label:
         return JointData(replace(learned, clips=tuple(whole)), {"from": "data"})
     fitting = [clip for clip in learned if self_label or any(name in clip.labels for name in spec.names)]
-    chosen = [clip for split in ("train", "dev") for clip in drawn([c for c in fitting if c.split == split])[:most]]
-    labelled = _label(model, replace(learned, clips=tuple(chosen)), spec, own, tell) if chosen else []
+    labelled: list[Clip] = []
+    for splits in (("dev",), ("train", "dev")) if dev_only else (("train", "dev"),):
+        chosen = [clip for split in splits for clip in drawn([c for c in fitting if c.split == split])[:most]]
+        labelled = labelled or _label(model, replace(learned, clips=tuple(chosen)), spec, own, tell, dev_only)
     if not labelled:
         raise DataError(
             f"no clip of the data can be labelled for {spec.name}; "
@@ -106,9 +110,11 @@ def _divided(clips: list[Clip]) -> tuple[Clip, ...]:
     return tuple(clip.model_copy(update={"split": "dev" if id(clip) in held else "train"}) for clip in clips)
 
 
-def _label(model: LALM, manifest: Manifest, spec: TaskSpec, own: Mapping[str, HeadMask], tell: Tell | None) -> list[Clip]:
-    """The clips with what the own masks answer as their labels, where each answer can be one."""
-    found = []
+def _label(
+    model: LALM, manifest: Manifest, spec: TaskSpec, own: Mapping[str, HeadMask], tell: Tell | None, enough: int | None
+) -> list[Clip]:
+    """The clips with what the own masks answer as their labels, where each answer can be one; no more than are enough."""
+    found: list[Clip] = []
     forms = [form_of(TaskSpec(parts=(part,))) for part in spec.parts]
     for start in range(0, len(manifest), BATCH):
         some = manifest.clips[start : start + BATCH]
@@ -120,7 +126,9 @@ def _label(model: LALM, manifest: Manifest, spec: TaskSpec, own: Mapping[str, He
                 found.append(clip.model_copy(update={"labels": labels}))
         if tell:
             tell(start + len(some), len(manifest))
-    return found
+        if enough and len(found) >= enough:
+            break
+    return found[:enough]
 
 
 def _labels(spec: TaskSpec, said: Sequence[str]) -> dict[str, str]:

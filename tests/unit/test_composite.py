@@ -154,6 +154,18 @@ def test_own_masks_labels_are_of_the_parts_labels(lalm, masks, manifest):
     assert all(clip.labels[part.name] in part.labels for clip in joint.manifest for part in spec.parts)
 
 
+def test_a_search_has_no_more_clips_labelled_than_it_needs(lalm, masks, manifest):
+    """On a large model each answer is dear: train clips are labelled only once something is trained."""
+    from amask.composer.joint import BATCH, find_joint
+    from amask.data.tasks import parse_task
+
+    spec, told = parse_task("gr-ser"), []
+    data = manifest(lambda at: {"gr": "male"})
+    joint = find_joint(lalm, data, spec, masks, dev_only=2, tell=lambda done, _total: told.append(done))
+    assert [clip.split for clip in joint.manifest] == ["dev", "dev"]
+    assert told == [min(BATCH, len(data.select("dev")))]
+
+
 def test_without_clips_of_any_part_there_is_no_composite(lalm, masks, manifest):
     from amask.composer.joint import find_joint
     from amask.data.tasks import parse_task
