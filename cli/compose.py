@@ -309,4 +309,6 @@ def _keep(bank: "MaskBank", composed: "Composed", name: str | None, about: _Tell
     if added.note:
         err.print(f"amask: {added.note}", style=None if added.default else "yellow", markup=False)
     if not result.reached:
-        err.print("amask: it does not reach the target; --how parallel runs each part's own mask instead", style="yellow")
+        err.print("amask: it does not reach the target, so 'amask run' takes the parts' own masks in parallel", style="yellow")
+        if composed.how == "taken":
+            err.print("amask: --retrain trains it further", style="dim")

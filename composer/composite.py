@@ -133,6 +133,8 @@ def compose_task(
 ) -> Composed:
     """Find a mask for the composite of an expression's masks: the best candidate where it reaches the target, else train one.
 
+    A mask that was trained for this very composite and is the best is taken, too: only `wishes.retrain` trains it further.
+
     Args:
         model: the model.
         bank: where the names are looked up.
@@ -173,7 +175,7 @@ def compose_task(
         if tell:
             tell(result)
     best, how = winner(results), "taken"
-    if train is not None and (wishes.retrain or not best.reached):
+    if train is not None and (wishes.retrain or not (best.reached or was_trained(best.candidate.mask, spec))):
         trained = train(spec, (label() if joint.own else joint).manifest, best.candidate.mask)
         results.append(ground.measure(Candidate(f"trained from {best.candidate.name}", trained), wishes.target))
         if tell:
@@ -188,6 +190,11 @@ def compose_task(
         "table": [result.row() for result in results],
     }
     return Composed(_recorded(best, spec, own, record), best, how, parts, tuple(results))
+
+
+def was_trained(mask: HeadMask, spec: TaskSpec) -> bool:
+    """Whether a training made a mask for this very composite: another one like it would hardly end elsewhere."""
+    return mask.task == spec and mask.lineage.get("operation") == "train"
 
 
 def _recorded(best: Result, spec: TaskSpec, own: Mapping[str, HeadMask], record: Mapping[str, Any]) -> HeadMask:

@@ -29,9 +29,9 @@ GERMAN = 0.15  # share of German among what is put together
 SAYINGS: tuple[Saying, ...] = (*["phrases"] * 5, *["deeds"] * 2, *["clauses"] * 2)  # how often parts are spoken of in which way
 CLAUSE = 7  # words that a whole request may have to stand among others
 # How often each kind of request is drawn: for one task, for several, for none.
-SHARES = {"single": 38, "pattern": 10, "phrase": 6, "single_with_exclusion": 9}
-SHARES |= {"pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 8}
-FOREIGN = {"near": 12, "far": 5, "negated": 2, "strange": 10, "foreign_pattern": 7}
+SHARES = {"single": 44, "pattern": 8, "phrase": 6, "single_with_exclusion": 9}
+SHARES |= {"pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 16}
+FOREIGN = {"near": 18, "far": 11, "negated": 2, "strange": 10, "foreign_pattern": 6}
 # How many of each kind are put together for dev.
 DRAWN = {"phrase": 80, "single_with_exclusion": 60, "negated": 30, "strange": 40}
 DRAWN |= {"pipe2": 80, "json2": 60, "pipe3": 40, "json3": 40}

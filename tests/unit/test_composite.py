@@ -217,6 +217,25 @@ def test_where_no_candidate_reaches_the_target_the_best_is_the_start_of_a_traini
     assert not record["reached"]
 
 
+def test_what_was_trained_for_this_very_composite_is_trained_again_only_if_asked_for(compose, masks, bank):
+    from amask.composer.composite import Wishes
+    from amask.data.tasks import parse_task
+
+    made = (~masks["ser"]).with_(task=parse_task("gr-asr"), lineage={"operation": "train"})
+    bank.add(made, "mine")
+    trained = []
+
+    def train(spec, _data, start):
+        trained.append(start.digest)
+        return start.with_(task=spec)
+
+    composed = compose(train=train)
+    assert (composed.how, composed.result.candidate.name, composed.result.reached) == ("taken", "mine@1", False)
+    assert not trained
+    compose(train=train, wishes=Wishes(retrain=True))
+    assert trained == [made.digest]
+
+
 def test_without_training_the_best_candidate_is_taken_with_its_record_and_stored_once(compose, bank):
     from amask.mask_bank.record import has_reached
 
