@@ -1,6 +1,5 @@
 """The stages of the pocket model, from recordings to weights; each reads what those before it left in their folders."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,12 +57,12 @@ class Making:
 
     def stages(self) -> list[Stage]:
         """Corpus, encoder, features, language model, masks, predictor."""
-        table: list[tuple[str, int, object, Callable[[Path], None]]] = [
+        table: list[tuple] = [
             ("corpus", 1, [self.settings["corpus"], self.seed, hash_sources(self.shared)], self._corpus),
             ("encoder", 1, [self.settings["encoder"], self.seed, Path(self.encoder).name], self._encoder),
             ("features", 1, None, self._features),
             ("language", 1, [self.settings["language"], self.seed], self._language),
-            ("masks", 1, self.plan, self._masks),
+            ("masks", 2, self.plan, self._masks, True),
             ("predictor", 2, [self.settings["predictor"], self.seed, digest()], self._predictor),
         ]
         return [Stage(*row) for row in table]

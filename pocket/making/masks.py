@@ -22,6 +22,7 @@ from .. import SLICE
 from ..instructions import wordings
 from .attention import use_attention
 from .loop import Log
+from .stages import hash_json
 from .store import FrameStore
 
 
@@ -80,15 +81,21 @@ def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: d
         store: features of all clips.
         clips: all clips, in the store's order.
         plan: training → tasks, clips and recipe, as in `masks.toml`.
-        folder: where to; trainings whose masks lie there are not repeated.
+        folder: where to; a training whose masks lie there, by the same plan and for the same model, is not repeated.
         log: told how it goes.
     """
     model = load_made(weights)
     use_attention(model.decoder)
     tasks = collect_tasks(SLICE)  # as the model was taught them
+    planned = {task for training in plan.values() for task in training["tasks"]}
+    for file in folder.glob("*.safetensors"):
+        if file.stem not in planned:
+            file.rename(file.with_suffix(".before"))
     for name, training in plan.items():
         specs = [parse_task(task, tasks) for task in training["tasks"]]
-        if all((folder / f"{spec.name}.safetensors").exists() for spec in specs):
+        files, stamp = [folder / f"{spec.name}.safetensors" for spec in specs], folder / f"{name}.stamp"
+        key = hash_json([training, model.identity.fingerprint])
+        if all(file.exists() for file in files) and stamp.exists() and stamp.read_text(encoding="utf-8") == key:
             continue
         train, dev = (
             examples(model, store, clips, [at for some in training[split] for at in take(clips, split, **some)])
@@ -102,7 +109,8 @@ def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: d
             if now.step % 20 == 0 or now.step == recipe.steps:
                 told = {"loss": now.losses, "on": now.heads_on, "dev": now.merits, "left": round(now.seconds_left)}
                 log(f"masks: {name} {now.step}/{now.steps} {json.dumps(told)}")
-        for spec, mask in zip(specs, trainer.masks, strict=True):
-            save_mask(mask, spec.name, 1, folder / f"{spec.name}.safetensors")
+        for spec, mask, file in zip(specs, trainer.masks, files, strict=True):
+            save_mask(mask, spec.name, 1, file)
+        stamp.write_text(key, encoding="utf-8")
         if trainer.checkpoint:
             trainer.checkpoint.remove()

@@ -67,3 +67,18 @@ def test_a_stopped_stage_goes_on_but_never_with_what_other_settings_left(tmp_pat
         with pytest.raises(KeyboardInterrupt):
             run_stages([Stage("only", 1, settings, stopped)], tmp_path, lambda _line: None)
     assert found == [["begun.stamp"], ["begun.stamp", "half.txt"], ["begun.stamp"]]
+    assert (tmp_path / "only.before" / "half.txt").read_text() == "half"  # hours of work are not thrown away
+
+
+def test_a_stage_that_keeps_its_files_finds_them_when_its_inputs_change(tmp_path):
+    from amask.pocket.making.stages import Stage, run_stages
+
+    found = []
+
+    def make(own):
+        found.append((own / "made.txt").exists())
+        (own / "made.txt").write_text("made")
+
+    for settings in (1, 2):
+        run_stages([Stage("only", 1, settings, make, keeps=True)], tmp_path, lambda _line: None)
+    assert found == [False, True]

@@ -90,6 +90,7 @@ def test_the_whole_making_stopped_and_gone_on_with(humming, shared, whisper, mon
 
     run("whole", plan=PLAN | {"both": PLAN["both"] | {"recipe": PLAN["both"]["recipe"] | {"steps": 3}}})
     assert ran() == ["masks", "predictor"]
+    assert {line.split()[1] for line in told if " prompted, " in line} == set(PLAN["both"]["tasks"])  # the others are kept
 
     ship.ship(tmp_path / "whole", told.append, *(tmp_path / name for name in ("w", "s", "b", "p")))
     Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "w")
