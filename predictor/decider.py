@@ -115,9 +115,9 @@ class Decider:
         return HeadMask.from_logits(heard.logits, self.predictor.identity, task=spec, lineage=lineage)
 
     def neighbours(self, text: str, heard: Heard, count: int = 2) -> tuple[Neighbour, ...]:
-        """The tasks that are likeliest a part of what was asked for, each with its nearest wording."""
+        """The tasks that are likeliest a part of what was asked for, each with the nearest of its own wordings."""
         chances = self.predictor.possible.of_parts(heard.chances)
-        nearest = self.predictor.wordings.nearest([text])[0]
+        nearest = self.predictor.suggestions.nearest([text])[0]
         there = [task for task in chances if Reading((task,)) in self.masks]
         likely = sorted(there or chances, key=lambda task: (-round(chances[task], 2), -nearest[task][0]))
         return tuple(Neighbour(task, chances[task], nearest[task][1]) for task in likely[:count])

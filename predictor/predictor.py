@@ -27,6 +27,7 @@ from .wordings import read_wordings
 
 SHIPPED = Path(__file__).parent / "weights" / "pocket.safetensors"
 REMEMBERED = 4096  # instructions whose answers are kept
+COMPARED = 200  # wordings of a task that others are compared with
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,13 @@ class Predictor:
 
     @cached_property
     def wordings(self) -> WordingIndex:
-        """What people say for the tasks that it knows, but for what is withheld."""
-        return WordingIndex(self.encoder, {task.name: said_for(task) for task in self.record.tasks})
+        """Some of what people say for each of the tasks that it knows: to encode all of it would take seconds."""
+        return WordingIndex(self.encoder, {task.name: _spread(said_for(task)) for task in self.record.tasks})
+
+    @cached_property
+    def suggestions(self) -> WordingIndex:
+        """Plain wordings of the same tasks, to be shown to someone who was not understood: those that each task comes with."""
+        return WordingIndex(self.encoder, {task.name: task.wordings or said_for(task) for task in self.record.tasks})
 
     @torch.inference_mode()
     def hear(self, instructions: Sequence[str]) -> list[Heard]:
@@ -138,6 +144,11 @@ class Predictor:
         from .decider import Decider  # noqa: PLC0415  (it needs this module)
 
         return Decider(self, masks).decide(instructions, raw=raw)
+
+
+def _spread(texts: Sequence[str]) -> Sequence[str]:
+    """At most `COMPARED` of some texts, evenly spread."""
+    return texts[:: -(-len(texts) // COMPARED)]
 
 
 def said_for(task: Task) -> tuple[str, ...]:
