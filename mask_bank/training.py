@@ -166,23 +166,29 @@ class MaskTrainer:
         # A start keeps its choice but can still change its mind: ±3 is sampled against its sign in one draw of 20.
         return torch.where(job.start.bits, 3.0, -3.0) + noise
 
-    def run(self, save_seconds: float = 20.0) -> Iterator[Progress]:
-        """Train to the end, yielding after each step; afterwards `masks` are the result."""
+    def run(self, save_seconds: float = 20.0, stop: int | None = None) -> Iterator[Progress]:
+        """Train, yielding after each step; afterwards `masks` are the result.
+
+        Args:
+            save_seconds: between two checkpoints.
+            stop: the step to stop at, where that is before the recipe's end; until then all is as the recipe says.
+        """
         state = TrainingState.begin(torch.stack([self._initial(job) for job in self.jobs]), self.recipe.peak)
         if self.checkpoint:
             self.checkpoint.load(state)
         tries = np.linspace(0, self.recipe.steps, self.recipe.evaluations + 1)[1:].round().astype(int).tolist()
         started, first, saved = time.monotonic(), state.step, time.monotonic()
-        while state.step < self.recipe.steps:
+        end = self.recipe.steps if stop is None else min(stop, self.recipe.steps)
+        while state.step < end:
             losses, heads_on, tau = self._step(state)
             state.step += 1
-            if state.step in tries:
+            if state.step == end or state.step in tries:
                 self._try(state)
             if self.checkpoint and (time.monotonic() - saved > save_seconds or state.step in tries):
                 self.checkpoint.save(state)
                 saved = time.monotonic()
             pace = (time.monotonic() - started) / (state.step - first)
-            left = pace * (self.recipe.steps - state.step)
+            left = pace * (end - state.step)
             yield Progress(state.step, self.recipe.steps, tau, losses, heads_on, tuple(state.merits), left)
         self.masks = [self._mask(at, state) for at in range(len(self.jobs))]
 
@@ -246,6 +252,8 @@ class MaskTrainer:
         job, merit = self.jobs[at], state.merits[at]
         lineage = {"operation": "train", "task": job.task.name, "seed": job.seed, "data": self.data[at]}
         lineage |= {"dev_data": self.dev_data[at], "recipe": self.recipe.model_dump(), "clips": len(self.train_clips[at])}
+        if state.step < self.recipe.steps:
+            lineage["stopped"] = state.step
         if job.start is not None:
             lineage["start"] = dict(job.start.lineage) | job.start.reference()
         return HeadMask.from_logits(

@@ -1,1 +1,1 @@
-"""The pocket corpus: speech synthesisers and procedural sounds, labelled for every pocket task, seeded."""
+"""The pocket corpus: speech synthesisers, procedural sounds and free recordings, labelled for every pocket task, seeded."""

@@ -80,7 +80,7 @@ def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: d
         weights: the model's folder.
         store: features of all clips.
         clips: all clips, in the store's order.
-        plan: training → tasks, clips and recipe, as in `masks.toml`.
+        plan: training → tasks, clips, recipe, and where it stops if before the recipe's end, as in `masks.toml`.
         folder: where to; a training whose masks lie there, by the same plan and for the same model, is not repeated.
         log: told how it goes.
     """
@@ -105,7 +105,7 @@ def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: d
         for spec in specs:
             log(f"masks: {spec.name} prompted, dev {prompted(model, spec, dev, recipe.dev_clips):.1f}")
         trainer = MaskTrainer(model, [Job(spec, 1) for spec in specs], train, dev, recipe, checkpoints=folder)
-        for now in trainer.run():
+        for now in trainer.run(stop=training.get("stop")):
             if now.step % 20 == 0 or now.step == recipe.steps:
                 told = {"loss": now.losses, "on": now.heads_on, "dev": now.merits, "left": round(now.seconds_left)}
                 log(f"masks: {name} {now.step}/{now.steps} {json.dumps(told)}")

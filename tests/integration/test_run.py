@@ -1,6 +1,7 @@
 """`amask run` on real input, and on rubbish: message and exit status."""
 
 import json
+from difflib import SequenceMatcher
 
 import numpy as np
 import pytest
@@ -39,13 +40,15 @@ def test_formats_rates_and_channels_give_the_same_answer(amask, clip, wave, tmp_
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["female"] * 6
 
 
-def test_silence_around_the_words_changes_nothing(amask, clip, wave, tmp_path):
+def test_silence_around_the_words_changes_one_word_at_most(amask, clip, wave, tmp_path):
     noise = np.random.default_rng(1).normal(scale=0.0005, size=len(wave) + 64_000).astype(np.float32)
     noise[32_000:-32_000] += wave
     soundfile.write(tmp_path / "late.wav", noise, 16_000)
     heard = amask("run", "--task", "asr", clip).stdout.split()
     assert len(heard) > 1
-    assert amask("run", "--task", "asr", tmp_path / "late.wav").stdout.split() == heard
+    late = amask("run", "--task", "asr", tmp_path / "late.wav").stdout.split()
+    same = sum(block.size for block in SequenceMatcher(a=heard, b=late).get_matching_blocks())
+    assert max(len(heard), len(late)) - same <= 1
 
 
 def test_a_prompt_runs_without_a_mask(amask, clip):
@@ -106,7 +109,7 @@ def rubbish(tmp_path, wave):
         ("nan", "finite"),
         ("none", "none.wav"),
         ("short", "0.05 s long"),
-        ("long", "the model hears at most 8.0 s"),
+        ("long", "the model hears at most 15.0 s"),
         ("folder", "no audio"),
         ("absent", "absent"),
     ],
@@ -127,7 +130,7 @@ def test_a_bad_clip_among_good_ones(amask, rubbish, clip):
 
 
 def test_trim_uses_the_beginning(amask, wave, tmp_path):
-    heard = 8 * 16_000
+    heard = 15 * 16_000
     beginning = np.pad(wave, (0, heard - len(wave)))
     end = np.resize(wave[::-1], heard)
     for name, samples in {"whole": np.concatenate([beginning, end]), "beginning": beginning, "end": end}.items():
@@ -141,10 +144,10 @@ def test_trim_uses_the_beginning(amask, wave, tmp_path):
 
 def test_long_clips_are_answered_piece_by_piece(amask, wave, tmp_path):
     pause = np.zeros(16_000, np.float32)
-    soundfile.write(tmp_path / "long.wav", np.concatenate([wave, pause] * 4), 16_000)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([wave, pause] * 7), 16_000)
     row = json.loads(amask("run", "--task", "gr", tmp_path / "long.wav", "--long", "cut", "--json").stdout)
     assert (row["text"], row["pieces"] > 1) == ("female", True)
-    assert row["duration"] == pytest.approx(4 * (len(wave) / 16_000 + 1), abs=0.01)
+    assert row["duration"] == pytest.approx(7 * (len(wave) / 16_000 + 1), abs=0.01)
     done = amask("run", "--task", "gr", tmp_path / "long.wav", "--long", "some")
     assert (done.exit_code, done.stdout) == (1, "")
 

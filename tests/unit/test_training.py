@@ -39,12 +39,12 @@ def train(lalm, sets):
     from amask.mask_bank.recipe import Recipe
     from amask.mask_bank.training import Job, MaskTrainer
 
-    def run(jobs, checkpoints=None, stop_after=None, judge=None, **settings):
+    def run(jobs, checkpoints=None, stop_after=None, judge=None, stop=None, **settings):
         recipe = Recipe.model_validate({"steps": 6, "batch": 4, "warmup": 2, "evaluations": 2, "dev_clips": 2, **settings})
         jobs = [Job(parse_task(name), seed, *rest) for name, seed, *rest in jobs]
         trainer = MaskTrainer(lalm, jobs, *sets, recipe, *([judge] if judge else []), checkpoints=checkpoints)
         told = []
-        for now in trainer.run(save_seconds=0.0):
+        for now in trainer.run(save_seconds=0.0, stop=stop):
             told.append(now)
             if now.step == stop_after:
                 return trainer, told
@@ -167,6 +167,18 @@ def test_a_stopped_training_goes_on_to_the_same_bits(train, tmp_path, stop):
     for one, other in zip(whole, trainer.masks, strict=True):
         assert torch.equal(one.logits, other.logits)
         assert dict(one.scores) == dict(other.scores)
+
+
+def test_a_training_stops_before_its_schedule_ends_where_told(train):
+    """At step 3 of 6 the mask is the one that the whole training tries there, and says where it stopped."""
+    merits = iter([10.0, 7.0])
+    whole = train([("gr", 1)], judge=lambda *_: next(merits))[0].masks[0]
+    trainer, told = train([("gr", 1)], judge=lambda *_: 10.0, stop=3)
+    assert [now.step for now in told] == [1, 2, 3]
+    assert torch.equal(trainer.masks[0].logits, whole.logits)
+    assert trainer.masks[0].lineage["stopped"] == 3
+    assert "stopped" not in whole.lineage
+    assert train([("gr", 1)], judge=lambda *_: 10.0, stop=2)[0].masks[0].scores == {"dev": 10.0}
 
 
 def test_a_checkpoint_of_another_training_is_not_resumed(train, tmp_path):
