@@ -206,6 +206,7 @@ def search(
 ) -> Iterator[Result]:
     """Measure candidates, yielding a row for each in each round; those of the last round have seen the most clips.
 
+    The better half goes on to the next round; of these, where any gave an answer in the form, only those that did.
     Where the budget ends, a round has fewer clips and is the last; the first has one clip at least.
 
     Args:
@@ -241,7 +242,9 @@ def search(
         yield from results
         if done < count:
             break
-        alive = [result.candidate for result in rank(results)[: max(1, math.ceil(len(alive) / 2))]]
+        better = rank(results)[: max(1, math.ceil(len(alive) / 2))]
+        formed = [result for result in better if result.ifr > 0]
+        alive = [result.candidate for result in formed or better]
 
 
 def rank(results: Iterable[Result]) -> list[Result]:

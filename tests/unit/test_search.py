@@ -119,6 +119,23 @@ def test_of_twelve_candidates_only_the_best_two_answer_all_clips(spec, make):
     assert {r.candidate.name for r in results if r.clips == 96} == {"c12", "c11"}
 
 
+def test_what_never_answers_in_the_form_goes_no_further_where_another_does(spec, make):
+    """Of nine candidates one is in the form: after the first round it and the parts' own masks answer alone."""
+    from amask.composer.search import search, winner
+
+    own = {"gr": make(1000).mask, "asr": make(1001).mask}
+    for right, alone in (
+        ({number: 100 if number == 7 else 0 for number in range(1, 10)}, True),
+        (dict.fromkeys(range(1, 10), 0), False),
+    ):
+        asked = []
+        results = list(search(spec, [make(n) for n in right], own, references(48), stub(make, right, own, asked)))
+        assert asked[0][0] == 9 + 2
+        assert (asked[1][0] == 1 + 2) == alone
+        assert winner(results).clips == 48
+        assert not alone or winner(results).candidate.name == "c7"
+
+
 def test_a_budget_of_answers_is_kept(spec, make):
     from amask.composer.search import Budget, search, winner
 
