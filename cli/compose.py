@@ -85,7 +85,7 @@ def compose(
     model: ModelOption = "pocket",
     data: DataOption = None,
     budget: Annotated[str, typer.Option(help="What the search may cost: 90s, 3m, or a number of answers such as 2000.")] = "2m",
-    clips: Annotated[int, typer.Option(min=1, help="Dev clips that candidates are measured on.")] = 48,
+    clips: Annotated[int, typer.Option(min=1, help="Dev clips that candidates are measured on.")] = 32,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train where no candidate reaches the target.")] = True,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train even where a candidate reaches the target.")] = False,
     self_label: Annotated[bool, typer.Option("--self-label", help="Let the parts' own masks label the clips.")] = False,

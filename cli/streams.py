@@ -1,6 +1,8 @@
 """Output that every terminal can show: what its encoding lacks is spelled in ASCII, instead of ending the command."""
 
+import atexit
 import codecs
+import gc
 import io
 import sys
 from typing import Any
@@ -43,4 +45,5 @@ class Group(TyperGroup):
     def main(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 (as click has it)
         """Run the command line."""
         mend_streams()
+        atexit.register(gc.freeze)  # leaves without another look through all that torch and transformers made: a second
         return super().main(*arguments, **named)

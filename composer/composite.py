@@ -23,7 +23,7 @@ from .joint import JointData, Tell, find_joint
 from .parallel import answer_each
 from .search import TRUSTED, Budget, Result, Target, judge, rank, score_own, search, winner
 
-CLIPS = 48  # dev clips of a search
+CLIPS = 32  # dev clips of a search
 
 Train = Callable[[TaskSpec, Manifest, HeadMask], HeadMask]
 """(composite, clips with all labels, the mask to start from) → a trained mask."""

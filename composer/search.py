@@ -16,7 +16,8 @@ from ..errors import MaskError
 from ..mask_bank.mask import HeadMask
 from .candidates import Candidate, heads_of
 
-FEWEST = 6  # clips of the first round
+GLANCE = 2  # clips after which candidates go that never answer in the form, where some do
+FEWEST = 6  # clips of the first round that halves
 TRUSTED = 24  # clips on which a target may be reached; fewer only where the data have fewer
 
 Ask = Callable[[Sequence[HeadMask], Sequence[int]], list[list[str]]]
@@ -132,10 +133,10 @@ def parse_budget(text: str) -> Budget:
 
 
 def plan_rounds(candidates: int, clips: int, fewest: int = FEWEST) -> list[int]:
-    """Clips that candidates have answered after each round, so that two are left for the last, with all clips."""
+    """Clips that candidates have answered after each round: a glance, then so that two are left for the last, with all clips."""
     halvings = max(0, math.ceil(math.log2(max(1, candidates))) - 1)
     counts = {max(min(fewest, clips), clips >> turn) for turn in range(halvings + 1)}
-    return sorted(counts)
+    return sorted(counts | ({min(GLANCE, clips)} if halvings else set()))
 
 
 def score_own(spec: TaskSpec, answers: Mapping[str, Sequence[str]], references: Sequence[str]) -> dict[str, float]:
@@ -206,7 +207,8 @@ def search(
 ) -> Iterator[Result]:
     """Measure candidates, yielding a row for each in each round; those of the last round have seen the most clips.
 
-    The better half goes on to the next round; of these, where any gave an answer in the form, only those that did.
+    The better half goes on to the next round, after a glance at a few clips all; of these, where any gave an answer in the
+    form, only those that did. One that is left alone goes on with all clips at once.
     Where the budget ends, a round has fewer clips and is the last; the first has one clip at least.
 
     Args:
@@ -225,7 +227,8 @@ def search(
     said: dict[bytes, list[str]] = {}
     alive, done = list(candidates), 0
     budget.begin()
-    for count in plan_rounds(len(candidates), len(references)):
+    for planned in plan_rounds(len(candidates), len(references)):
+        count = planned if len(alive) > 1 else len(references)
         masks = {heads_of(mask): mask for mask in [*own.values(), *(each.mask for each in alive)]}
         more = int(max(min(count - done, budget.left / len(masks)), 0 if done else 1))
         clips = range(done, done + more)
@@ -242,7 +245,7 @@ def search(
         yield from results
         if done < count:
             break
-        better = rank(results)[: max(1, math.ceil(len(alive) / 2))]
+        better = rank(results)[: len(alive) if done <= GLANCE else max(1, math.ceil(len(alive) / 2))]
         formed = [result for result in better if result.ifr > 0]
         alive = [result.candidate for result in formed or better]
 

@@ -169,53 +169,47 @@ class FormProcessor(LogitsProcessor):
         budget: int,
         ends: Sequence[int],
     ) -> None:
-        self.tokenizer, self.forms, self.prompt, self.budget, self.ends = tokenizer, tuple(forms), prompt, budget, tuple(ends)
+        self.tokenizer, self.forms, self.prompt, self.budget, self.ends = tokenizer, tuple(forms), prompt, budget, frozenset(ends)
         self._matchers: dict[tuple[int, ...], Any] = {}  # (row, tokens of its answer so far) → llguidance's state
 
     def __call__(self, input_ids: Int[Tensor, "beam position"], scores: Float[Tensor, "beam token"]) -> Tensor:
         """The scores with minus infinity where a token would leave a row's form."""
-        beams = len(input_ids) // len(self.forms)
+        beams, width = len(input_ids) // len(self.forms), scores.shape[1]
         kept: dict[tuple[int, ...], Any] = {}
-        scores = scores.clone()
+        allowed = np.ones((len(input_ids), width), bool)
         for at, tokens in enumerate(input_ids[:, self.prompt :].tolist()):
-            form = self.forms[at // beams]
-            if form is None:
-                if len(tokens) >= self.budget:
-                    scores[at].masked_fill_(~self._ending(scores.shape[1]).to(scores.device), -torch.inf)
-                continue
-            key = (at // beams, *tokens)
-            kept[key] = self._matcher(form, key, scores.shape[1])
-            endings = form.endings if len(tokens) >= self.budget else ()
-            allowed = self._allowed(kept[key], scores.shape[1], endings)
-            scores[at].masked_fill_(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
+            form, spent = self.forms[at // beams], len(tokens) >= self.budget
+            if not self.ends.isdisjoint(tokens) or (form is None and spent):
+                allowed[at] = self._stops(width)
+            elif form is not None:
+                key = (at // beams, *tokens)
+                kept[key] = self._matcher(form, key, width)
+                allowed[at] = self._allowed(kept[key], width, form.endings if spent else ())
         self._matchers = kept
-        return scores
+        return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
 
-    def _ending(self, width: int) -> Bool[Tensor, " token"]:
-        ending = torch.zeros(width, dtype=torch.bool)
-        ending[list(self.ends)] = True
-        return ending
+    def _stops(self, width: int) -> Bool[np.ndarray, " token"]:
+        """The tokens that end an answer."""
+        stops = np.zeros(width, bool)
+        stops[list(self.ends)] = True
+        return stops
 
     def _matcher(self, form: AnswerForm, key: tuple[int, ...], width: int) -> Any:  # noqa: ANN401 - llguidance's
-        if key in self._matchers:
-            return self._matchers[key]
         if len(key) == 1:
-            return llguidance.LLMatcher(_tokens(self.tokenizer, width, self.ends), form.grammar)
-        matcher = self._matcher(form, key[:-1], width).deep_copy()
-        if not matcher.is_stopped():
-            matcher.consume_token(key[-1])
+            return llguidance.LLMatcher(_tokens(self.tokenizer, width, tuple(sorted(self.ends))), form.grammar)
+        matcher = self._matchers[key[:-1]].deep_copy()
+        matcher.consume_token(key[-1])
         return matcher
 
     def _allowed(self, matcher: Any, width: int, endings: Endings) -> Bool[np.ndarray, " token"]:  # noqa: ANN401
         """The tokens that keep the form; where endings are named, the answer must end: those that lead there soonest."""
-        stops = np.zeros(width, bool)
-        stops[list(self.ends)] = True
+        stops = self._stops(width)
         if matcher.is_stopped():  # the form is complete
             return stops
         bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
         allowed = np.unpackbits(bits, bitorder="little")[:width].astype(bool)
         allowed = np.pad(allowed, (0, width - len(allowed)))
-        held = _tokens(self.tokenizer, width, self.ends)
+        held = _tokens(self.tokenizer, width, tuple(sorted(self.ends)))
         for way in (stops, *(_made_of(held, *ending) for ending in endings)) if endings else ():
             if (allowed & way).any():
                 return allowed & way

@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("AMASK_SHARED") or ROOT.parent / "shared")
 GOLDEN = Path(os.environ.get("AMASK_GOLDEN") or SHARED / "golden")
 
-# Read by libraries when they are imported, hence here: no network, and few enough threads for two cores.
+# Read by libraries when they are imported, hence here: no network, and few enough threads for two cores. Two workers of two
+# threads each would wait for one another: the smallest models then take four times as long.
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
