@@ -8,6 +8,7 @@ free: nothing is held to a form. With `--warm-start` also how many steps a train
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -16,8 +17,8 @@ import torch
 
 from amask.cli.common import open_model
 from amask.composer.candidates import Candidate, find_candidates
-from amask.composer.composite import Ground, Wishes, compose_task, hear_ground
-from amask.composer.expression import And, Name
+from amask.composer.composite import Ground, Train, Wishes, compose_task, hear_ground
+from amask.composer.expression import And, Expression, Name
 from amask.composer.joint import drawn, find_joint
 from amask.composer.parallel import answer_parts
 from amask.composer.search import Result, Target, judge, score_own
@@ -44,7 +45,7 @@ class Settings:
     clips: int
     prompts: int
     steps: int
-    seed: int
+    seeds: tuple[int, ...]
 
 
 def measured(ground: Ground, name: str, mask: HeadMask, said: list[str], own: dict[str, float]) -> Result:
@@ -78,20 +79,33 @@ def rows_of(ground: Ground, bank: MaskBank, data: Manifest, settings: Settings) 
         if candidate.name not in spec.names:
             (said,) = ground.ask([candidate.mask], clips)
             rows.append((candidate.name, cells(measured(ground, candidate.name, candidate.mask, said, own))))
-    form = "json" if spec.form == "json" else "pipe"
-    start = time.perf_counter()
-    trainer = train_with(model, settings) if settings.steps else None
-    composed = compose_task(model, bank, tree, form, data, wishes=Wishes(), train=trainer)
-    took = time.perf_counter() - start
-    (said,) = ground.ask([composed.mask], clips)
-    verdict = "reached" if composed.result.reached else "missed"
-    one = f"**one pass**: {composed.result.candidate.name}, {composed.how} in {took:.0f} s, target on dev {verdict}"
-    rows.append((one, cells(measured(ground, "one pass", composed.mask, said, own))))
+    rows += one_pass(ground, bank, tree, data, settings, own)
     masks = list(ground.own.values())
     said = [a.text for a in answer_parts(model, ground.features, spec, masks, free=True, max_new_tokens=ground.room)]
     rows.append(("**parallel**", cells(measured(ground, "parallel", every, said, own))))
     exact = ", ".join(f"{part.name} {part.metric} {own[part.name]:.1f}" for part in spec.parts)
     return [*rows, ("own masks, alone", f"| {exact}")]
+
+
+def one_pass(
+    ground: Ground, bank: MaskBank, tree: Expression, data: Manifest, settings: Settings, own: dict[str, float]
+) -> Iterator[tuple[str, str]]:
+    """A row for the mask that `amask compose` comes to; for each seed, where it trains."""
+    model, spec = ground.model, ground.spec
+    for seed in settings.seeds:
+        start = time.perf_counter()
+        trainer = train_with(model, settings.steps, seed) if settings.steps else None
+        composed = compose_task(
+            model, bank, tree, "json" if spec.form == "json" else "pipe", data, wishes=Wishes(), train=trainer
+        )
+        took = time.perf_counter() - start
+        (said,) = ground.ask([composed.mask], range(len(ground.references)))
+        verdict = "reached" if composed.result.reached else "missed"
+        seeded = f", seed {seed}" if composed.how == "trained" else ""
+        name = f"**one pass**: {composed.result.candidate.name}, {composed.how} in {took:.0f} s{seeded}, target on dev {verdict}"
+        yield name, cells(measured(ground, "one pass", composed.mask, said, own))
+        if composed.how == "taken":
+            return
 
 
 def cells(result: Result) -> str:
@@ -104,10 +118,9 @@ def mean_cells(results: list[Result]) -> str:
     return f"{mean(result.ifr for result in results):.1f} | {parts}"
 
 
-def train_with(model: LALM, settings: Settings):  # noqa: ANN201
+def train_with(model: LALM, steps: int, seed: int) -> Train:
     def run(spec: TaskSpec, data: Manifest, start: HeadMask | None) -> HeadMask:
-        recipe = choose_recipe([spec], steps=settings.steps)
-        return train(model, spec, data, seeds=[settings.seed], recipe=recipe, start=start)[0]
+        return train(model, spec, data, seeds=[seed], recipe=choose_recipe([spec], steps=steps), start=start)[0]
 
     return run
 
@@ -125,11 +138,15 @@ def warm_start(model: LALM, bank: MaskBank, data: Manifest, name: str, settings:
     joint = find_joint(model, data, spec, ground.own)
     found = find_candidates(And(tuple(map(Name, spec.names))), dict(ground.own))
     best = min((ground.measure(each, Target()) for each in found), key=lambda result: result.loss).candidate
-    starts = {f"{best.name}": best.mask, "a random mask of equal size": random_like(best.mask, settings.seed), "all heads": None}
+    starts = {
+        f"{best.name}": best.mask,
+        "a random mask of equal size": random_like(best.mask, settings.seeds[0]),
+        "all heads": None,
+    }
     lines = ["", f"| start of `{name}` | steps | reached | IFR and parts on {settings.clips} dev clips |", "|---|---|---|---|"]
     for called, mask in starts.items():
         for steps in (steps for steps in STEPS if steps <= settings.steps):
-            trained = train_with(model, replace(settings, steps=steps))(spec, joint.manifest, mask)
+            trained = train_with(model, steps, settings.seeds[0])(spec, joint.manifest, mask)
             result = ground.measure(Candidate(called, trained), Target())
             lines.append(f"| {called} | {steps} | {'yes' if result.reached else 'no'} | {cells(result)} |")
             sys.stderr.write(lines[-1] + "\n")
@@ -140,19 +157,21 @@ def warm_start(model: LALM, bank: MaskBank, data: Manifest, name: str, settings:
 
 def main(options: argparse.Namespace) -> None:
     """Measure, printing each composite as it is done."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
     model = open_model(options.model, options.device)
     bank = MaskBank(options.bank or Path("none"), MaskBank.default().bundled)
     data = read_manifest(options.data or SLICE)
-    settings = Settings(options.clips, options.prompts, options.steps, options.seed)
+    settings = Settings(options.clips, options.prompts, options.steps, tuple(options.seeds))
     trained = f"trained for {options.steps} steps where no candidate reaches the target" if options.steps else "never trained"
     lines = [
         f"`{' '.join(['python', *sys.argv])}`: model {model.name} ({model.fingerprint}), {options.clips} test clips of unseen "
-        f"speakers, {options.prompts} prompts, seed {options.seed}, one-pass masks {trained}; torch {torch.__version__}.",
+        f"speakers, {options.prompts} prompts, seeds {options.seeds}, one-pass masks {trained}; torch {torch.__version__}.",
         "",
         "| composite | how | IFR | parts | clips |",
         "|---|---|---|---|---|",
     ]
-    for name in options.only or COMPOSITES:
+    for name in COMPOSITES if options.only is None else options.only:
         ground = ground_of(model, bank, data, parse_task(name), options.clips, "test")
         for way, row in rows_of(ground, bank, data, settings):
             lines.append(f"| `{name}` | {way} | {row} | {len(ground.references)} |")
@@ -171,11 +190,12 @@ if __name__ == "__main__":
     parser.add_argument("--device", default="auto")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--bank", type=Path, help="a bank in front of the bundled one")
-    parser.add_argument("--only", nargs="*", metavar="COMPOSITE")
+    parser.add_argument("--only", nargs="*", metavar="COMPOSITE", help="instead of all; none with --warm-start alone")
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--prompts", type=int, default=5)
     parser.add_argument("--steps", type=int, default=400, help="of a training; 0 never trains")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1], help="of trainings and of the random mask")
+    parser.add_argument("--threads", type=int, help="of torch; by default its own choice")
     parser.add_argument("--warm-start", metavar="COMPOSITE", help="also compare starts of a training of this one")
     parser.add_argument("--out", type=Path)
     main(parser.parse_args())

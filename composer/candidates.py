@@ -11,6 +11,7 @@ from .algebra import evaluate, sum_logits
 from .expression import And, AtLeast, Expression, Name, Or, to_text
 
 HEAVIER = 2.0  # weight of the part that a weighted sum prefers
+PARTIAL = 3  # composites of some of the parts, at most
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class Candidate:
 
 
 def find_relatives(masks: Sequence[StoredMask], spec: TaskSpec, model: HeadMask) -> list[StoredMask]:
-    """The composites of the same parts among a bank's masks: those of the same task first, then same order, then same form.
+    """The composites of these parts among a bank's masks: those of all parts first, then by how many parts they lack.
+
+    Of those the same task first, then same order, then same form. A composite of fewer parts does not do the task, but is
+    what a training of it best starts from (docs/composer.md).
 
     Args:
         masks: the bank's.
@@ -37,15 +41,21 @@ def find_relatives(masks: Sequence[StoredMask], spec: TaskSpec, model: HeadMask)
     own = [
         stored
         for stored in masks
-        if stored.task is not None and set(stored.task.names) == set(spec.names) and stored.identity.same(model.identity)
+        if stored.task is not None
+        and 1 < len(stored.task.parts) <= len(spec.parts)
+        and set(stored.task.names) <= set(spec.names)
+        and stored.identity.same(model.identity)
     ]
 
-    def distance(stored: StoredMask) -> tuple[bool, bool, bool]:
+    def distance(stored: StoredMask) -> tuple[int, bool, bool, bool]:
         task = stored.task or spec
-        near = task.names == spec.names, task.form == spec.form
-        return not all(near), not near[0], not near[1]
+        order = [name for name in spec.names if name in task.names]
+        near = list(task.names) == order, task.form == spec.form
+        return len(spec.parts) - len(task.parts), not all(near), not near[0], not near[1]
 
-    return sorted(own, key=distance)
+    nearest = sorted(own, key=distance)
+    whole = sum(len(stored.task.parts) == len(spec.parts) for stored in nearest if stored.task)
+    return nearest[: whole + PARTIAL]
 
 
 def find_candidates(
@@ -56,7 +66,7 @@ def find_candidates(
     Args:
         expression: what the user wrote; it comes first.
         parts: mask by the name that the expression has for it, in the order of the answer.
-        relatives: the bank's composites of the same parts.
+        relatives: the bank's composites of the parts, or of some of them.
     """
     names = [Name(name) for name in parts]
     trees: list[Expression] = [expression, *names]

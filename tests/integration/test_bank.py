@@ -142,7 +142,7 @@ def test_training_is_deterministic(amask, data):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_training_goes_on(process, data, tmp_path, how):
     bank, other = tmp_path / "bank", tmp_path / "other"
-    arguments = ("bank", "train", "gr", "--data", data, "--steps", "24", "--batch", "2", "--json")
+    arguments = ("bank", "train", "gr", "--data", data, "--steps", "10", "--batch", "2", "--json")
     whole = process(*arguments, "--bank", other)
     running = process(*arguments, "--bank", bank)
     checkpoints = bank / ".training"
@@ -254,14 +254,14 @@ def test_an_unreadable_expression_is_reported_before_the_model_is_loaded(amask, 
     assert "at column 8 of 'gr AND AND asr'" in done.stderr
 
 
-def test_composed_masks_can_be_composed_by_the_names_they_got(amask):
+def test_composed_masks_can_be_composed_by_the_names_they_got(amask, data):
     for expression in ("NOT gr", "gr AND (asr OR ser)", "(gr AND asr) OR ser"):
-        assert amask("compose", *expression.split()).exit_code == 0
+        assert amask("compose", *expression.split(), "--data", data).exit_code == 0
     masks = json.loads(amask("bank", "list", "--json").stdout)
     names = [mask["name"] for mask in masks if mask["lineage"]["operation"] == "expression"]
     assert len(set(names)) == 3
     for name in names:
-        assert amask("compose", name, "AND", "asr").exit_code == 0
+        assert amask("compose", name, "AND", "asr", "--data", data).exit_code == 0
     done = amask("compose", "gr", "AND", "asrr")
     assert done.exit_code == 1
     assert "did you mean asr" in done.stderr

@@ -62,3 +62,16 @@ def test_relatives_come_first_and_the_nearest_of_them_before_the_others(mask, tm
     assert [each.name for each in relatives] == ["gr-asr-json", "gr-asr", "asr-gr-json", "asr-gr"]
     found = find_candidates(parse("a"), {"a": mask(1, 1, 1, 1), "b": mask(1, 1, 1, -1)}, relatives)
     assert [each.name for each in found[:5]] == ["gr-asr-json@1", "gr-asr@1", "asr-gr-json@1", "asr-gr@1", "a"]
+
+
+def test_composites_of_some_parts_come_after_those_of_all_the_nearest_three(mask, tmp_path):
+    from amask.composer.candidates import find_relatives
+    from amask.data.tasks import parse_task
+    from amask.mask_bank.bank import MaskBank
+
+    bank = MaskBank(tmp_path)
+    names = ["asr-gr", "gr-asr", "gr-asr-json", "ser-gr-json", "asr-gr-ser", "gr-s2tt", "gr"]
+    for at, name in enumerate(names):
+        bank.add(mask(*[9 if at + 1 >> bit & 1 else -9 for bit in range(4)]).with_(task=parse_task(name)), name)
+    relatives = find_relatives(bank.list(), parse_task("gr-ser-asr-json"), mask(1, 1, 1, 1))
+    assert [each.name for each in relatives] == ["asr-gr-ser", "gr-asr-json", "gr-asr", "ser-gr-json"]
