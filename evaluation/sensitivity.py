@@ -108,7 +108,7 @@ def plot(rows: Sequence[Spread], path: Path) -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415  (heavy, and needed for pictures only)
 
     tasks = list(dict.fromkeys(row.task for row in rows))
-    figure = Figure(figsize=(1.0 + 1.9 * len(tasks), 3.2), facecolor="white")
+    figure = Figure(figsize=(1.0 + 2.4 * len(tasks), 3.2), facecolor="white")
     for at, task in enumerate(tasks):
         axes = figure.add_subplot(1, len(tasks), at + 1)
         own = [row for row in rows if row.task == task]
