@@ -24,7 +24,7 @@ from .wordings import PLACES, Request, TaskWordings, Templates, Wordings, read_w
 Split = Literal["train", "dev", "all", "withheld"]
 DEV = 8
 UNSEEN = 6
-ASSEMBLED = 0.6  # share of templates that are put together from pieces
+ASSEMBLED = 0.5  # share of templates that are put together from pieces
 GERMAN = 0.15  # share of German among what is put together
 SAYINGS: tuple[Saying, ...] = (*["phrases"] * 5, *["deeds"] * 2, *["clauses"] * 2)  # how often parts are spoken of in which way
 CLAUSE = 7  # words that a whole request may have to stand among others
