@@ -8,6 +8,7 @@ masks but a task's, and what its bits for that task's wordings do is told.
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import mean
 
 import torch
@@ -28,7 +29,7 @@ from amask.pocket import SLICE
 from amask.predictor.build import train
 from amask.predictor.decider import Decider
 from amask.predictor.network import Network
-from amask.predictor.predictor import Predictor
+from amask.predictor.predictor import SHIPPED, Predictor
 from amask.predictor.training import Settings
 from amask.predictor.wordings import read_wordings
 
@@ -151,9 +152,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--wordings", type=int, default=5)
     parser.add_argument("--leave-out", type=int, default=0, metavar="STEPS")
+    parser.add_argument("--predictor", type=Path, default=SHIPPED, help="such as one of 'amask predictor train --end-to-end'")
+    parser.add_argument("--threads", type=int, help="of torch; by default its own choice")
     given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
     ground = Ground(given.clips, given.wordings)
-    decider = Decider(Predictor.load(), ground.masks.values())
+    decider = Decider(Predictor.load(given.predictor), ground.masks.values())
     singles(ground, decider)
     print()
     composed(ground, decider)
