@@ -95,6 +95,25 @@ def test_a_predictor_of_ones_own_is_used(amask, tmp_path):
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
+def test_the_second_stage_takes_the_tasks_that_the_data_have(amask, tmp_path):
+    """The bundled bank has a mask for `age`, of which no clip of the slice has a label for training."""
+    from amask.data.manifest import write_manifest
+    from amask.data.reading import read_manifest
+    from amask.pocket import SLICE
+
+    manifest = read_manifest(SLICE)
+    some = [clip.model_copy(update={"path": str(manifest.path(clip))}) for clip in manifest if clip.kind == "speech"]
+    write_manifest([clip for split in ("train", "dev") for clip in some if clip.split == split][:100], tmp_path / "some.jsonl")
+    stages = ("--steps", "1", "--end-to-end", "1", "--data", tmp_path / "some.jsonl", "--out", tmp_path / "own.safetensors")
+    done = amask("predictor", "train", *stages, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["lineage"]["tuning"]["steps"] == 1
+    write_manifest([some[0].model_copy(update={"labels": {"intent": "on"}})], tmp_path / "other.jsonl")
+    done = amask("predictor", "train", "--steps", "1", "--end-to-end", "1", "--data", tmp_path / "other.jsonl")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "no train clip of the data has labels for a task of the masks" in done.stderr
+
+
 def test_a_damaged_predictor_is_named(amask, tmp_path):
     (tmp_path / "p.safetensors").write_bytes(b"rubbish")
     done = amask("predict", "gender", "--predictor", tmp_path / "p.safetensors")
