@@ -68,14 +68,15 @@ def test_probabilities_are_those_of_a_count_by_hand(part, form, none):
 @settings(deadline=None)
 @given(st.lists(numbers, min_size=15, max_size=15), st.lists(numbers, min_size=4, max_size=4), numbers)
 def test_the_letters_move_chances_among_single_tasks_only(part, alone, none):
-    from amask.predictor.reading import possible_readings
+    """The network's chances count to the power of `SURE`, the letters' as they are."""
+    from amask.predictor.reading import SURE, possible_readings
 
     possible = possible_readings(PARTS)
     given_scores = scores([part[at : at + 5] for at in (0, 5, 10)], [0.5, -0.5], none)
     before = possible.log_chances(given_scores)[0].exp().tolist()
     after = possible.chances(given_scores, torch.tensor([alone]))[0].tolist()
     assert after[4:] == pytest.approx(before[4:], abs=1e-5)
-    weighed = [chance * math.exp(each) for chance, each in zip(before[:4], alone, strict=True)]
+    weighed = [chance**SURE * math.exp(each) for chance, each in zip(before[:4], alone, strict=True)]
     assert after[:4] == pytest.approx([sum(before[:4]) * each / max(sum(weighed), 1e-30) for each in weighed], abs=1e-4)
 
 
