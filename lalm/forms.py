@@ -169,17 +169,18 @@ class FormProcessor(LogitsProcessor):
         budget: int,
         ends: Sequence[int],
     ) -> None:
-        self.tokenizer, self.forms, self.prompt, self.budget, self.ends = tokenizer, tuple(forms), prompt, budget, frozenset(ends)
+        self.tokenizer, self.forms, self.prompt, self.budget, self.ends = tokenizer, tuple(forms), prompt, budget, tuple(ends)
         self._matchers: dict[tuple[int, ...], Any] = {}  # (row, tokens of its answer so far) → llguidance's state
 
     def __call__(self, input_ids: Int[Tensor, "beam position"], scores: Float[Tensor, "beam token"]) -> Tensor:
         """The scores with minus infinity where a token would leave a row's form."""
         beams, width = len(input_ids) // len(self.forms), scores.shape[1]
         kept: dict[tuple[int, ...], Any] = {}
+        ended = set(self.ends)
         allowed = np.ones((len(input_ids), width), bool)
         for at, tokens in enumerate(input_ids[:, self.prompt :].tolist()):
             form, spent = self.forms[at // beams], len(tokens) >= self.budget
-            if not self.ends.isdisjoint(tokens) or (form is None and spent):
+            if not ended.isdisjoint(tokens) or (form is None and spent):
                 allowed[at] = self._stops(width)
             elif form is not None:
                 key = (at // beams, *tokens)
@@ -196,7 +197,7 @@ class FormProcessor(LogitsProcessor):
 
     def _matcher(self, form: AnswerForm, key: tuple[int, ...], width: int) -> Any:  # noqa: ANN401 - llguidance's
         if len(key) == 1:
-            return llguidance.LLMatcher(_tokens(self.tokenizer, width, tuple(sorted(self.ends))), form.grammar)
+            return llguidance.LLMatcher(_tokens(self.tokenizer, width, self.ends), form.grammar)
         matcher = self._matchers[key[:-1]].deep_copy()
         matcher.consume_token(key[-1])
         return matcher
@@ -209,7 +210,7 @@ class FormProcessor(LogitsProcessor):
         bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
         allowed = np.unpackbits(bits, bitorder="little")[:width].astype(bool)
         allowed = np.pad(allowed, (0, width - len(allowed)))
-        held = _tokens(self.tokenizer, width, tuple(sorted(self.ends)))
+        held = _tokens(self.tokenizer, width, self.ends)
         for way in (stops, *(_made_of(held, *ending) for ending in endings)) if endings else ():
             if (allowed & way).any():
                 return allowed & way
