@@ -14,9 +14,13 @@ SHARED = Path(os.environ.get("AMASK_SHARED") or ROOT.parent / "shared")
 GOLDEN = Path(os.environ.get("AMASK_GOLDEN") or SHARED / "golden")
 
 # Read by libraries when they are imported, hence here: no network, and few enough threads for two cores. Two workers of two
-# threads each would wait for one another: the smallest models then take four times as long.
+# threads each would wait for one another: the smallest models then take four times as long. (A worker inherits what is set
+# here in the process that starts it.)
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+else:
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
