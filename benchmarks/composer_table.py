@@ -95,9 +95,8 @@ def one_pass(
     for seed in settings.seeds:
         start = time.perf_counter()
         trainer = train_with(model, settings.steps, seed) if settings.steps else None
-        composed = compose_task(
-            model, bank, tree, "json" if spec.form == "json" else "pipe", data, wishes=Wishes(), train=trainer
-        )
+        form = "json" if spec.form == "json" else "pipe"
+        composed = compose_task(model, bank, tree, form, data, wishes=Wishes(), train=trainer)
         took = time.perf_counter() - start
         (said,) = ground.ask([composed.mask], range(len(ground.references)))
         verdict = "reached" if composed.result.reached else "missed"
@@ -139,7 +138,7 @@ def warm_start(model: LALM, bank: MaskBank, data: Manifest, name: str, settings:
     found = find_candidates(And(tuple(map(Name, spec.names))), dict(ground.own))
     best = min((ground.measure(each, Target()) for each in found), key=lambda result: result.loss).candidate
     starts = {
-        f"{best.name}": best.mask,
+        best.name: best.mask,
         "a random mask of equal size": random_like(best.mask, settings.seeds[0]),
         "all heads": None,
     }

@@ -30,8 +30,8 @@ class Candidate:
 def find_relatives(masks: Sequence[StoredMask], spec: TaskSpec, model: HeadMask) -> list[StoredMask]:
     """The composites of these parts among a bank's masks: those of all parts first, then by how many parts they lack.
 
-    Of those the same task first, then same order, then same form. A composite of fewer parts does not do the task, but is
-    what a training of it best starts from (docs/composer.md).
+    Of those the same task first, then same order, then same form. A composite of fewer parts does not do the task, but a
+    training of it may start there.
 
     Args:
         masks: the bank's.
@@ -42,7 +42,7 @@ def find_relatives(masks: Sequence[StoredMask], spec: TaskSpec, model: HeadMask)
         stored
         for stored in masks
         if stored.task is not None
-        and 1 < len(stored.task.parts) <= len(spec.parts)
+        and len(stored.task.parts) > 1
         and set(stored.task.names) <= set(spec.names)
         and stored.identity.same(model.identity)
     ]
