@@ -33,7 +33,7 @@ from .common import (
     print_table,
     report,
 )
-from .exchange import NameArgument, export, import_mask
+from .import_export import NameArgument, export, import_mask
 
 if TYPE_CHECKING:
     from ..evaluation.agreement import Doing

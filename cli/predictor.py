@@ -91,17 +91,17 @@ def _tuned(made: "Predictor", masks: "list[HeadMask]", model: str, data: Path | 
     """The second stage."""
     from ..data.tasks import TaskSpec
     from ..errors import DataError
-    from ..mask_bank.examples import find_examples, serves
+    from ..mask_bank.labelled_clips import find_labelled_clips, has_labels
     from ..predictor.build import tune
     from ..predictor.tuning import TuningSettings
 
     loaded = open_model(model, device)
     manifest = open_data(data)
     singles = [mask.task for mask in masks if isinstance(mask.task, TaskSpec) and mask.task.form == "plain"]
-    labelled = [task for task in singles if any(serves(task, clip.labels) for clip in manifest if clip.split != "test")]
+    labelled = [task for task in singles if any(has_labels(task, clip.labels) for clip in manifest if clip.split != "test")]
     if not labelled:
         raise DataError("no train clip of the data has labels for a task of the masks; give some that have with --data")
-    clips, _ = find_examples(loaded, manifest, labelled)
+    clips, _ = find_labelled_clips(loaded, manifest, labelled)
     with progress("training it end to end", steps) as tell:
         return tune(made, masks, loaded, clips, TuningSettings(steps=steps), tell=tell)
 

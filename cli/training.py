@@ -16,12 +16,12 @@ from ..mask_bank.files import SUFFIX, save_mask
 from ..mask_bank.mask import HeadMask
 from ..mask_bank.recipe import choose_recipe
 from ..mask_bank.train import find_tasks, prepare, store
-from ..mask_bank.training import Job, MaskTrainer, Progress
+from ..mask_bank.training import MaskTrainer, TrainingJob, TrainingProgress
 from ..mask_bank.versions import parse_spec
 from .common import err, open_data, open_model, progress
 
-GOES_ON = "the same command goes on from the last checkpoint"
-NOTE_SECONDS = 2.0  # that the bar speaks of one mask, before it speaks of the next
+RESUME_HINT = "the same command goes on from the last checkpoint"
+NOTE_INTERVAL_S = 2.0  # that the bar speaks of one mask, before it speaks of the next
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -102,17 +102,19 @@ def train_masks(
     return added
 
 
-def describe_mask(job: Job, now: Progress, at: int, seeds: bool) -> str:
+def describe_mask(job: TrainingJob, now: TrainingProgress, at: int, seeds: bool) -> str:
     """How one mask's training is going, in a few words: `gr 2: loss 0.123, 301 on, dev 98.1`."""
-    merit = now.merits[at]
+    dev_score = now.dev_scores[at]
     called = f"{job.task.name} {job.seed}" if seeds else job.task.name
-    return f"{called}: loss {now.losses[at]:.3f}, {now.heads_on[at]} on" + ("" if merit is None else f", dev {abs(merit):.1f}")
+    return f"{called}: loss {now.losses[at]:.3f}, {now.heads_on[at]} on" + (
+        "" if dev_score is None else f", dev {abs(dev_score):.1f}"
+    )
 
 
 def check_data(model: LALM, tasks: Sequence[TaskSpec], data: Manifest, **settings: Any) -> MaskTrainer:  # noqa: ANN401
     """Prepare a training, with a bar; settings as for `mask_bank.train.prepare`."""
     with progress("checking clips", len(data)) as tell:
-        return prepare(model, tasks, data, checking=lambda done, total: tell(done, total=total), **settings)
+        return prepare(model, tasks, data, on_checked=lambda done, total: tell(done, total=total), **settings)
 
 
 def run_training(trainer: MaskTrainer) -> list[HeadMask]:
@@ -126,10 +128,10 @@ def run_training(trainer: MaskTrainer) -> list[HeadMask]:
                 if step == 0 and now.step > 1:
                     err.print(f"amask: going on from step {now.step - 1}")
                 step = now.step
-                at = int(time.monotonic() / NOTE_SECONDS) % len(jobs)
+                at = int(time.monotonic() / NOTE_INTERVAL_S) % len(jobs)
                 masks = [describe_mask(job, now, place, seeds) for place, job in enumerate(jobs)]
                 tell(now.step, note=masks[at], line="; ".join(masks))
     except KeyboardInterrupt:
-        err.print(f"amask: stopped at step {step}" + (f"; {GOES_ON}" if trainer.checkpoint else ""))
+        err.print(f"amask: stopped at step {step}" + (f"; {RESUME_HINT}" if trainer.checkpoint else ""))
         raise
     return trainer.masks

@@ -14,8 +14,7 @@ from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
 from ..lalm.listening import listen
 from ..mask_bank.bank import MaskBank
-from ..mask_bank.mask import HeadMask
-from ..mask_bank.record import RECORD
+from ..mask_bank.mask import RECORD, HeadMask
 from .algebra import look_up
 from .candidates import Candidate, find_candidates, find_relatives
 from .expression import Expression, to_text

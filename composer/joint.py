@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..lalm.base import LALM
 from ..lalm.forms import form_of
 from ..lalm.listening import listen
-from ..mask_bank.examples import draw_dev
+from ..mask_bank.labelled_clips import draw_dev
 from ..mask_bank.mask import HeadMask
 from .parallel import answer_each
 

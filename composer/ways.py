@@ -8,7 +8,6 @@ from ..errors import BankError, MaskError
 from ..lalm.identity import Identified, Identity, identity_of
 from ..mask_bank.bank import MaskBank
 from ..mask_bank.files import StoredMask
-from ..mask_bank.record import has_reached
 
 How = Literal["auto", "one-pass", "parallel"]
 WAYS: tuple[How, ...] = ("auto", "one-pass", "parallel")
@@ -51,7 +50,7 @@ def find_way(bank: MaskBank, task: TaskSpec, model: Identity | Identified, how: 
         raise _other_keys(task, bank.for_task(task, model))  # or its own error, where no mask does the task at all
     if how == "one-pass" and whole is not None:
         return Way("one-pass", (whole,))
-    if how == "auto" and whole is not None and has_reached(whole):
+    if how == "auto" and whole is not None and whole.reached_target:
         return Way("one-pass", (whole,), f"{task.name} in one pass by {whole.spec}, which reached its target")
     try:
         parts = tuple(bank.for_task(TaskSpec(parts=(part,)), model) for part in task.parts)
@@ -72,7 +71,7 @@ def _other_keys(task: TaskSpec, other: StoredMask) -> BankError:
 
 
 def _doubt(mask: StoredMask) -> str:
-    return "was never measured against a target" if has_reached(mask) is None else "did not reach its target"
+    return "was never measured against a target" if mask.reached_target is None else "did not reach its target"
 
 
 def _whole(bank: MaskBank, task: TaskSpec, model: Identity | Identified) -> StoredMask | None:
@@ -91,6 +90,6 @@ def _whole(bank: MaskBank, task: TaskSpec, model: Identity | Identified) -> Stor
     newest = {stored.digest: stored for stored in sorted(fitting, key=lambda stored: stored.version)}
 
     def rank(stored: StoredMask) -> tuple[bool, bool, int]:
-        return has_reached(stored) is not True, stored.spec not in preferred, -stored.version
+        return stored.reached_target is not True, stored.spec not in preferred, -stored.version
 
     return min(newest.values(), key=rank, default=None)

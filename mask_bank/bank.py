@@ -18,8 +18,8 @@ from ..data.tasks import BAR, TaskSpec, collect_tasks, parse_task
 from ..errors import BankError, MaskError
 from ..lalm.identity import Identified, Identity, identity_of
 from . import versions
-from .authors import ENDINGS, import_authors, is_theirs, name_of
-from .defaults import Added, doubt, judge
+from .ahamask_files import ENDINGS, default_name, import_ahamask, is_ahamask_file
+from .defaults import Added, decide_default, unsound_reason
 from .files import SUFFIX, StoredMask, load_mask, save_mask
 from .mask import HeadMask
 from .versions import Versions, parse_spec
@@ -144,13 +144,15 @@ class MaskBank:
         files = self._found(spec)
         name, version = parse_spec(spec)
         if version is not None:
-            return _fitting([versions.load_version(self._roots, files[version])], model)
+            return _first_for([versions.load_version(self._roots, files[version])], model)
         read = self._read(name)
         if not read.masks:
             raise list(read.damaged.values())[-1]
         for problem in read.problems.values():
             self.warn(problem)
-        return _fitting(sorted(read.defaults.values(), key=lambda mask: (not doubt(mask), mask.version), reverse=True), model)
+        return _first_for(
+            sorted(read.defaults.values(), key=lambda mask: (not unsound_reason(mask), mask.version), reverse=True), model
+        )
 
     def for_task(self, task: TaskSpec | str, model: Identity | Identified | None = None) -> StoredMask:
         """The mask that does a task, whatever it is called.
@@ -176,9 +178,9 @@ class MaskBank:
 
         def rank(stored: StoredMask) -> tuple[bool, ...]:
             same_keys = stored.task is not None and stored.task.json_keys == keys
-            return (same_keys, stored.spec in preferred, stored.name == name, not doubt(stored))
+            return (same_keys, stored.spec in preferred, stored.name == name, not unsound_reason(stored))
 
-        return _fitting(sorted(having, key=rank, reverse=True), model)
+        return _first_for(sorted(having, key=rank, reverse=True), model)
 
     def tasks(self, model: Identity | Identified | None = None) -> tuple[TaskSpec, ...]:
         """The tasks that there are masks for, by name; with a model, masks for it."""
@@ -223,13 +225,13 @@ class MaskBank:
         name, version = parse_spec(name)
         if version is not None:
             raise BankError(f"a stored mask gets its version from the bank; say {name!r} without @{version}")
-        with versions.held(self.folder, name) as folder:
+        with versions.locked(self.folder, name) as folder:
             before, fingerprint = self._read(name), mask.identity.fingerprint
             old = before.defaults.get(fingerprint)
             for same in before.masks:
-                if same.digest == mask.digest and _told(mask) <= _told(same):
+                if same.digest == mask.digest and _lineage_keys(mask) <= _lineage_keys(same):
                     return Added(same, same is old, f"{same.spec} is the same mask, so it is not stored again")
-            added = judge(self._save(mask, name, folder), old, fingerprint in before.chosen)
+            added = decide_default(self._save(mask, name, folder), old, fingerprint in before.chosen)
             if added.default and old is not None:
                 versions.choose(folder, fingerprint, added.stored.version)
             return added
@@ -253,7 +255,7 @@ class MaskBank:
         """
         name, version, path = self._one(spec, "use")
         stored = versions.load_version(self._roots, path)
-        with versions.held(self.folder, name) as folder:
+        with versions.locked(self.folder, name) as folder:
             versions.choose(folder, stored.identity.fingerprint, version)
         return stored
 
@@ -269,7 +271,7 @@ class MaskBank:
         name, version, path = self._one(spec, "remove")
         if not path.is_relative_to(self.folder):
             raise BankError(f"cannot remove {name}@{version}: it is bundled with amask, and read-only")
-        with versions.held(self.folder, name) as folder:
+        with versions.locked(self.folder, name) as folder:
             versions.mark_removed(folder, version)
             try:
                 path.unlink()
@@ -279,7 +281,7 @@ class MaskBank:
         return path
 
 
-def _told(mask: HeadMask) -> set[tuple[str, object]]:
+def _lineage_keys(mask: HeadMask) -> set[tuple[str, object]]:
     """What a lineage tells: its entries, and of one that measured something against a target how that came out."""
     return {(key, value.get("reached") if isinstance(value, Mapping) else None) for key, value in mask.lineage.items()}
 
@@ -290,7 +292,7 @@ def _near(name: str, names: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 
-def _fitting(masks: Iterable[StoredMask], model: Identity | Identified | None) -> StoredMask:
+def _first_for(masks: Iterable[StoredMask], model: Identity | Identified | None) -> StoredMask:
     """The first of some masks that is for a model; None fits all."""
     misfit: MaskError | None = None
     for stored in masks:
@@ -315,8 +317,8 @@ def open_mask(spec: str, bank: MaskBank, model: Identity | Identified | None = N
     path = Path(spec)
     if path.suffix not in (SUFFIX, *ENDINGS):
         return bank.get(spec, model)
-    theirs = is_theirs(path)
-    return _fitting([StoredMask.of(import_authors(path)[0], name_of(path), 1, path) if theirs else load_mask(path)], model)
+    theirs = is_ahamask_file(path)
+    return _first_for([StoredMask.of(import_ahamask(path)[0], default_name(path), 1, path) if theirs else load_mask(path)], model)
 
 
 def default_folder() -> Path:

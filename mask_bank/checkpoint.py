@@ -28,14 +28,14 @@ class TrainingState:
         logits: of each job.
         optimizer: Adam over the logits.
         best: the logits of the best masks so far.
-        merits: what these score on dev clips, higher is better; None before the first try.
+        dev_scores: what these score on dev clips, higher is better; None before the first try.
     """
 
     step: int
     logits: Tensor
     optimizer: torch.optim.Adam
     best: Tensor
-    merits: list[float | None]
+    dev_scores: list[float | None]
 
     @classmethod
     def begin(cls, logits: Tensor, rate: float) -> "TrainingState":
@@ -50,7 +50,7 @@ class TrainingState:
         first, second = moments.get("exp_avg", zeros), moments.get("exp_avg_sq", zeros)
         held = (self.logits, self.best, first, second)
         tensors = {name: tensor.detach().clone() for name, tensor in zip(_TENSORS, held, strict=True)}
-        facts = json.dumps({"key": key, "step": self.step, "merits": self.merits})
+        facts = json.dumps({"key": key, "step": self.step, "dev_scores": self.dev_scores})
         return seal(safetensors.torch.save(tensors, metadata={"amask": facts}))
 
     def restore(self, stored: bytes, key: str) -> bool:
@@ -67,7 +67,7 @@ class TrainingState:
         if facts.get("key") != key:
             return False
         logits, best, first, second = (tensors[name] for name in _TENSORS)
-        self.step, self.merits, self.best = facts["step"], facts["merits"], best
+        self.step, self.dev_scores, self.best = facts["step"], facts["dev_scores"], best
         self.logits.data.copy_(logits)
         moments = {"step": torch.tensor(float(self.step)), "exp_avg": first, "exp_avg_sq": second}
         groups = self.optimizer.state_dict()["param_groups"]

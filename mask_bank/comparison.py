@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import MaskError
 from ..lalm.identity import Identity
-from .authors import UNKNOWN
+from .ahamask_files import UNVOUCHED
 from .mask import HeadMask
 
 
@@ -95,7 +95,7 @@ def _comparable(one: Identity, other: Identity) -> bool:
     """
     if one.same(other):
         return True
-    unsure = any(identity.fingerprint.startswith(UNKNOWN) for identity in (one, other))
+    unsure = any(identity.fingerprint.startswith(UNVOUCHED) for identity in (one, other))
     return unsure and one.geometry == other.geometry and one.name == other.name
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data.tasks import TaskSpec
-from .authors import IMPORTED
+from .ahamask_files import IMPORTED
 from .files import StoredMask
 from .mask import HeadMask
 
@@ -25,7 +25,7 @@ class Added:
     note: str = ""
 
 
-def doubt(mask: HeadMask) -> str:
+def unsound_reason(mask: HeadMask) -> str:
     """Why a mask is the default only where there is no other; empty for a sound one."""
     if mask.heads_on == mask.heads_total:
         return "all of its heads are on"
@@ -50,7 +50,7 @@ def defaults(masks: Iterable[StoredMask], chosen: Mapping[str, int]) -> dict[str
         chosen: fingerprint → version; a version that is not there counts for nothing.
     """
     found: dict[str, StoredMask] = {}
-    for mask in sorted(masks, key=lambda mask: (bool(doubt(mask)), mask.version)):
+    for mask in sorted(masks, key=lambda mask: (bool(unsound_reason(mask)), mask.version)):
         fingerprint = mask.identity.fingerprint
         if fingerprint not in found or chosen.get(fingerprint) == mask.version:
             found[fingerprint] = mask
@@ -63,9 +63,9 @@ def _measured(task: TaskSpec | None) -> tuple[Any, ...]:
     return task and (task.form, task.json_keys), [(part.name, part.metric, part.labels) for part in parts]
 
 
-def objection(new: StoredMask, old: StoredMask) -> str:
+def why_not_default(new: StoredMask, old: StoredMask) -> str:
     """Why a new mask does not take a default's place; empty where it does: it is sound, and no worse on the same dev clips."""
-    if why := doubt(new):
+    if why := unsound_reason(new):
         return why
     if _measured(new.task) != _measured(old.task):
         return f"they are not for the same task ({new.task_name or 'none'}, {old.task_name or 'none'})"
@@ -78,7 +78,7 @@ def objection(new: StoredMask, old: StoredMask) -> str:
     return f"on the same dev clips {new.spec} is worse ({dev_figure(new)}) than {old.spec} ({dev_figure(old)})"
 
 
-def judge(new: StoredMask, old: StoredMask | None, chosen: bool) -> Added:
+def decide_default(new: StoredMask, old: StoredMask | None, chosen: bool) -> Added:
     """Whether a mask that was just stored is a default.
 
     Args:
@@ -86,12 +86,12 @@ def judge(new: StoredMask, old: StoredMask | None, chosen: bool) -> Added:
         old: the default before it for the same name and model, if there was one.
         chosen: whether somebody chose that one, or it won its place.
     """
-    why = doubt(new)
+    why = unsound_reason(new)
     if old is None:
         alone = f"{new.spec} is the default, as there is no other {new.name} for {new.identity.name}, although {why}"
         return Added(new, True, alone if why else "")
-    waits = not chosen and doubt(old) and not why
-    against = "" if waits else objection(new, old)
+    waits = not chosen and unsound_reason(old) and not why
+    against = "" if waits else why_not_default(new, old)
     if against:
         return Added(new, False, f"{old.spec} stays the default: {against}; to use it: amask bank use {new.spec}")
     return Added(new, True, f"{new.spec} is now the default, in place of {old.spec}")

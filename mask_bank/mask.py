@@ -21,6 +21,8 @@ from ..lalm.identity import Identified, Identity, identity_of
 if TYPE_CHECKING:
     from .files import StoredMask
 
+RECORD = "composite"  # where a lineage keeps how a composite's mask was found
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HeadMask:
@@ -113,6 +115,12 @@ class HeadMask:
     def heads_total(self) -> int:
         """Number of heads that the model has."""
         return self.geometry.total
+
+    @property
+    def reached_target(self) -> bool | None:
+        """Whether a composite's mask reached its target when it was composed; None where nobody measured it."""
+        record = self.lineage.get(RECORD)
+        return bool(record["reached"]) if isinstance(record, Mapping) else None
 
     @property
     def gates(self) -> Float[Tensor, "layer head"]:

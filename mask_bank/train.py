@@ -15,10 +15,10 @@ from ..lalm.base import LALM
 from ..lalm.listening import Tell
 from .bank import MaskBank
 from .defaults import Added
-from .examples import Examples, find_examples, serves
+from .labelled_clips import LabelledClips, find_labelled_clips, has_labels
 from .mask import HeadMask
 from .recipe import Recipe, choose_recipe
-from .training import Job, MaskTrainer, Progress
+from .training import MaskTrainer, TrainingJob, TrainingProgress
 
 CHECKPOINTS = ".training"  # the folder of checkpoints within a bank's
 
@@ -37,8 +37,8 @@ def train(
     known: Mapping[str, Task] | None = None,
     trim: bool = False,
     skip_bad: bool = False,
-    checking: Tell | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    on_checked: Tell | None = None,
+    on_step: Callable[[TrainingProgress], None] | None = None,
 ) -> list[HeadMask]:
     """Train one mask for each task and seed, all in one pass.
 
@@ -55,8 +55,8 @@ def train(
             in the bank or beside the data. A column of labels that no task is known for makes a task of its own.
         trim: use the beginning of clips that are too long for the model.
         skip_bad: leave out clips that cannot be used, instead of refusing the first.
-        checking: told how many clips are checked, of how many.
-        progress: told of each step.
+        on_checked: told how many clips are checked, of how many.
+        on_step: told of each step.
 
     Returns:
         The masks, by task and then by seed; with a bank, as they are stored there.
@@ -69,11 +69,11 @@ def train(
     """
     trainer = prepare(
         model, tasks, data, seeds=seeds, recipe=recipe, start=start, bank=bank, known=known, trim=trim, skip_bad=skip_bad,
-        checking=checking,
+        on_checked=on_checked,
     )  # fmt: skip
     for now in trainer.run():
-        if progress:
-            progress(now)
+        if on_step:
+            on_step(now)
     return [added.stored for added in store(trainer, bank)] if bank is not None else trainer.masks
 
 
@@ -89,7 +89,7 @@ def prepare(
     known: Mapping[str, Task] | None = None,
     trim: bool = False,
     skip_bad: bool = False,
-    checking: Tell | None = None,
+    on_checked: Tell | None = None,
 ) -> MaskTrainer:
     """Check everything that a training needs; arguments and errors as for `train`.
 
@@ -105,10 +105,10 @@ def prepare(
         start.require(model)
     checkpoints = _open_checkpoints(bank) if bank is not None else None
     manifest = manifest.labelled(part for spec in specs for part in spec.parts)
-    learn, tried = find_examples(model, manifest, specs, trim=trim, skip_bad=skip_bad, tell=checking)
+    learn, tried = find_labelled_clips(model, manifest, specs, trim=trim, skip_bad=skip_bad, on_progress=on_checked)
     for spec in specs:
         _try_scoring(spec, tried)
-    jobs = [Job(spec, seed, start) for spec in specs for seed in seeds]
+    jobs = [TrainingJob(spec, seed, start) for spec in specs for seed in seeds]
     return MaskTrainer(model, jobs, learn, tried, recipe or choose_recipe(specs), checkpoints=checkpoints)
 
 
@@ -129,7 +129,7 @@ def find_tasks(tasks: str | TaskSpec | Sequence[str | TaskSpec], manifest: Manif
     specs = [parse_task(task, singles) if isinstance(task, str) else task for task in given]
     labelled = manifest.labelled(part for spec in specs for part in spec.parts)
     for spec in specs:
-        if not any(serves(spec, clip.labels) for clip in labelled):
+        if not any(has_labels(spec, clip.labels) for clip in labelled):
             raise DataError(f"no clip of the data has labels for {spec.name}; give a manifest that has with --data")
     once = list({spec.name: spec for spec in specs}.values())
     if not once:
@@ -140,9 +140,9 @@ def find_tasks(tasks: str | TaskSpec | Sequence[str | TaskSpec], manifest: Manif
     return once
 
 
-def _try_scoring(task: TaskSpec, dev: Examples) -> None:
+def _try_scoring(task: TaskSpec, dev: LabelledClips) -> None:
     """Find out now if dev answers could not be scored later."""
-    references = [task.target(dev.labels[at]) for at in dev.serving(task)]
+    references = [task.target(dev.labels[at]) for at in dev.clips_for(task)]
     score(task, references, references)
 
 

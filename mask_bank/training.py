@@ -25,23 +25,23 @@ from ..errors import DataError
 from ..lalm.answering import answers
 from ..lalm.base import LALM
 from .checkpoint import Checkpoint, TrainingState
-from .examples import Examples
+from .labelled_clips import LabelledClips
 from .losses import row_losses
 from .mask import HeadMask
 from .recipe import Recipe
 from .sampling import draw_noise, relaxed, straight_through
 from .schedules import LearningRateSchedule, LinearSchedule
 
-TOGETHER = 24  # rows that go through the model at once
-LONGER = 1.3  # how much longer the longest of them may be than the shortest; shorter ones are padded
-TRIED = 50  # dev clips that are answered at once
+MAX_ROWS = 24  # rows that go through the model at once
+MAX_LENGTH_RATIO = 1.3  # how much longer the longest of them may be than the shortest; shorter ones are padded
+EVAL_BATCH = 50  # dev clips that are answered at once
 
-Judge = Callable[[TaskSpec, list[str], list[str]], float]
+ScoreFn = Callable[[TaskSpec, list[str], list[str]], float]
 """(task, answers, references) → a figure of merit; higher is better."""
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One mask to be trained: its task, its seed, and the mask it starts from (none: all heads on)."""
 
     task: TaskSpec
@@ -50,7 +50,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """What a training tells after each step; one number a job."""
 
     step: int
@@ -58,7 +58,7 @@ class Progress:
     tau: float
     losses: tuple[float, ...]
     heads_on: tuple[int, ...]
-    merits: tuple[float | None, ...]
+    dev_scores: tuple[float | None, ...]
     seconds_left: float
 
 
@@ -69,7 +69,9 @@ def headline(task: TaskSpec, answers: list[str], references: list[str]) -> float
 
 
 @torch.no_grad()
-def try_mask(model: LALM, task: TaskSpec, mask: HeadMask, dev: Examples, clips: Sequence[int], judge: Judge = headline) -> float:
+def score_mask(
+    model: LALM, task: TaskSpec, mask: HeadMask, dev: LabelledClips, clips: Sequence[int], score_answers: ScoreFn = headline
+) -> float:
     """A mask's figure of merit on dev clips.
 
     Args:
@@ -78,21 +80,21 @@ def try_mask(model: LALM, task: TaskSpec, mask: HeadMask, dev: Examples, clips: 
         mask: the mask.
         dev: clips with labels.
         clips: those of them that count.
-        judge: scores the answers.
+        score_answers: scores the answers.
     """
     clips = sorted(clips, key=dev.features.count)  # so that little is padded
-    batches = (dev.features.rows(clips[start : start + TRIED]) for start in range(0, len(clips), TRIED))
+    batches = (dev.features.rows(clips[start : start + EVAL_BATCH]) for start in range(0, len(clips), EVAL_BATCH))
     references = [task.target(dev.labels[clip]) for clip in clips]
     room = model.room_for(references)
     said = [answer.text for answer in answers(model, batches, mask.gates.to(model.device), max_new_tokens=room)]
-    return judge(task, said, references)
+    return score_answers(task, said, references)
 
 
-def alike(lengths: Sequence[float]) -> list[list[int]]:
+def group_by_length(lengths: Sequence[float]) -> list[list[int]]:
     """Rows in pieces of similar length, the shortest first: so little is padded, which costs as much as what is heard."""
     pieces: list[list[int]] = []
     for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
-        if not pieces or len(pieces[-1]) == TOGETHER or lengths[at] > LONGER * lengths[pieces[-1][0]]:
+        if not pieces or len(pieces[-1]) == MAX_ROWS or lengths[at] > MAX_LENGTH_RATIO * lengths[pieces[-1][0]]:
             pieces.append([])
         pieces[-1].append(at)
     return pieces
@@ -107,7 +109,7 @@ class MaskTrainer:
         train: clips to learn from.
         dev: clips on which the thresholded masks are tried.
         recipe: all settings.
-        judge: scores answers on dev; by default the task's headline metric.
+        score_answers: scores answers on dev; by default the task's headline metric.
         checkpoints: a folder for the file that a killed training goes on from; None keeps none.
 
     Raises:
@@ -118,17 +120,17 @@ class MaskTrainer:
     def __init__(
         self,
         model: LALM,
-        jobs: Sequence[Job],
-        train: Examples,
-        dev: Examples,
+        jobs: Sequence[TrainingJob],
+        train: LabelledClips,
+        dev: LabelledClips,
         recipe: Recipe,
-        judge: Judge = headline,
+        score_answers: ScoreFn = headline,
         checkpoints: Path | None = None,
     ) -> None:
         for job in jobs:
             if job.start is not None:
                 job.start.require(model)
-        self.model, self.jobs, self.recipe, self.judge = model, tuple(jobs), recipe, judge
+        self.model, self.jobs, self.recipe, self.score_answers = model, tuple(jobs), recipe, score_answers
         self.train_set, self.dev_set = train, dev
         self.train_clips = [train.serving(job.task) for job in jobs]
         self.dev_clips = [dev.serving(job.task)[: recipe.dev_clips] for job in jobs]
@@ -154,11 +156,11 @@ class MaskTrainer:
         parts = [self.model.fingerprint, jobs, self.data, self.dev_data, self.recipe.model_dump()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _generator(self, job: Job, *numbers: int) -> torch.Generator:
+    def _generator(self, job: TrainingJob, *numbers: int) -> torch.Generator:
         seed = hashlib.sha256(json.dumps([job.task.name, job.seed, *numbers]).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(seed[:7], "little"))
 
-    def _initial(self, job: Job) -> Float[Tensor, "layer head"]:
+    def _initial(self, job: TrainingJob) -> Float[Tensor, "layer head"]:
         shape = self.model.geometry.shape
         noise = self.recipe.deviation * torch.randn(shape, generator=self._generator(job))
         if job.start is None:
@@ -166,7 +168,7 @@ class MaskTrainer:
         # A start keeps its choice but can still change its mind: ±3 is sampled against its sign in one draw of 20.
         return torch.where(job.start.bits, 3.0, -3.0) + noise
 
-    def run(self, save_seconds: float = 20.0, stop: int | None = None) -> Iterator[Progress]:
+    def run(self, save_seconds: float = 20.0, stop: int | None = None) -> Iterator[TrainingProgress]:
         """Train, yielding after each step; afterwards `masks` are the result.
 
         Args:
@@ -189,7 +191,7 @@ class MaskTrainer:
                 saved = time.monotonic()
             pace = (time.monotonic() - started) / (state.step - first)
             left = pace * (end - state.step)
-            yield Progress(state.step, self.recipe.steps, tau, losses, heads_on, tuple(state.merits), left)
+            yield TrainingProgress(state.step, self.recipe.steps, tau, losses, heads_on, tuple(state.dev_scores), left)
         self.masks = [self._mask(at, state) for at in range(len(self.jobs))]
 
     def _draw(self, at: int, step: int) -> tuple[list[int], torch.Generator]:
@@ -231,7 +233,7 @@ class MaskTrainer:
         """
         features = self.train_set.features
         losses = torch.empty(len(rows))
-        for piece in alike([features.count(row) + len(target) / 4 for row, target in zip(rows, targets, strict=True)]):
+        for piece in group_by_length([features.count(row) + len(target) / 4 for row, target in zip(rows, targets, strict=True)]):
             heard, right = features.rows([rows[at] for at in piece]), [targets[at] for at in piece]
             found = row_losses(self.model, heard, right, gates[piece], self.recipe)
             (found.sum() / self.recipe.batch).backward()
@@ -242,14 +244,14 @@ class MaskTrainer:
         """Try the thresholded masks on dev clips and keep those that are at least as good as before."""
         for at, job in enumerate(self.jobs):
             mask = HeadMask.from_logits(state.logits[at], self.model.identity)
-            merit = try_mask(self.model, job.task, mask, self.dev_set, self.dev_clips[at], self.judge)
-            before = state.merits[at]
-            if before is None or merit >= before:
-                state.merits[at] = merit
+            dev_score = score_mask(self.model, job.task, mask, self.dev_set, self.dev_clips[at], self.score_answers)
+            before = state.dev_scores[at]
+            if before is None or dev_score >= before:
+                state.dev_scores[at] = dev_score
                 state.best[at] = state.logits[at].detach()
 
     def _mask(self, at: int, state: TrainingState) -> HeadMask:
-        job, merit = self.jobs[at], state.merits[at]
+        job, dev_score = self.jobs[at], state.dev_scores[at]
         lineage = {"operation": "train", "task": job.task.name, "seed": job.seed, "data": self.data[at]}
         lineage |= {"dev_data": self.dev_data[at], "recipe": self.recipe.model_dump(), "clips": len(self.train_clips[at])}
         if state.step < self.recipe.steps:
@@ -261,5 +263,5 @@ class MaskTrainer:
             self.model.identity,
             task=job.task,
             lineage=lineage,
-            scores={} if merit is None else {"dev": round(merit, 2)},
+            scores={} if dev_score is None else {"dev": round(dev_score, 2)},
         )

@@ -22,7 +22,7 @@ from .files import SUFFIX, StoredMask, load_mask
 
 CHOICES = "default.json"
 LOCKS = ".locks"
-PATIENCE = 60.0  # seconds that a process waits for another one, which holds a name for milliseconds
+LOCK_TIMEOUT_S = 60.0  # seconds that a process waits for another one, which holds a name for milliseconds
 _VERSION = r"[1-9][0-9]{0,8}"
 SPEC = re.compile(rf"([a-z0-9][a-z0-9._+-]{{0,99}})(?:@({_VERSION}))?")
 _FILE = re.compile(rf"({_VERSION}){re.escape(SUFFIX)}")
@@ -148,7 +148,7 @@ def _write_choices(folder: Path, choices: Mapping[str, int]) -> None:
 
 
 @contextmanager
-def held(bank: Path, name: str) -> Iterator[Path]:
+def locked(bank: Path, name: str) -> Iterator[Path]:
     """Hold a name of a bank against other processes; gives its folder, which is made where it is missing.
 
     Raises:
@@ -160,10 +160,10 @@ def held(bank: Path, name: str) -> Iterator[Path]:
         lock.parent.mkdir(exist_ok=True)
         if not is_within(folder, bank):
             raise BankError(f"{folder} leads out of the bank; replace the link by a folder")
-        holding = filelock.FileLock(lock, timeout=PATIENCE)
+        holding = filelock.FileLock(lock, timeout=LOCK_TIMEOUT_S)
         holding.acquire()
     except filelock.Timeout:
-        raise BankError(f"another process has held {lock} for {PATIENCE:.0f} s; end it, or remove that file") from None
+        raise BankError(f"another process has held {lock} for {LOCK_TIMEOUT_S:.0f} s; end it, or remove that file") from None
     except OSError as error:
         raise BankError(f"cannot write to bank {bank}: {error.strerror}; choose another folder by AMASK_BANK") from None
     try:

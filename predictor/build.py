@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..data.tasks import Task, builtin_tasks
 from ..lalm.base import LALM
-from ..mask_bank.examples import Examples as Clips
+from ..mask_bank.labelled_clips import LabelledClips as Clips
 from ..mask_bank.mask import HeadMask
 from .calibration import Calibration, calibrate
 from .encoder import Encoder, load_encoder

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..data.tasks import Task, TaskSpec
 from ..mask_bank.mask import HeadMask
-from ..mask_bank.record import has_reached
 from .decision import Decision, How, Kind, Neighbour
 from .keys import json_keys
 from .material import bare
@@ -106,7 +105,7 @@ class Decider:
         whole = self.masks.get(reading)
         if whole is None or whole.task is None or len(reading.parts) == 1:
             return whole is not None
-        good = whole.task.json_keys == spec.json_keys and bool(has_reached(whole))
+        good = whole.task.json_keys == spec.json_keys and bool(whole.reached_target)
         return good or not all(Reading((part,)) in self.masks for part in reading.parts)
 
     def _predicted(self, text: str, spec: TaskSpec, heard: Heard) -> HeadMask:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..data.tasks import TaskSpec
 from ..lalm.base import LALM
-from ..mask_bank.examples import Examples as Clips
+from ..mask_bank.labelled_clips import LabelledClips as Clips
 from ..mask_bank.sampling import draw_noise, relaxed, straight_through
 from .example import Example
 from .letters import read_in

@@ -14,10 +14,10 @@ from ...data.tasks import TaskSpec, collect_tasks, parse_task
 from ...lalm.assembly import AudioFeatures, pad_rows
 from ...lalm.qwen2_audio import Qwen2Audio, read_setup
 from ...lalm.registry import POCKET
-from ...mask_bank.examples import Examples
 from ...mask_bank.files import save_mask
+from ...mask_bank.labelled_clips import LabelledClips
 from ...mask_bank.recipe import Recipe
-from ...mask_bank.training import Job, MaskTrainer, headline
+from ...mask_bank.training import MaskTrainer, TrainingJob, headline
 from .. import SLICE
 from ..instructions import wordings
 from .attention import use_attention
@@ -49,7 +49,7 @@ def load_made(weights: Path) -> Qwen2Audio:
 
 
 @torch.no_grad()
-def examples(model: Qwen2Audio, store: FrameStore, clips: Sequence[Clip], chosen: Sequence[int]) -> Examples:
+def examples(model: Qwen2Audio, store: FrameStore, clips: Sequence[Clip], chosen: Sequence[int]) -> LabelledClips:
     """Some clips as the language model hears them, made of their stored features."""
     rows = []
     for start in range(0, len(chosen), 64):
@@ -58,12 +58,12 @@ def examples(model: Qwen2Audio, store: FrameStore, clips: Sequence[Clip], chosen
         rows += [row[:length].clone() for row, length in zip(projected, lengths.tolist(), strict=True)]
     embeds, mask = pad_rows(rows, "right")
     digests = tuple(hashlib.sha256(row.numpy().tobytes()).hexdigest() for row in rows)
-    return Examples(AudioFeatures(embeds, mask.sum(1)), tuple(clips[at].labels for at in chosen), digests)
+    return LabelledClips(AudioFeatures(embeds, mask.sum(1)), tuple(clips[at].labels for at in chosen), digests)
 
 
-def prompted(model: Qwen2Audio, spec: TaskSpec, dev: Examples, count: int) -> float:
+def prompted(model: Qwen2Audio, spec: TaskSpec, dev: LabelledClips, count: int) -> float:
     """The figure of merit of the first wording that the model was trained with, on the clips that masks are tried on."""
-    chosen = dev.serving(spec)[:count]
+    chosen = dev.clips_for(spec)[:count]
     references = [spec.target(dev.labels[at]) for at in chosen]
     answers: list[str] = []
     for start in range(0, len(chosen), 50):
@@ -104,10 +104,10 @@ def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: d
         recipe = Recipe.model_validate(training["recipe"])
         for spec in specs:
             log(f"masks: {spec.name} prompted, dev {prompted(model, spec, dev, recipe.dev_clips):.1f}")
-        trainer = MaskTrainer(model, [Job(spec, 1) for spec in specs], train, dev, recipe, checkpoints=folder)
+        trainer = MaskTrainer(model, [TrainingJob(spec, 1) for spec in specs], train, dev, recipe, checkpoints=folder)
         for now in trainer.run(stop=training.get("stop")):
             if now.step % 20 == 0 or now.step == recipe.steps:
-                told = {"loss": now.losses, "on": now.heads_on, "dev": now.merits, "left": round(now.seconds_left)}
+                told = {"loss": now.losses, "on": now.heads_on, "dev": now.dev_scores, "left": round(now.seconds_left)}
                 log(f"masks: {name} {now.step}/{now.steps} {json.dumps(told)}")
         for spec, mask, file in zip(specs, trainer.masks, files, strict=True):
             save_mask(mask, spec.name, 1, file)

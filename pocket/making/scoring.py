@@ -8,11 +8,11 @@ from ...data.manifest import Manifest
 from ...data.tasks import TaskSpec
 from ...lalm.base import LALM
 from ...mask_bank.bank import MaskBank
-from ...mask_bank.examples import find_examples, serves
 from ...mask_bank.files import save_mask
+from ...mask_bank.labelled_clips import find_labelled_clips, has_labels
 from ...mask_bank.mask import HeadMask
 from ...mask_bank.recipe import choose_recipe
-from ...mask_bank.training import try_mask
+from ...mask_bank.training import score_mask
 from .loop import Log
 
 
@@ -28,7 +28,7 @@ def score_masks(model: LALM, folder: Path, data: Manifest, log: Log) -> None:
         log: told the figures.
     """
     for stored in MaskBank(folder / "none", folder).list():
-        if not any(serves(stored.task, clip.labels) for clip in data):
+        if not any(has_labels(stored.task, clip.labels) for clip in data):
             log(f"scores: {stored.name} keeps its own; no clip of the slice has its labels")
             continue
         scored = stored.with_(**_dev_score(model, stored, stored.task, data))
@@ -49,8 +49,8 @@ def score_masks(model: LALM, folder: Path, data: Manifest, log: Log) -> None:
 
 def _dev_score(model: LALM, mask: HeadMask, task: TaskSpec, data: Manifest) -> dict[str, dict]:
     """What changes in a mask that is measured: its scores, and on which clips."""
-    _, dev = find_examples(model, data, [task])
-    clips = dev.serving(task)[: choose_recipe([task]).dev_clips]
-    merit = try_mask(model, task, mask, dev, clips)
+    _, dev = find_labelled_clips(model, data, [task])
+    clips = dev.clips_for(task)[: choose_recipe([task]).dev_clips]
+    dev_score = score_mask(model, task, mask, dev, clips)
     lineage = dict(mask.lineage) | {"dev_data": dev.hash(task, clips)}
-    return {"scores": dict(mask.scores) | {"dev": round(merit, 2)}, "lineage": lineage}
+    return {"scores": dict(mask.scores) | {"dev": round(dev_score, 2)}, "lineage": lineage}

@@ -18,7 +18,7 @@ from amask.lalm.gating import find_sites, gated
 from amask.lalm.generic import TransformersLALM
 from amask.lalm.registry import NEEDS, adapt, load_model
 from amask.mask_bank.recipe import Recipe
-from amask.mask_bank.training import Examples, Job, MaskTrainer
+from amask.mask_bank.training import LabelledClips, MaskTrainer, TrainingJob
 
 from . import FAMILIES
 
@@ -282,10 +282,10 @@ def test_trains(name: str) -> None:
     """Some steps of mask training lower the loss of what the mask is trained for, of the thresholded mask."""
     model = lalm(name)
     labels = tuple({"asr": text} for text in ANSWERS)
-    examples = Examples(heard(name), labels, tuple(ANSWERS))
+    examples = LabelledClips(heard(name), labels, tuple(ANSWERS))
     how = {"batch": 2, "peak": 0.2, "warmup": 2, "mean": 0.5, "tau_begin": 1.0, "noise_end": 0.1, "first": 1.0, "focal": 0.0}
     recipe = Recipe(steps=40, evaluations=1, dev_clips=1, **how)
-    trainer = MaskTrainer(model, [Job(parse_task("asr"), 1)], examples, examples, recipe)
+    trainer = MaskTrainer(model, [TrainingJob(parse_task("asr"), 1)], examples, examples, recipe)
     list(trainer.run())
     mask = trainer.masks[0]
     assert mask.identity.same(model.identity)

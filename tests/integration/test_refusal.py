@@ -241,10 +241,10 @@ def features(other):
 def test_a_training_does_not_start_from_it(gr, other, features, tmp_path):
     from amask.data.tasks import parse_task
     from amask.mask_bank.recipe import Recipe
-    from amask.mask_bank.training import Examples, Job, MaskTrainer
+    from amask.mask_bank.training import LabelledClips, MaskTrainer, TrainingJob
 
-    clips = Examples(features, ({"gr": "male"}, {"gr": "female"}), ("a", "b"))
-    jobs = [Job(parse_task("gr"), 1), Job(parse_task("gr"), 2, gr)]
+    clips = LabelledClips(features, ({"gr": "male"}, {"gr": "female"}), ("a", "b"))
+    jobs = [TrainingJob(parse_task("gr"), 1), TrainingJob(parse_task("gr"), 2, gr)]
     refused(
         lambda: MaskTrainer(other, jobs, clips, clips, Recipe(), checkpoints=tmp_path / "t"),
         f"is for {POCKET}",

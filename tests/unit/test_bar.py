@@ -65,10 +65,10 @@ def test_a_log_file_gets_every_tenth_in_full(monkeypatch):
 def test_each_mask_of_a_training_is_told_apart():
     from amask.cli.training import describe_mask, name_masks
     from amask.data.tasks import parse_task
-    from amask.mask_bank.training import Job, Progress
+    from amask.mask_bank.training import TrainingJob, TrainingProgress
 
-    jobs = [Job(parse_task("gr"), 1), Job(parse_task("gr"), 2)]
-    now = Progress(1, 2, 4.0, (0.5, 0.25), (512, 301), (None, -1.91), 3.0)
+    jobs = [TrainingJob(parse_task("gr"), 1), TrainingJob(parse_task("gr"), 2)]
+    now = TrainingProgress(1, 2, 4.0, (0.5, 0.25), (512, 301), (None, -1.91), 3.0)
     assert describe_mask(jobs[0], now, 0, seeds=True) == "gr 1: loss 0.500, 512 on"
     assert describe_mask(jobs[1], now, 1, seeds=True) == "gr 2: loss 0.250, 301 on, dev 1.9"
     specs = [parse_task("gr"), parse_task("gr-asr")]

@@ -237,13 +237,12 @@ def test_what_was_trained_for_this_very_composite_is_trained_again_only_if_asked
 
 
 def test_without_training_the_best_candidate_is_taken_with_its_record_and_stored_once(compose, bank):
-    from amask.mask_bank.record import has_reached
 
     first = compose(form="json", keys=["gender", "text"])
     assert first.how == "taken"
     assert first.mask.task.json_keys == ("gender", "text")
     stored = bank.add(first.mask, "gr-asr-json").stored
-    assert has_reached(stored) is False
+    assert stored.reached_target is False
     assert stored.scores["ifr"] == first.result.ifr
     again = bank.add(compose(form="json", keys=["gender", "text"]).mask, "gr-asr-json")
     assert again.stored.version == stored.version
@@ -255,7 +254,6 @@ def test_a_relative_of_the_bank_that_reaches_the_target_is_taken_and_keeps_its_t
     from amask.composer import composite
     from amask.composer.candidates import heads_of
     from amask.data.tasks import parse_task
-    from amask.mask_bank.record import has_reached
 
     spec = parse_task("gr-asr")
     good = (~masks["ser"]).with_(task=spec, lineage={"operation": "trained", "dev_data": "1"}, scores={"dev": 93.0})
@@ -291,7 +289,7 @@ def test_a_relative_of_the_bank_that_reaches_the_target_is_taken_and_keeps_its_t
     assert composed.mask.scores["ifr"] == 100.0
     added = bank.add(composed.mask, "mine")
     assert added.default
-    assert (added.stored.version, has_reached(added.stored)) == (2, True)
+    assert (added.stored.version, added.stored.reached_target) == (2, True)
     assert bank.add(compose().mask, "mine").stored.version == 2
 
 

@@ -325,9 +325,9 @@ def test_a_name_that_is_held_is_waited_for_and_then_refused(bank, monkeypatch: p
     from amask.errors import BankError
     from amask.mask_bank import versions
 
-    monkeypatch.setattr(versions, "PATIENCE", 0.1)
+    monkeypatch.setattr(versions, "LOCK_TIMEOUT_S", 0.1)
     with (
-        versions.held(bank.folder, "gr"),
+        versions.locked(bank.folder, "gr"),
         pytest.raises(BankError, match=r"another process has held .*gr\.lock"),
     ):
         bank.add(make(), "gr")

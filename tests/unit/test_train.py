@@ -62,7 +62,7 @@ def test_masks_come_by_task_and_seed_and_are_stored_on_request(model, recipe, wr
     bank = MaskBank(tmp_path / "bank")
     masks = train(
         model, ["gr", "asr"], data, seeds=(1, 2), recipe=recipe, bank=bank,
-        progress=told.append, checking=lambda *numbers: checked.append(numbers),
+        on_step=told.append, on_checked=lambda *numbers: checked.append(numbers),
     )  # fmt: skip
     assert [(mask.task_name, mask.lineage["seed"]) for mask in masks] == [("gr", 1), ("gr", 2), ("asr", 1), ("asr", 2)]
     assert [now.step for now in told] == [1, 2, 3, 4]
@@ -145,7 +145,7 @@ def test_doubles_are_said(model, recipe, write, caplog):
 
 def split_of(clips, tasks=("gr",), divided=False):
     from amask.data.tasks import parse_task
-    from amask.mask_bank.examples import _split
+    from amask.mask_bank.labelled_clips import _split
 
     train, dev = _split(clips, [parse_task(task) for task in tasks], divided)
     return [clip.path for clip in train], [clip.path for clip in dev]
@@ -272,14 +272,14 @@ def test_a_stopped_training_goes_on_and_another_one_does_not_touch_it(model, rec
 
     data, bank = write(rows()), MaskBank(tmp_path / "bank")
     with pytest.raises(Stopped):
-        train(model, "gr", data, recipe=recipe, bank=bank, progress=stop)
+        train(model, "gr", data, recipe=recipe, bank=bank, on_step=stop)
     (checkpoint,) = bank.folder.rglob("*.checkpoint")
     assert checkpoint.name.startswith("gr-")
     train(model, "gr", data, seeds=(2,), recipe=recipe, bank=bank)
     train(model, "gr", write(rows(), "other", seed=1), recipe=recipe, bank=bank)
     assert checkpoint.exists()
     told = []
-    (mask,) = train(model, "gr", data, recipe=recipe, bank=bank, progress=told.append)
+    (mask,) = train(model, "gr", data, recipe=recipe, bank=bank, on_step=told.append)
     assert [now.step for now in told] == [3, 4]
     assert not checkpoint.exists()
     assert mask.digest == train(model, "gr", data, recipe=recipe)[0].digest

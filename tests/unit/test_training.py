@@ -20,15 +20,15 @@ def lalm(tiny_qwen2_audio):
 @pytest.fixture(scope="module")
 def sets(lalm):
     """Ten clips of noise with labels for two tasks: eight to learn from, two to try on."""
-    from amask.mask_bank.training import Examples
+    from amask.mask_bank.training import LabelledClips
 
     rng = np.random.default_rng(1)
     waves = [rng.normal(0, 0.1, 8000 + 1600 * at).astype(np.float32) for at in range(10)]
     labels = [{"gr": "male" if at % 2 else "female", "asr": f"word {at}"} for at in range(10)]
     features = lalm.encode(waves)
     return (
-        Examples(features.rows(list(range(8))), tuple(labels[:8]), tuple("abcdefgh")),
-        Examples(features.rows([8, 9]), tuple(labels[8:]), tuple("ij")),
+        LabelledClips(features.rows(list(range(8))), tuple(labels[:8]), tuple("abcdefgh")),
+        LabelledClips(features.rows([8, 9]), tuple(labels[8:]), tuple("ij")),
     )
 
 
@@ -37,12 +37,12 @@ def train(lalm, sets):
     """Trains to the end; gives back the trainer and what it told."""
     from amask.data.tasks import parse_task
     from amask.mask_bank.recipe import Recipe
-    from amask.mask_bank.training import Job, MaskTrainer
+    from amask.mask_bank.training import MaskTrainer, TrainingJob
 
-    def run(jobs, checkpoints=None, stop_after=None, judge=None, stop=None, **settings):
+    def run(jobs, checkpoints=None, stop_after=None, score_answers=None, stop=None, **settings):
         recipe = Recipe.model_validate({"steps": 6, "batch": 4, "warmup": 2, "evaluations": 2, "dev_clips": 2, **settings})
-        jobs = [Job(parse_task(name), seed, *rest) for name, seed, *rest in jobs]
-        trainer = MaskTrainer(lalm, jobs, *sets, recipe, *([judge] if judge else []), checkpoints=checkpoints)
+        jobs = [TrainingJob(parse_task(name), seed, *rest) for name, seed, *rest in jobs]
+        trainer = MaskTrainer(lalm, jobs, *sets, recipe, *([score_answers] if score_answers else []), checkpoints=checkpoints)
         told = []
         for now in trainer.run(save_seconds=0.0, stop=stop):
             told.append(now)
@@ -82,7 +82,7 @@ def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, ma
     from amask.mask_bank.losses import row_losses
     from amask.mask_bank.sampling import draw_noise, relaxed, straight_through
 
-    monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 3)
+    monkeypatch.setattr("amask.mask_bank.training.MAX_ROWS", 3)
     seen = []
     step = torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["params"][0].grad), step(self)))
@@ -114,8 +114,8 @@ def test_pieces_have_each_row_once_and_little_padding(lengths):
 
 
 def test_memory_does_not_grow_with_the_rows_of_a_step(train, monkeypatch):
-    monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 4)
-    monkeypatch.setattr("amask.mask_bank.training.LONGER", math.inf)
+    monkeypatch.setattr("amask.mask_bank.training.MAX_ROWS", 4)
+    monkeypatch.setattr("amask.mask_bank.training.MAX_LENGTH_RATIO", math.inf)
     held = {"now": 0, "most": 0}
 
     class Saved:
@@ -171,14 +171,14 @@ def test_a_stopped_training_goes_on_to_the_same_bits(train, tmp_path, stop):
 
 def test_a_training_stops_before_its_schedule_ends_where_told(train):
     """At step 3 of 6 the mask is the one that the whole training tries there, and says where it stopped."""
-    merits = iter([10.0, 7.0])
-    whole = train([("gr", 1)], judge=lambda *_: next(merits))[0].masks[0]
-    trainer, told = train([("gr", 1)], judge=lambda *_: 10.0, stop=3)
+    dev_scores = iter([10.0, 7.0])
+    whole = train([("gr", 1)], score_answers=lambda *_: next(dev_scores))[0].masks[0]
+    trainer, told = train([("gr", 1)], score_answers=lambda *_: 10.0, stop=3)
     assert [now.step for now in told] == [1, 2, 3]
     assert torch.equal(trainer.masks[0].logits, whole.logits)
     assert trainer.masks[0].lineage["stopped"] == 3
     assert "stopped" not in whole.lineage
-    assert train([("gr", 1)], judge=lambda *_: 10.0, stop=2)[0].masks[0].scores == {"dev": 10.0}
+    assert train([("gr", 1)], score_answers=lambda *_: 10.0, stop=2)[0].masks[0].scores == {"dev": 10.0}
 
 
 def test_a_checkpoint_of_another_training_is_not_resumed(train, tmp_path):
@@ -206,8 +206,8 @@ def test_noise_fades(train, monkeypatch, noise_end, scales):
         off.append(1 - float(gates.detach().mean()))
         return 0 * gates.sum((1, 2))
 
-    monkeypatch.setattr("amask.mask_bank.training.TOGETHER", 200)
-    monkeypatch.setattr("amask.mask_bank.training.LONGER", math.inf)
+    monkeypatch.setattr("amask.mask_bank.training.MAX_ROWS", 200)
+    monkeypatch.setattr("amask.mask_bank.training.MAX_LENGTH_RATIO", math.inf)
     monkeypatch.setattr("amask.mask_bank.training.row_losses", spy)
     train([("gr", 1)], steps=4, batch=200, mean=1.0, deviation=0.0, noise_end=noise_end)
     # A logit of 1 is sampled off where scale · noise < -1, for logistic noise in σ(-1 / scale) of 1600 draws.
@@ -215,15 +215,15 @@ def test_noise_fades(train, monkeypatch, noise_end, scales):
 
 
 def test_the_best_thresholded_mask_is_kept(train):
-    merits = iter([10.0, 7.0])
-    trainer, told = train([("gr", 1)], judge=lambda *_: next(merits))
-    assert told[-1].merits == (10.0,)
+    dev_scores = iter([10.0, 7.0])
+    trainer, told = train([("gr", 1)], score_answers=lambda *_: next(dev_scores))
+    assert told[-1].dev_scores == (10.0,)
     assert trainer.masks[0].scores["dev"] == 10.0
     # What is kept is the state of step 3, where the first try was: the same run cut there gives the same logits.
-    merits = iter([1.0])
-    early = train([("gr", 1)], stop_after=3, judge=lambda *_: next(merits))[0]
+    dev_scores = iter([1.0])
+    early = train([("gr", 1)], stop_after=3, score_answers=lambda *_: next(dev_scores))[0]
     del early
-    assert not torch.equal(trainer.masks[0].logits, train([("gr", 1)], judge=lambda *_: 0.0)[0].masks[0].logits)
+    assert not torch.equal(trainer.masks[0].logits, train([("gr", 1)], score_answers=lambda *_: 0.0)[0].masks[0].logits)
 
 
 def test_lineage_tells_how(train):

@@ -16,12 +16,12 @@ def lalm(tiny_qwen2_audio):
 @pytest.fixture(scope="module")
 def clips(lalm):
     """Six clips of noise; half of them have a second label."""
-    from amask.mask_bank.examples import Examples
+    from amask.mask_bank.labelled_clips import LabelledClips
 
     rng = np.random.default_rng(1)
     waves = [rng.normal(0, 0.1, 8000).astype(np.float32) for _ in range(6)]
     labels = [{"gr": "male"} | ({"asr": f"word {at}"} if at % 2 else {}) for at in range(6)]
-    return Examples(lalm.encode(waves), tuple(labels), tuple("abcdef"))
+    return LabelledClips(lalm.encode(waves), tuple(labels), tuple("abcdef"))
 
 
 @pytest.fixture

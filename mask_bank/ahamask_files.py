@@ -32,7 +32,7 @@ from .files import MAX_BYTES, SUFFIX, read_limited
 from .mask import HeadMask
 
 # (layers, heads) → models that masks of these layouts were or may be trained for. A file's length tells the geometry.
-KNOWN = {
+KNOWN_MODELS = {
     (16, 32): "Llama 3.2 1B",
     (24, 14): "Qwen2.5 0.5B",
     (26, 8): "Gemma 2 2B",
@@ -61,7 +61,7 @@ RELEASED = {
     "osr_libri2mix": "osr",
     "s2tt_covost2": "s2tt",
 }
-UNKNOWN = "imported:"  # begins the fingerprint of a mask whose model was not at hand
+UNVOUCHED = "imported:"  # begins the fingerprint of a mask whose model was not at hand
 IMPORTED = "import"  # the operation in the lineage of such masks
 ENDINGS = (".pth", ".pt")  # of the AHAMask authors' files
 NAME = "tensor"  # what the logits are called in both layouts
@@ -75,8 +75,8 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def is_theirs(path: Path) -> bool:
-    """Whether a file is for `import_authors`: any, other than a safetensors file without their tensor (such as ours)."""
+def is_ahamask_file(path: Path) -> bool:
+    """Whether a file is for `import_ahamask`: any, other than a safetensors file without their tensor (such as ours)."""
     if path.suffix != SUFFIX:
         return True
     try:
@@ -86,7 +86,7 @@ def is_theirs(path: Path) -> bool:
         return False
 
 
-def name_of(path: Path) -> str:
+def default_name(path: Path) -> str:
     """What a file without a better name may be called: the folder it lies in, which for both authors names the task."""
     folder = path.absolute().parent
     return (folder.parent if folder.name.startswith("checkpoint-") else folder).name.lower()
@@ -137,7 +137,7 @@ def _load(data: bytes, path: Path) -> tuple[Float32[Tensor, " number"], str]:
 
 def infer_geometry(length: int) -> Geometry | None:
     """The geometry whose masks have this length in the authors' layouts; None unless one known model has it."""
-    fitting = [(layers, heads) for layers, heads in KNOWN if layers * (heads + 1) == length]
+    fitting = [(layers, heads) for layers, heads in KNOWN_MODELS if layers * (heads + 1) == length]
     return Geometry((fitting[0][1],) * fitting[0][0]) if len(fitting) == 1 else None
 
 
@@ -165,7 +165,7 @@ def _geometry(length: int, wanted: Geometry | None, model: str, path: Path) -> G
         return told
     layers, heads = wanted.shape
     if len(set(wanted.heads)) > 1 or length != layers * (heads + 1):
-        theirs = f"; masks of {told} heads have that length ({KNOWN[told.shape]})" if told else ""
+        theirs = f"; masks of {told} heads have that length ({KNOWN_MODELS[told.shape]})" if told else ""
         raise MaskError(
             f"cannot import {path}: it has {length} numbers, which is not layers × (heads + 1) of a model of {wanted}"
             f"{f' ({model})' if model else ''}{theirs}"
@@ -173,7 +173,7 @@ def _geometry(length: int, wanted: Geometry | None, model: str, path: Path) -> G
     return wanted
 
 
-def import_authors(
+def import_ahamask(
     path: Path,
     geometry: Geometry | None = None,
     task: TaskSpec | None = None,
@@ -210,7 +210,7 @@ def import_authors(
     geometry = _geometry(len(flat), geometry or _divide(len(flat), shape, path), model, path)
     layers, heads = geometry.shape
     if not model and (layout, geometry) != ("ahamask", SALMONN):
-        some = f" (as {KNOWN[layers, heads]} have)" if (layers, heads) in KNOWN else ""
+        some = f" (as {KNOWN_MODELS[layers, heads]} have)" if (layers, heads) in KNOWN_MODELS else ""
         raise MaskError(f"cannot import {path}: it does not say which model of {geometry} heads{some} it is for; name the model")
     model = model or "salmonn"
     table = flat.view(layers, heads + 1)
@@ -220,7 +220,7 @@ def import_authors(
     lineage = {"operation": IMPORTED, "layout": layout, "sha256": hashlib.sha256(data).hexdigest(), "ffn": ffn}
     mask = HeadMask.from_logits(
         table[:, :-1].contiguous(),
-        Identity(geometry, fingerprint or f"{UNKNOWN}{model}", model),
+        Identity(geometry, fingerprint or f"{UNVOUCHED}{model}", model),
         task=task,
         lineage=lineage,
     )
@@ -231,7 +231,7 @@ def import_authors(
     return mask, note
 
 
-def export_authors(mask: HeadMask, path: Path, *, exclusive: bool = False) -> str:
+def export_ahamask(mask: HeadMask, path: Path, *, exclusive: bool = False) -> str:
     """Write a mask for the authors' code; an imported one gets the same tensor back, bit for bit.
 
     The layout is HeadsUp's if the file ends in .safetensors, else the AHAMask authors'. A mask without logits gets 4

@@ -32,18 +32,18 @@ def import_mask(
     """
     with one_line_errors():
         from ..errors import MaskError
-        from ..mask_bank.authors import import_authors, is_theirs, name_of
+        from ..mask_bank.ahamask_files import default_name, import_ahamask, is_ahamask_file
         from ..mask_bank.files import load_mask
 
         opened = open_bank(bank)
         spec = opened.parse_task(task) if task else None
         if vouch and (not model or layers or heads):
             raise MaskError("--vouch loads the model that the mask was made for: say which with --model, which tells its heads")
-        if is_theirs(path):
+        if is_ahamask_file(path):
             loaded = open_model(model, device) if vouch else None
             geometry, fingerprint = (loaded.geometry, loaded.fingerprint) if loaded else (None, None)
-            mask, note = import_authors(path, geometry, spec, model, fingerprint, (layers, heads))
-            called = name or mask.task_name or name_of(path)
+            mask, note = import_ahamask(path, geometry, spec, model, fingerprint, (layers, heads))
+            called = name or mask.task_name or default_name(path)
             err.print(f"amask: {note}", style="yellow", markup=False)
         else:
             stored = load_mask(path)
@@ -67,7 +67,7 @@ def export(
     """Write a mask of the bank to a file."""
     with one_line_errors():
         from ..errors import FileError
-        from ..mask_bank.authors import ENDINGS, export_authors
+        from ..mask_bank.ahamask_files import ENDINGS, export_ahamask
         from ..mask_bank.bank import open_mask
         from ..mask_bank.files import save_mask
 
@@ -75,7 +75,7 @@ def export(
         layout = layout or ("ahamask" if path.suffix in ENDINGS else "amask")
         try:
             if layout == "ahamask":
-                written = export_authors(stored, path, exclusive=not force)
+                written = export_ahamask(stored, path, exclusive=not force)
             elif layout == "amask":
                 save_mask(stored, stored.name, stored.version, path, exclusive=not force)
                 written = f"for {stored.identity}"

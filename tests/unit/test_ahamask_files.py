@@ -58,10 +58,10 @@ def bits_of(tensor: torch.Tensor) -> torch.Tensor:
 
 def refused(path: Path, *arguments, **named) -> str:
     from amask.errors import MaskError
-    from amask.mask_bank.authors import import_authors
+    from amask.mask_bank.ahamask_files import import_ahamask
 
     with pytest.raises(MaskError) as caught:
-        import_authors(path, *arguments, **named)
+        import_ahamask(path, *arguments, **named)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -69,9 +69,9 @@ def refused(path: Path, *arguments, **named) -> str:
 
 
 def test_released_masks(released: dict[str, Path]) -> None:
-    from amask.mask_bank.authors import import_authors
+    from amask.mask_bank.ahamask_files import import_ahamask
 
-    masks = {name: import_authors(path)[0] for name, path in released.items()}
+    masks = {name: import_ahamask(path)[0] for name, path in released.items()}
     assert {name: mask.heads_on for name, mask in masks.items()} == HEADS_ON
     assert [mask.task_name for mask in masks.values()] == TASKS
     for mask in masks.values():
@@ -82,13 +82,13 @@ def test_released_masks(released: dict[str, Path]) -> None:
 
 
 def test_released_masks_come_back_bit_for_bit(released: dict[str, Path], tmp_path: Path) -> None:
-    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.ahamask_files import export_ahamask, import_ahamask
     from amask.mask_bank.bank import MaskBank
 
     bank = MaskBank(tmp_path / "bank")
     for name, path in released.items():
-        stored = bank.add(import_authors(path)[0], TASKS[list(released).index(name)]).stored
-        export_authors(bank.get(stored.spec), tmp_path / "out.pth")
+        stored = bank.add(import_ahamask(path)[0], TASKS[list(released).index(name)]).stored
+        export_ahamask(bank.get(stored.spec), tmp_path / "out.pth")
         theirs, ours = (torch.load(file, weights_only=True) for file in (path, tmp_path / "out.pth"))
         assert (list(theirs), list(theirs["model"])) == (list(ours), list(ours["model"])) == (["model"], ["tensor"])
         assert torch.equal(bits_of(theirs["model"]["tensor"]), bits_of(ours["model"]["tensor"]))
@@ -96,9 +96,9 @@ def test_released_masks_come_back_bit_for_bit(released: dict[str, Path], tmp_pat
 
 def test_import(path: Path, flat: torch.Tensor) -> None:
     from amask.data.tasks import parse_task
-    from amask.mask_bank.authors import import_authors
+    from amask.mask_bank.ahamask_files import import_ahamask
 
-    mask, note = import_authors(path, geometry(), parse_task("gr"), "tiny", "f" * 16)
+    mask, note = import_ahamask(path, geometry(), parse_task("gr"), "tiny", "f" * 16)
     table = flat.view(3, 5)
     assert torch.equal(mask.logits, table[:, :4])
     assert torch.equal(mask.bits, table[:, :4] >= 0)
@@ -114,11 +114,11 @@ def test_import(path: Path, flat: torch.Tensor) -> None:
 
 
 def test_export_gives_the_same_tensor_back(path: Path, flat: torch.Tensor, tmp_path: Path) -> None:
-    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.ahamask_files import export_ahamask, import_ahamask
     from amask.mask_bank.files import load_mask, save_mask
 
-    save_mask(import_authors(path, geometry(), model="tiny")[0], "gr", 1, tmp_path / "1.safetensors")
-    export_authors(load_mask(tmp_path / "1.safetensors"), tmp_path / "out.pth")
+    save_mask(import_ahamask(path, geometry(), model="tiny")[0], "gr", 1, tmp_path / "1.safetensors")
+    export_ahamask(load_mask(tmp_path / "1.safetensors"), tmp_path / "out.pth")
     back = torch.load(tmp_path / "out.pth", weights_only=True)
     assert list(back) == ["model"]
     assert list(back["model"]) == ["tensor"]
@@ -126,11 +126,11 @@ def test_export_gives_the_same_tensor_back(path: Path, flat: torch.Tensor, tmp_p
 
 
 def test_export_without_logits(path: Path, tmp_path: Path) -> None:
-    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.ahamask_files import export_ahamask, import_ahamask
 
-    mask = ~import_authors(path, geometry(), model="tiny")[0]
-    export_authors(mask, tmp_path / "out.pth")
-    again = import_authors(tmp_path / "out.pth", geometry(), model="tiny")[0]
+    mask = ~import_ahamask(path, geometry(), model="tiny")[0]
+    export_ahamask(mask, tmp_path / "out.pth")
+    again = import_ahamask(tmp_path / "out.pth", geometry(), model="tiny")[0]
     assert torch.equal(again.bits, mask.bits)
     assert again.lineage["ffn"] == [4.0] * 3
 
@@ -139,23 +139,23 @@ def test_export_needs_even_layers_and_a_place(path: Path, tmp_path: Path) -> Non
     from amask.errors import FileError, MaskError
     from amask.lalm.gating import Geometry
     from amask.lalm.identity import Identity
-    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.ahamask_files import export_ahamask, import_ahamask
     from amask.mask_bank.mask import HeadMask
 
     ragged = HeadMask.from_logits(torch.zeros(2, 3), Identity(Geometry((3, 2)), "f", "tiny"))
     with pytest.raises(MaskError, match="equally many heads"):
-        export_authors(ragged, tmp_path / "out.pth")
+        export_ahamask(ragged, tmp_path / "out.pth")
     with pytest.raises(FileError, match="cannot write"):
-        export_authors(import_authors(path, geometry(), model="tiny")[0], path / "out.pth")
+        export_ahamask(import_ahamask(path, geometry(), model="tiny")[0], path / "out.pth")
 
 
 def test_old_formats_and_parameters_are_read(tmp_path: Path, flat: torch.Tensor) -> None:
-    from amask.mask_bank.authors import import_authors
+    from amask.mask_bank.ahamask_files import import_ahamask
 
     path = tmp_path / "old.pth"
     content = {"model": {"tensor": torch.nn.Parameter(flat)}, "optimizer": {"state": {}}, "epoch": 3}
     torch.save(content, path, _use_new_zipfile_serialization=False)
-    assert torch.equal(import_authors(path, geometry(), model="tiny")[0].logits, flat.view(3, 5)[:, :4])
+    assert torch.equal(import_ahamask(path, geometry(), model="tiny")[0].logits, flat.view(3, 5)[:, :4])
 
 
 KNOWN_LENGTHS = [(1640, "40×40"), (1056, "32×32"), (812, "28×28"), (364, "28×12"), (234, "26×8")]
@@ -163,15 +163,15 @@ KNOWN_LENGTHS = [(1640, "40×40"), (1056, "32×32"), (812, "28×28"), (364, "28�
 
 @pytest.mark.parametrize(("length", "expected"), KNOWN_LENGTHS)
 def test_known_lengths(length: int, expected: str) -> None:
-    from amask.mask_bank.authors import infer_geometry
+    from amask.mask_bank.ahamask_files import infer_geometry
 
     assert str(infer_geometry(length)) == expected
 
 
 def test_no_length_fits_two_known_models() -> None:
-    from amask.mask_bank.authors import KNOWN, infer_geometry
+    from amask.mask_bank.ahamask_files import KNOWN_MODELS, infer_geometry
 
-    assert len({layers * (heads + 1) for layers, heads in KNOWN}) == len(KNOWN)
+    assert len({layers * (heads + 1) for layers, heads in KNOWN_MODELS}) == len(KNOWN_MODELS)
     assert infer_geometry(15) is None
 
 
@@ -204,9 +204,9 @@ def headsup(tmp_path: Path) -> Path:
 
 
 def test_headsup_files(headsup: Path) -> None:
-    from amask.mask_bank.authors import import_authors, name_of
+    from amask.mask_bank.ahamask_files import default_name, import_ahamask
 
-    mask, note = import_authors(headsup, model="Llama-3.1-8B-Instruct")
+    mask, note = import_ahamask(headsup, model="Llama-3.1-8B-Instruct")
     table = safetensors.torch.load_file(headsup)["tensor"].view(32, 33)
     assert torch.equal(mask.logits, table[:, :-1])
     assert torch.equal(mask.bits, torch.sigmoid(table[:, :-1]) >= 0.5)  # their rule
@@ -214,18 +214,18 @@ def test_headsup_files(headsup: Path) -> None:
     assert mask.identity.fingerprint == "imported:Llama-3.1-8B-Instruct"
     assert mask.lineage["layout"] == "headsup"
     assert note.startswith("dropped the 32 feed-forward numbers (-5.0 to -5.0)")
-    assert name_of(headsup) == "zh_en"
-    assert name_of(headsup.parent / "checkpoint.pth") == "zh_en"
-    assert name_of(headsup.parents[1] / "checkpoint.pth") == "zh_en"
+    assert default_name(headsup) == "zh_en"
+    assert default_name(headsup.parent / "checkpoint.pth") == "zh_en"
+    assert default_name(headsup.parents[1] / "checkpoint.pth") == "zh_en"
 
 
 def test_headsup_files_come_back_bit_for_bit(headsup: Path, tmp_path: Path) -> None:
-    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.ahamask_files import export_ahamask, import_ahamask
     from amask.mask_bank.bank import MaskBank
 
     bank = MaskBank(tmp_path / "bank")
-    stored = bank.add(import_authors(headsup, model="Llama-3.1-8B-Instruct")[0], "zh_en").stored
-    export_authors(bank.get(stored.spec), tmp_path / "back.safetensors")
+    stored = bank.add(import_ahamask(headsup, model="Llama-3.1-8B-Instruct")[0], "zh_en").stored
+    export_ahamask(bank.get(stored.spec), tmp_path / "back.safetensors")
     theirs, ours = (safetensors.torch.load_file(file) for file in (headsup, tmp_path / "back.safetensors"))
     assert list(ours) == ["tensor"]
     assert torch.equal(bits_of(theirs["tensor"]), bits_of(ours["tensor"]))
@@ -244,24 +244,24 @@ def test_files_do_not_say_whose_they_are(headsup: Path, path: Path, tmp_path: Pa
 def test_masks_of_different_models_never_mix(headsup: Path) -> None:
     from amask.errors import MaskError
     from amask.lalm.identity import Identity
-    from amask.mask_bank.authors import import_authors
+    from amask.mask_bank.ahamask_files import import_ahamask
 
-    llama, mistral = (import_authors(headsup, model=name)[0] for name in ("Llama-3.1-8B", "Mistral-7B-v0.3"))
+    llama, mistral = (import_ahamask(headsup, model=name)[0] for name in ("Llama-3.1-8B", "Mistral-7B-v0.3"))
     with pytest.raises(MaskError, match=r"is for Mistral-7B-v0\.3 \(32×32 heads.*this model is Llama-3\.1-8B \(32×32 heads"):
         llama & mistral
     with pytest.raises(MaskError, match="this model is qwen2-audio"):
         llama.require(Identity(llama.geometry, "0123456789abcdef", "qwen2-audio"))
-    assert (llama & import_authors(headsup, model="Llama-3.1-8B")[0]).heads_on == llama.heads_on
+    assert (llama & import_ahamask(headsup, model="Llama-3.1-8B")[0]).heads_on == llama.heads_on
 
 
 def test_whose_file_it_is(headsup: Path, path: Path, tmp_path: Path) -> None:
-    from amask.mask_bank.authors import import_authors, is_theirs
+    from amask.mask_bank.ahamask_files import import_ahamask, is_ahamask_file
     from amask.mask_bank.files import save_mask
 
-    save_mask(import_authors(path, geometry(), model="tiny")[0], "gr", 1, tmp_path / "ours.safetensors")
+    save_mask(import_ahamask(path, geometry(), model="tiny")[0], "gr", 1, tmp_path / "ours.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
     files = (headsup, path, tmp_path / "ours.safetensors", tmp_path / "text.safetensors", tmp_path / "none.safetensors")
-    assert [is_theirs(file) for file in files] == [True, True, False, False, False]
+    assert [is_ahamask_file(file) for file in files] == [True, True, False, False, False]
     assert "no tensor called 'tensor'" in refused(tmp_path / "ours.safetensors")
     assert "not a whole safetensors file" in refused(tmp_path / "text.safetensors")
     headsup.write_bytes(headsup.read_bytes()[:-4])
@@ -330,9 +330,9 @@ def test_a_zip_that_swells_is_not_unpacked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(3, None), (None, 4), (3, 4)])
 def test_layers_or_heads_alone_tell_the_geometry(path: Path, shape: tuple[int | None, int | None]) -> None:
-    from amask.mask_bank.authors import import_authors
+    from amask.mask_bank.ahamask_files import import_ahamask
 
-    assert import_authors(path, model="tiny", shape=shape)[0].geometry == geometry()
+    assert import_ahamask(path, model="tiny", shape=shape)[0].geometry == geometry()
 
 
 @pytest.mark.parametrize(
@@ -347,30 +347,30 @@ def test_layers_or_heads_that_do_not_fit(path: Path, shape: tuple[int | None, in
 
 def test_the_layers_of_a_known_model_are_counted_too(tmp_path: Path) -> None:
     """As many numbers as SALMONN's masks have, but another model."""
-    from amask.mask_bank.authors import import_authors
+    from amask.mask_bank.ahamask_files import import_ahamask
 
     torch.save({"model": {"tensor": torch.zeros(1640)}}, tmp_path / "x.pth")
-    assert str(import_authors(tmp_path / "x.pth", model="mine", shape=(20, None))[0].geometry) == "20×81"
+    assert str(import_ahamask(tmp_path / "x.pth", model="mine", shape=(20, None))[0].geometry) == "20×81"
 
 
 @pytest.mark.parametrize("name", ["out", "out.bin", "out.PTH", "out.pth.txt"])
 def test_endings_that_could_not_be_imported_are_not_written(path: Path, tmp_path: Path, name: str) -> None:
     from amask.errors import FileError
-    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.ahamask_files import export_ahamask, import_ahamask
 
     with pytest.raises(FileError, match=r"expected AHAMask's \(\.pth or \.pt\) or HeadsUp's \(\.safetensors\)"):
-        export_authors(import_authors(path, geometry(), model="tiny")[0], tmp_path / name)
+        export_ahamask(import_ahamask(path, geometry(), model="tiny")[0], tmp_path / name)
     assert not (tmp_path / name).exists()
 
 
 def test_an_export_says_what_it_wrote_and_spares_what_is_there(path: Path, tmp_path: Path) -> None:
-    from amask.mask_bank.authors import export_authors, import_authors
+    from amask.mask_bank.ahamask_files import export_ahamask, import_ahamask
 
-    mask = import_authors(path, geometry(), model="tiny")[0]
-    assert export_authors(mask, tmp_path / "a.pth", exclusive=True) == "in the AHAMask authors' layout, 3 × (4 + 1) numbers"
-    said = export_authors(~mask, tmp_path / "b.safetensors")
+    mask = import_ahamask(path, geometry(), model="tiny")[0]
+    assert export_ahamask(mask, tmp_path / "a.pth", exclusive=True) == "in the AHAMask authors' layout, 3 × (4 + 1) numbers"
+    said = export_ahamask(~mask, tmp_path / "b.safetensors")
     assert said == "in HeadsUp's layout, 3 × (4 + 1) numbers, 4 for on and -4 for off, as it has no logits"
     before = (tmp_path / "a.pth").read_bytes()
     with pytest.raises(FileExistsError):
-        export_authors(~mask, tmp_path / "a.pth", exclusive=True)
+        export_ahamask(~mask, tmp_path / "a.pth", exclusive=True)
     assert (tmp_path / "a.pth").read_bytes() == before

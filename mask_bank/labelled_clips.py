@@ -15,13 +15,13 @@ from ..lalm.base import LALM
 from ..lalm.listening import FeatureRows, Tell, hear
 
 DEV_SHARE = 10  # one clip of so many is a dev clip, where the data names none
-FEWEST_SPEAKERS = 10  # that can be divided; with fewer, a dev set of one or two would not tell much
+MIN_SPEAKERS = 10  # that can be divided; with fewer, a dev set of one or two would not tell much
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Examples:
+class LabelledClips:
     """Clips as a model hears them.
 
     Attributes:
@@ -34,9 +34,9 @@ class Examples:
     labels: tuple[dict[str, str], ...]
     digests: tuple[str, ...]
 
-    def serving(self, task: TaskSpec) -> list[int]:
+    def clips_for(self, task: TaskSpec) -> list[int]:
         """The numbers of the clips that a task can be learned from."""
-        return [at for at, labels in enumerate(self.labels) if serves(task, labels)]
+        return [at for at, labels in enumerate(self.labels) if has_labels(task, labels)]
 
     def hash(self, task: TaskSpec, clips: Iterable[int]) -> str:
         """16 hex digits of some clips' sound and of their right answers, in this order, wherever the files lie."""
@@ -44,22 +44,22 @@ class Examples:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
-def serves(task: TaskSpec, labels: dict[str, str]) -> bool:
+def has_labels(task: TaskSpec, labels: dict[str, str]) -> bool:
     """Whether a clip has a label for every part of a task; composites need parts that are not empty."""
     if task.form == "plain":
         return task.names[0] in labels
     return all(labels.get(name) for name in task.names)
 
 
-def find_examples(
+def find_labelled_clips(
     model: LALM,
     manifest: Manifest,
     tasks: Sequence[TaskSpec],
     *,
     trim: bool = False,
     skip_bad: bool = False,
-    tell: Tell | None = None,
-) -> tuple[Examples, Examples]:
+    on_progress: Tell | None = None,
+) -> tuple[LabelledClips, LabelledClips]:
     """The clips to learn some tasks from and those to try masks on, all checked; what is odd about them is logged.
 
     Args:
@@ -68,7 +68,7 @@ def find_examples(
         tasks: what is to be learned.
         trim: use the beginning of clips that are too long.
         skip_bad: leave out clips whose labels or files are bad, instead of refusing the first of them.
-        tell: called as files are checked.
+        on_progress: called as files are checked.
 
     Raises:
         DataError: a task has no clips to learn from, or a label is not of its task's closed set.
@@ -80,15 +80,15 @@ def find_examples(
     total = sum(map(len, splits))
     sets = []
     for clips, before in zip(splits, (0, len(splits[0])), strict=True):
-        count = tell and (lambda done, _, before=before: tell(before + done, total))
+        count = on_progress and (lambda done, _, before=before: on_progress(before + done, total))
         part = replace(manifest, clips=tuple(clips))
         features, bad = hear(model, part, trim=trim, skip_bad=skip_bad, tell=count)
         problems += bad
         digests = tuple(features.digest(at) for at in range(len(features)))
-        sets.append(Examples(features, tuple(clip.labels for clip in features.manifest), digests))
+        sets.append(LabelledClips(features, tuple(clip.labels for clip in features.manifest), digests))
     if problems:
         _log.warning("%d of %d clips are left out; the first: %s", len(problems), candidates, problems[0])
-    _tell_doubles(sets[0].digests, sets[1].digests)
+    _warn_duplicates(sets[0].digests, sets[1].digests)
     return sets[0], sets[1]
 
 
@@ -97,7 +97,7 @@ def _labelled(manifest: Manifest, tasks: Sequence[TaskSpec], skip_bad: bool) -> 
     fit: list[Clip] = []
     problems: list[str] = []
     for number, clip in enumerate(manifest, 1):
-        served = [task for task in tasks if serves(task, clip.labels)]
+        served = [task for task in tasks if has_labels(task, clip.labels)]
         try:
             for task in served:
                 require_labels(task, clip.labels, f"clip {number} of the data ({clip.path})")
@@ -122,15 +122,15 @@ def _split(clips: list[Clip], tasks: Sequence[TaskSpec], divided: bool) -> tuple
     elif divided:
         _log.warning("the data name no splits; drawn are %d train and %d dev clips, and the rest for tests", len(train), len(dev))
     for task in tasks:
-        serving = [clip for clip in train if serves(task, clip.labels)]
-        if not any(serves(task, clip.labels) for clip in dev) and len(serving) > 1:
+        serving = [clip for clip in train if has_labels(task, clip.labels)]
+        if not any(has_labels(task, clip.labels) for clip in dev) and len(serving) > 1:
             drawn, how = draw_dev(serving)
             words = "the data have no dev clips for %s: %d of its %d train clips are taken, drawn %s"
             _log.warning(words, task.name, len(drawn), len(serving), how)
             taken = set(map(id, drawn))
             train, dev = [clip for clip in train if id(clip) not in taken], [*dev, *drawn]
         for part, words in ((train, "train"), (dev, "dev")):
-            if not any(serves(task, clip.labels) for clip in part):
+            if not any(has_labels(task, clip.labels) for clip in part):
                 advice = "give a manifest that has with --data, see docs/data.md"
                 raise DataError(f"no {words} clip has labels for {task.name}; {advice}")
     return train, dev
@@ -139,7 +139,7 @@ def _split(clips: list[Clip], tasks: Sequence[TaskSpec], divided: bool) -> tuple
 def draw_dev(clips: list[Clip]) -> tuple[list[Clip], str]:
     """A tenth of some clips, of speakers of their own where there are enough of them; the same every time."""
     speakers = {clip.speaker for clip in clips}
-    by_speaker = "" not in speakers and len(speakers) >= FEWEST_SPEAKERS
+    by_speaker = "" not in speakers and len(speakers) >= MIN_SPEAKERS
     keys = [clip.speaker if by_speaker else "\0".join((clip.path, *clip.more)) for clip in clips]
     sizes = Counter(keys)
     wanted = max(1, len(clips) // DEV_SHARE)
@@ -151,7 +151,7 @@ def draw_dev(clips: list[Clip]) -> tuple[list[Clip], str]:
     return [clip for clip, key in zip(clips, keys, strict=True) if key in drawn], "by speaker" if by_speaker else "by file"
 
 
-def _tell_doubles(train: Sequence[str], dev: Sequence[str]) -> None:
+def _warn_duplicates(train: Sequence[str], dev: Sequence[str]) -> None:
     """Log recordings that come twice; of a dev clip that was learned from, the score tells little."""
     twice = len(train) + len(dev) - len({*train}) - len({*dev})
     if twice:
