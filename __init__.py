@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # Public name → where it is defined. Nothing is imported before it is asked for, so that the command's help is quick.
-_PLACES = {
+_EXPORTS = {
     "AmaskError": "errors",
     "HeadMask": "mask_bank.mask",
     "LALM": "lalm.base",
@@ -61,12 +61,12 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is asked for
     """A public name, imported now."""
-    if name not in _PLACES:
-        raise AttributeError(f"module 'amask' has no attribute {name!r}; it has {', '.join(_PLACES)}")
-    value = getattr(import_module(f".{_PLACES[name]}", __name__), name)
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'amask' has no attribute {name!r}; it has {', '.join(_EXPORTS)}")
+    value = getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_PLACES]
+    return [*globals(), *_EXPORTS]

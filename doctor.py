@@ -21,12 +21,12 @@ from typing import Any
 from . import __version__
 
 AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
-BROKEN = (ImportError, OSError, RuntimeError, AttributeError, NameError, TypeError, ValueError, LookupError, SystemExit)
+IMPORT_ERRORS = (ImportError, OSError, RuntimeError, AttributeError, NameError, TypeError, ValueError, LookupError, SystemExit)
 """What libraries raise when they are loaded; old versions of torch-npu end the program."""
 
 # Transformers loads them where they are installed, wanted or not; only some models need them.
-COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
-NODES = {"cuda": ("nvidia[0-9]*", "CUDA_VISIBLE_DEVICES"), "npu": ("davinci[0-9]*", "ASCEND_RT_VISIBLE_DEVICES")}
+OPTIONAL_IMPORTS = ("torchvision", "torchaudio", "torchcodec")
+DEVICE_NODES = {"cuda": ("nvidia[0-9]*", "CUDA_VISIBLE_DEVICES"), "npu": ("davinci[0-9]*", "ASCEND_RT_VISIBLE_DEVICES")}
 TOOLS = {
     "ffmpeg": "to convert audio that amask does not read",
     "espeak-ng": "only to make the pocket corpus anew",
@@ -36,7 +36,7 @@ WEIGHTS = Path(__file__).parent / "pocket" / "weights" / "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Fact:
+class Finding:
     """Something found, or found missing.
 
     Attributes:
@@ -54,20 +54,20 @@ class Fact:
     problem: str = ""
 
 
-def examine() -> tuple[Fact, ...]:
+def run_checks() -> tuple[Finding, ...]:
     """Look at everything but the bank, which this room does not know."""
     versions = tuple(_versions())
     torch, backends = load_torch()
     devices = tuple(_devices(torch)) if torch else ()
-    companions = tuple(_companions()) if torch and not any(fact.problem for fact in backends) else ()
-    return *versions, *companions, *backends, *devices, *_models(), *_extras(), *_tools()
+    optional = tuple(_optional_imports()) if torch and not any(finding.problem for finding in backends) else ()
+    return *versions, *optional, *backends, *devices, *_models(), *_extras(), *_tools()
 
 
-def attempt(work: Callable[[], Any]) -> tuple[Any, str]:
+def try_call(work: Callable[[], Any]) -> tuple[Any, str]:
     """What some work gives and "", or None and why it failed."""
     try:
         return work(), ""
-    except BROKEN as error:
+    except IMPORT_ERRORS as error:
         return None, root_cause(error)
 
 
@@ -80,7 +80,7 @@ def root_cause(error: BaseException) -> str:
 
 def load(module: str) -> tuple[ModuleType | None, str]:
     """A module and "", or None and why it cannot be loaded."""
-    return attempt(partial(importlib.import_module, module))
+    return try_call(partial(importlib.import_module, module))
 
 
 def installed(package: str) -> str | None:
@@ -91,13 +91,13 @@ def installed(package: str) -> str | None:
         return None
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Bytes for people: `21.3 MB`."""
     power = next((power for power in (1, 2) if count < 1000 ** (power + 1)), 3)
     return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
 
 
-def load_torch() -> tuple[ModuleType | None, list[Fact]]:
+def load_torch() -> tuple[ModuleType | None, list[Finding]]:
     """Torch loaded without its backends, then each of them by itself: torch, and what is broken."""
     asked = os.environ.get(AUTOLOAD)
     os.environ[AUTOLOAD] = "0"
@@ -106,8 +106,8 @@ def load_torch() -> tuple[ModuleType | None, list[Fact]]:
         if torch is None:
             if not installed("torch"):  # which is said among the versions
                 return None, []
-            cure = "pip install --force-reinstall torch"
-            return None, [Fact("devices", "torch", "broken", None, f"torch cannot be loaded ({why}); {cure}")]
+            fix = "pip install --force-reinstall torch"
+            return None, [Finding("devices", "torch", "broken", None, f"torch cannot be loaded ({why}); {fix}")]
         return torch, list(_backends(asked in (None, "1")))
     finally:
         os.environ.pop(AUTOLOAD, None)  # torch-npu sets it, too
@@ -115,24 +115,24 @@ def load_torch() -> tuple[ModuleType | None, list[Fact]]:
             os.environ[AUTOLOAD] = asked
 
 
-def _backends(autoload: bool) -> Iterator[Fact]:
+def _backends(autoload: bool) -> Iterator[Finding]:
     for entry in importlib.metadata.entry_points(group="torch.backends"):
         wanted = autoload or entry.name == "torch_npu"  # transformers loads this one by itself
         if not wanted or entry.module in sys.modules:
             continue
-        _, why = attempt(partial(_start, entry))
+        _, why = try_call(partial(_start, entry))
         if not why:
             continue
         package = (entry.dist.name if entry.dist else entry.name).replace("_", "-")
-        cure = f"pip uninstall {package}, or set {AUTOLOAD}=0"
+        fix = f"pip uninstall {package}, or set {AUTOLOAD}=0"
         if entry.name == "torch_npu":
-            cure = (
+            fix = (
                 f"without an Ascend NPU: pip uninstall {package}; with one: install CANN and source its set_env.sh "
                 f"({AUTOLOAD}=0 is not enough, transformers loads {package} too)"
             )
-        fails = "torch" if autoload else "transformers"
-        problem = f"{package} {installed(package)} cannot be loaded ({why}), so {fails} cannot either{_misfit(package)}; {cure}"
-        yield Fact("devices", entry.name, "broken", None, problem)
+        broken = "torch" if autoload else "transformers"
+        problem = f"{package} {installed(package)} cannot be loaded ({why}), so {broken} cannot either{_misfit(package)}; {fix}"
+        yield Finding("devices", entry.name, "broken", None, problem)
 
 
 def _start(entry: importlib.metadata.EntryPoint) -> None:
@@ -155,91 +155,90 @@ def _met(requirement: Any) -> bool:  # noqa: ANN401 - packaging may be missing
 
 def _misfit(package: str) -> str:
     """Says so where a package was made for another torch."""
-    wanted, _ = attempt(partial(_requirements, package))
+    wanted, _ = try_call(partial(_requirements, package))
     unmet = [each for each in wanted or () if each.name == "torch" and not _met(each)]
     return f"; it is made for torch{unmet[0].specifier}, and {installed('torch')} is installed" if unmet else ""
 
 
-def _versions() -> Iterator[Fact]:
-    yield Fact("versions", "amask", __version__, __version__)
-    yield Fact("versions", "python", f"{platform.python_version()} on {platform.platform()}", platform.python_version())
-    required, why = attempt(_requirements)
+def _versions() -> Iterator[Finding]:
+    yield Finding("versions", "amask", __version__, __version__)
+    yield Finding("versions", "python", f"{platform.python_version()} on {platform.platform()}", platform.python_version())
+    required, why = try_call(_requirements)
     if required is None:
-        yield Fact(
-            "versions", "requirements", "unknown", None, f"what amask requires is unknown ({why}); pip install amask again"
-        )
+        problem = f"what amask requires is unknown ({why}); pip install --force-reinstall amask"
+        yield Finding("versions", "requirements", "unknown", None, problem)
     for each in sorted(required or (), key=lambda each: (each.name != "torch", each.name.lower())):
         version = installed(each.name)
         wanted = f"{each.name}{each.specifier}"
         problem = "" if _met(each) else f"{each.name} is {version or 'missing'}; amask needs {wanted}: pip install '{wanted}'"
-        yield Fact("versions", each.name, version or "missing", version, problem)
+        yield Finding("versions", each.name, version or "missing", version, problem)
 
 
-def _companions() -> Iterator[Fact]:
+def _optional_imports() -> Iterator[Finding]:
     broken = False
-    for name in COMPANIONS:
+    for name in OPTIONAL_IMPORTS:
         version = installed(name)
         if version is None:
             continue
         _, why = load(name)
         broken = broken or bool(why)
-        cure = f"install the one for torch {installed('torch')}, or, as only some models need it: pip uninstall {name}"
-        problem = f"{name} {version} cannot be loaded ({why}){_misfit(name)}; {cure}" if why else ""
-        yield Fact("versions", name, version, version, problem)
+        fix = f"install the one for torch {installed('torch')}, or, as only some models need it: pip uninstall {name}"
+        problem = f"{name} {version} cannot be loaded ({why}){_misfit(name)}; {fix}" if why else ""
+        yield Finding("versions", name, version, version, problem)
     _, why = load("transformers.modeling_utils")
     if why and not broken and installed("transformers"):
         problem = f"transformers cannot be loaded ({why}); pip install --force-reinstall transformers"
-        yield Fact("versions", "transformers", "broken", installed("transformers"), problem)
+        yield Finding("versions", "transformers", "broken", installed("transformers"), problem)
 
 
-def _devices(torch: ModuleType) -> Iterator[Fact]:
-    memory, _ = attempt(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))  # Windows has no sysconf
+def _devices(torch: ModuleType) -> Iterator[Finding]:
+    memory, _ = try_call(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))  # Windows has no sysconf
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = torch.get_num_threads()
-    text = f"{platform.machine()}, cores: {cores}, torch's threads: {threads}, memory: {size(memory) if memory else 'unknown'}"
-    yield Fact("devices", "cpu", text, {"cores": cores, "threads": threads, "bytes": memory})
-    for kind in NODES:
-        cards, why = attempt(partial(_cards, torch, kind))
+    threads, total = torch.get_num_threads(), format_bytes(memory) if memory else "unknown"
+    text = f"{platform.machine()}, cores: {cores}, torch's threads: {threads}, memory: {total}"
+    yield Finding("devices", "cpu", text, {"cores": cores, "threads": threads, "bytes": memory})
+    for kind in DEVICE_NODES:
+        cards, why = try_call(partial(_cards, torch, kind))
         if why:
-            yield Fact(
+            yield Finding(
                 "devices", kind, "broken", None, f"torch cannot tell which {kind} cards there are: {why}; check their driver"
             )
         elif cards:
             yield from cards
         else:
-            yield Fact("devices", kind, "none", None, _idle(torch, kind))
+            yield Finding("devices", kind, "none", None, _idle(torch, kind))
 
 
-def _cards(torch: ModuleType, kind: str) -> list[Fact]:
+def _cards(torch: ModuleType, kind: str) -> list[Finding]:
     module = getattr(torch, kind, None)
     if module is None or not module.is_available():
         return []
-    facts = []
+    findings = []
     for at in range(module.device_count()):
         name, memory = module.get_device_name(at), module.get_device_properties(at).total_memory
-        facts.append(Fact("devices", f"{kind}:{at}", f"{name}, {size(memory)}", {"name": name, "bytes": memory}))
-    return facts
+        findings.append(Finding("devices", f"{kind}:{at}", f"{name}, {format_bytes(memory)}", {"name": name, "bytes": memory}))
+    return findings
 
 
 def _idle(torch: ModuleType, kind: str) -> str:
     """A problem where the system has cards that torch does not use and nobody has hidden them."""
-    pattern, hiding = NODES[kind]
+    pattern, hiding = DEVICE_NODES[kind]
     if hiding in os.environ or not any(Path("/dev").glob(pattern)):
         return ""
-    cure = "install torch's CUDA build that suits the driver (https://pytorch.org)"
+    fix = "install torch's CUDA build that suits the driver (https://pytorch.org)"
     if kind == "npu":
-        cure = (
-            "see what npu-smi info says, and source CANN's set_env.sh" if installed("torch-npu") else "pip install 'amask[npu]'"
-        )
-    return f"there is a {kind} card, but torch {torch.__version__} does not see it; {cure}, or set {hiding}= to do without"
+        fix = "see what npu-smi info says, and source CANN's set_env.sh" if installed("torch-npu") else "pip install 'amask[npu]'"
+    return f"there is a {kind} card, but torch {torch.__version__} does not see it; {fix}, or set {hiding}= to disable it"
 
 
-def _models() -> Iterator[Fact]:
+def _models() -> Iterator[Finding]:
     if WEIGHTS.exists():
         count = WEIGHTS.stat().st_size
-        yield Fact("models", "pocket", f"{size(count)}, comes with amask", {"bytes": count, "path": str(WEIGHTS.parent)})
+        yield Finding(
+            "models", "pocket", f"{format_bytes(count)}, comes with amask", {"bytes": count, "path": str(WEIGHTS.parent)}
+        )
     else:
-        yield Fact(
+        yield Finding(
             "models", "pocket", "missing", None, "the pocket model's weights are missing; pip install --force-reinstall amask"
         )
     hub, _ = load("huggingface_hub")
@@ -247,22 +246,22 @@ def _models() -> Iterator[Fact]:
     folder = Path(settings.HF_HUB_CACHE) if settings else Path()
     if not hub or not settings or not folder.exists():
         return
-    cache, why = attempt(partial(hub.scan_cache_dir, folder))
+    cache, why = try_call(partial(hub.scan_cache_dir, folder))
     if why:
-        yield Fact(
+        yield Finding(
             "models", "Hugging Face cache", "unreadable", None, f"cannot read {folder}: {why}; set HF_HOME to another folder"
         )
         return
     for repo in sorted(cache.repos, key=lambda repo: repo.repo_id):
         if repo.repo_type == "model":
             data = {"bytes": repo.size_on_disk, "path": str(repo.repo_path)}
-            yield Fact("models", repo.repo_id, f"{size(repo.size_on_disk)}, in the Hugging Face cache", data)
+            yield Finding("models", repo.repo_id, f"{format_bytes(repo.size_on_disk)}, in the Hugging Face cache", data)
 
 
-def _extras() -> Iterator[Fact]:
-    named, _ = attempt(lambda: importlib.metadata.metadata("amask").get_all("Provides-Extra"))
+def _extras() -> Iterator[Finding]:
+    named, _ = try_call(lambda: importlib.metadata.metadata("amask").get_all("Provides-Extra"))
     for extra in named or ():
-        wanted, _ = attempt(partial(_requirements, "amask", extra))
+        wanted, _ = try_call(partial(_requirements, "amask", extra))
         if wanted is None:
             continue
         missing = [f"{each.name}{each.specifier}" for each in wanted if not _met(each)]
@@ -270,10 +269,10 @@ def _extras() -> Iterator[Fact]:
         if missing:
             text = f"not installed: pip install 'amask[{extra}]'"
             text = text if len(missing) == len(wanted) else f"without {', '.join(missing)}: pip install 'amask[{extra}]'"
-        yield Fact("extras", extra, text, {"installed": not missing, "missing": missing})
+        yield Finding("extras", extra, text, {"installed": not missing, "missing": missing})
 
 
-def _tools() -> Iterator[Fact]:
+def _tools() -> Iterator[Finding]:
     for name, use in TOOLS.items():
         path = shutil.which(name)
-        yield Fact("tools", name, f"{path or 'not found'}; {use}", {"path": path, "use": use})
+        yield Finding("tools", name, f"{path or 'not found'}; {use}", {"path": path, "use": use})

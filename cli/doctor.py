@@ -13,28 +13,28 @@ from .common import BankOption, JsonOption, one_line_errors, out
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..doctor import Fact
+    from ..doctor import Finding
 
 
 def doctor(bank: BankOption = None, as_json: JsonOption = False) -> None:
     """Say what is installed, which devices, models and masks there are, and what is wrong; exits with 1 if anything is."""
     with one_line_errors():
-        from ..doctor import examine
+        from ..doctor import run_checks
 
         with redirect_stdout(sys.stderr):  # some libraries talk while they are loaded
-            facts = [*examine(), *_masks(bank)]
-        problems = [" ".join(fact.problem.split()) for fact in facts if fact.problem]
+            findings = [*run_checks(), *_masks(bank)]
+        problems = [" ".join(finding.problem.split()) for finding in findings if finding.problem]
         if as_json:
-            typer.echo(json.dumps(_tree(facts) | {"problems": problems, "ok": not problems}, ensure_ascii=False))
+            typer.echo(json.dumps(_tree(findings) | {"problems": problems, "ok": not problems}, ensure_ascii=False))
         else:
-            _show(facts, problems)
+            _show(findings, problems)
         if problems:
             raise typer.Exit(1)
 
 
-def _masks(folder: Path | None) -> "Iterator[Fact]":
+def _masks(folder: Path | None) -> "Iterator[Finding]":
     """The bundled bank and the user's; none where what they need is broken, which others say."""
-    from ..doctor import Fact, load
+    from ..doctor import Finding, load
     from ..errors import BankError
 
     module, _ = load("amask.mask_bank.bank")
@@ -45,30 +45,30 @@ def _masks(folder: Path | None) -> "Iterator[Fact]":
             opened = module.MaskBank(root)
             count, damaged = len(opened.list()), [problem for _, problem in opened.verify()]
         except BankError as error:
-            yield Fact("masks", name, "unreadable", None, str(error))
+            yield Finding("masks", name, "unreadable", None, str(error))
             continue
         if name == "bundled" and not count:
             damaged.append("the bundled masks are missing; pip install --force-reinstall amask")
         data = {"masks": count, "damaged": len(damaged), "path": str(root)}
-        yield Fact("masks", name, f"{count} masks in {root}", data, "; ".join(damaged))
+        yield Finding("masks", name, f"{count} masks in {root}", data, "; ".join(damaged))
 
 
-def _tree(facts: "Sequence[Fact]") -> dict[str, dict]:
+def _tree(findings: "Sequence[Finding]") -> dict[str, dict]:
     tree: dict[str, dict] = {}
-    for fact in facts:
-        tree.setdefault(fact.section, {})[fact.name] = fact.data
+    for finding in findings:
+        tree.setdefault(finding.section, {})[finding.name] = finding.data
     return tree
 
 
-def _show(facts: "Sequence[Fact]", problems: list[str]) -> None:
+def _show(findings: "Sequence[Finding]", problems: list[str]) -> None:
     """Columns of our own: rich would fold long paths where stdout is no terminal."""
-    wide = max(len(fact.name) for fact in facts)
+    wide = max(len(finding.name) for finding in findings)
     before = ""
-    for fact in facts:
-        section = fact.section if fact.section != before else ""
-        out.print(f"{section:<9} {fact.name:<{wide}}  {fact.text}", style="red" if fact.problem else None, markup=False)
-        before = fact.section
+    for finding in findings:
+        section = finding.section if finding.section != before else ""
+        out.print(f"{section:<9} {finding.name:<{wide}}  {finding.text}", style="red" if finding.problem else None, markup=False)
+        before = finding.section
     for problem in problems:
         out.print(f"problem: {problem}", style="red", markup=False)
     if not problems:
-        out.print("all is well")
+        out.print("no problems found")

@@ -8,15 +8,15 @@ from .bank import app as bank_app
 from .compose import compose
 from .doctor import doctor
 from .evaluate import evaluate
+from .output_encoding import SafeOutputGroup
 from .predict import predict
 from .predictor import app as predictor_app
-from .process import share_cores, show_log
 from .run import run
-from .streams import Group
+from .startup import share_cores, show_log
 
 app = typer.Typer(
     name="amask",
-    cls=Group,
+    cls=SafeOutputGroup,
     help="Run a large audio language model by a mask over its attention heads instead of by a prompt.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

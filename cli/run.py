@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..composer.plan import Hop
     from ..composer.ways import How
     from ..data.decoding import Stream
-    from ..data.inputs import Inputs
     from ..data.tasks import Task, TaskSpec
     from ..lalm.base import LALM
     from ..lalm.forms import AnswerForm
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from ..mask_bank.mask import HeadMask
     from ..predictor.decision import Decision
     from ..serving.engine import Limits, Long, Order, Reply
+    from .inputs import Inputs
 
 BEAMS = 16
 LONG = "Clips longer than the model hears: refuse them, trim them to their beginning, or cut them at pauses and join the answers."
@@ -80,8 +80,8 @@ def run(
     """
     with one_line_errors():
         from ..composer.plan import is_plan, parse_plan
-        from ..data.inputs import expand_inputs
         from ..errors import BankError, InstructionError, MaskError
+        from .inputs import expand_inputs
 
         hops = parse_plan(task) if task is not None and is_plan(task) else ()
         _check_what(task, mask, instruction, prompt)
@@ -258,7 +258,7 @@ def _read_schema(path: Path) -> "AnswerForm":
 
 
 def _sources(inputs: "Inputs") -> "Iterator[Path | tuple[str, Stream]]":
-    from ..data.inputs import STANDARD_INPUT
+    from .inputs import STANDARD_INPUT
 
     for path in inputs.files:
         yield ("-", sys.stdin.buffer) if path == STANDARD_INPUT else path

@@ -10,9 +10,9 @@ import soxr
 from jaxtyping import Float32, Float64
 
 from ..errors import AudioError
-from .decoding import RATES, SHORTEST, Decoded, check_samples, decode, open_source
+from .decoding import MIN_SECONDS, RATES, Decoded, check_samples, decode, open_source
 from .headers import Stream
-from .silence import SILENT, is_silent
+from .silence import SILENCE_DBFS, is_silent
 
 MARGIN = 0.1  # seconds read beyond a cut, so that the resampler hears what follows
 OPPOSITE = 0.1  # channels cancel if their mean has less than this of the power it would have were they unrelated
@@ -24,7 +24,7 @@ Channels = Literal["mean", "first"]
 
 
 @dataclass(frozen=True)
-class Heard:
+class LoadedAudio:
     """A clip as a model hears it, and what a user should know of it.
 
     Attributes:
@@ -42,17 +42,17 @@ class Heard:
 def read_audio(
     audio: Path | Stream, rate: int = 16000, *, longest: float | None = None, trim: bool = False, channels: Channels = "mean"
 ) -> Float32[np.ndarray, " time"]:
-    """The samples alone of what `examine_audio` reads.
+    """The samples alone of what `load_audio` reads.
 
     Raises:
-        AudioError: as `examine_audio`.
+        AudioError: as `load_audio`.
     """
-    return examine_audio(audio, rate, longest=longest, trim=trim, channels=channels).wave
+    return load_audio(audio, rate, longest=longest, trim=trim, channels=channels).wave
 
 
-def examine_audio(
+def load_audio(
     audio: Path | Stream, rate: int = 16000, *, longest: float | None = None, trim: bool = False, channels: Channels = "mean"
-) -> Heard:
+) -> LoadedAudio:
     """Read audio as one channel at a given rate, and tell what is odd about it.
 
     Whatever libsndfile decodes is read: wav, flac, mp3, ogg (vorbis, opus), aiff, caf, w64 and others. Full scale is 1.0;
@@ -91,8 +91,8 @@ def examine_audio(
         wave = soxr.resample(wave, decoded.rate, rate)
     wave = wave if longest is None else wave[: round(longest * rate)]
     if is_silent(wave, rate):
-        warnings.append(f"it is silent or almost so: nothing in it reaches {SILENT:.0f} dBFS")
-    return Heard(wave, len(wave) / rate, tuple(warnings))
+        warnings.append(f"it is silent or almost so: nothing in it reaches {SILENCE_DBFS:.0f} dBFS")
+    return LoadedAudio(wave, len(wave) / rate, tuple(warnings))
 
 
 def check_wave(wave: object, rate: int, longest: float | None = None) -> Float32[np.ndarray, " time"]:
@@ -117,8 +117,8 @@ def check_wave(wave: object, rate: int, longest: float | None = None) -> Float32
     if array.dtype.kind != "f":
         raise AudioError(f"cannot hear samples of type {array.dtype}; expected float, full scale 1.0; {scale}")
     seconds = len(array) / rate
-    if seconds < SHORTEST:
-        raise AudioError(f"the clip is {_number(seconds)} s long; at least {SHORTEST} s is needed; check its rate, {rate} Hz")
+    if seconds < MIN_SECONDS:
+        raise AudioError(f"the clip is {_number(seconds)} s long; at least {MIN_SECONDS} s is needed; check its rate, {rate} Hz")
     if longest is not None and seconds > longest + 1 / rate:
         raise AudioError(f"the clip is {_number(seconds)} s long, the model hears at most {longest} s; cut it")
     array = _float32(array)
@@ -193,8 +193,8 @@ def _cancel(mean: Float32[np.ndarray, " time"], power: Float64[np.ndarray, " cha
 
 
 def _check_length(decoded: Decoded, name: str, longest: float | None, tolerance: float) -> None:
-    if decoded.seconds < SHORTEST:
-        raise AudioError(f"{name} is {_number(decoded.seconds)} s long; at least {SHORTEST} s is needed")
+    if decoded.seconds < MIN_SECONDS:
+        raise AudioError(f"{name} is {_number(decoded.seconds)} s long; at least {MIN_SECONDS} s is needed")
     if longest is not None and decoded.seconds > longest + tolerance:
         length = f"{_number(decoded.seconds)} s" if decoded.exact else f"more than {longest} s"
         advice = "cut it; 'amask run --long trim' uses its beginning, '--long cut' all of it"

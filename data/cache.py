@@ -13,7 +13,7 @@ from threading import Lock
 import platformdirs
 
 from ..errors import DataError, FileError
-from .files import seal, unseal, write_whole
+from .atomic_write import add_checksum, strip_checksum, write_atomic
 
 USUAL_GB = 20.0
 SLACK = 20  # the folder is measured again when a 20th of what it may hold has been written
@@ -77,7 +77,7 @@ class DiskCache:
         """An entry's content; None where there is none, or a broken one, which is deleted."""
         path = self._path(key)
         try:
-            content = unseal(path.read_bytes())
+            content = strip_checksum(path.read_bytes())
             if content is None:
                 path.unlink(missing_ok=True)
             else:
@@ -88,12 +88,12 @@ class DiskCache:
 
     def put(self, key: str, content: bytes) -> None:
         """Keep an entry; where that fails, a warning says so once, and no more is kept."""
-        sealed = seal(content)
+        sealed = add_checksum(content)
         if self._failed or len(sealed) > self.most:
             return
         try:
             self._make_room(len(sealed))
-            write_whole(sealed, self._path(key), parents=True, lasting=False)
+            write_atomic(sealed, self._path(key), parents=True, durable=False)
         except FileError as error:
             self._failed = True
             _log.warning("going on without a cache: %s, or choose another by AMASK_CACHE", error)

@@ -22,13 +22,23 @@ from .headers import TAGS, Corrected, Stream, correct
 # libsndfile reads others, too, but not whether they are whole; of VOC it reads the blocks' headers as sound.
 FORMATS = frozenset({"AIFF", "AU", "CAF", "FLAC", "MP3", "NIST", "OGG", "RF64", "W64", "WAV", "WAVEX"})
 EXPECTED = "expected wav, flac, mp3, ogg, opus, aiff, caf, au or w64"
-SHORTEST = 0.1  # seconds
-LOUDEST = 10.0  # times full scale: float files overshoot 1 a little; a hundredfold is a file of unscaled integers
+# Endings by which folders and patterns know audio that libsndfile reads.
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".aifc", ".au", ".caf", ".mp2", ".oga", ".rf64"),
+    *(".snd", ".sph", ".w64", ".wave"),
+)
+# Endings of other audio, and of films with sound.
+OTHER_SUFFIXES = (
+    *(".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".dsf", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".mpc"),
+    *(".ra", ".spx", ".tta", ".voc", ".webm", ".wma", ".wv"),
+)
+MIN_SECONDS = 0.1  # seconds
+MAX_PEAK = 10.0  # times full scale: float files overshoot 1 a little; a hundredfold is a file of unscaled integers
 RATES = range(1_000, 1_000_001)  # Hz
 SLACK = 0.1  # seconds by which a header may promise too much: the encoder's padding
-UNREAD = 0.05  # share of an MP3's bytes that may be left when its samples are all decoded
+MAX_UNREAD = 0.05  # share of an MP3's bytes that may be left when its samples are all decoded
 BLOCK = (2**16, 2**22)  # samples that are decoded at a time, at least of each channel and at most of all
-MOST_BYTES = 2**31  # of a stream, which is kept in memory
+MAX_STREAM_BYTES = 2**31  # of a stream, which is kept in memory
 SEEK_FAILED = 39  # libsndfile's answer after the last samples of a FLAC that does not say how long it is
 
 
@@ -70,7 +80,7 @@ class Decoded:
     warning: str
 
 
-def shown(path: Path | str) -> str:
+def printable_path(path: Path | str) -> str:
     """A path fit for a one-line message, whatever characters it has."""
     text = str(path)
     return text if text.isprintable() and text else repr(text)
@@ -84,15 +94,15 @@ def open_source(audio: Path | Stream) -> Iterator[Source]:
         AudioError: the file is missing, unreadable, no file or empty; the stream is empty or above 2 GiB.
     """
     if not isinstance(audio, Path):
-        data = audio.read(MOST_BYTES + 1)
+        data = audio.read(MAX_STREAM_BYTES + 1)
         name = "standard input" if getattr(audio, "name", None) in ("<stdin>", 0) else "the stream"
-        if len(data) > MOST_BYTES:
-            raise AudioError(f"{name} has more than {MOST_BYTES} bytes; expected a clip; save it as a file")
+        if len(data) > MAX_STREAM_BYTES:
+            raise AudioError(f"{name} has more than {MAX_STREAM_BYTES} bytes; expected a clip; save it as a file")
         if not data:
             raise AudioError(f"{name} is empty (0 bytes); expected audio; check the command before the pipe")
         yield Source(name, "convert it: ffmpeg -i - -f wav -", io.BytesIO(data), len(data))
         return
-    name = shown(audio)
+    name = printable_path(audio)
     if audio.suffix.lower() == ".raw":
         raise AudioError(f"{name} has no header that tells its rate and format; save it as wav")
     with _open(audio) as stream:
@@ -137,8 +147,8 @@ def check_samples(block: Float32[np.ndarray, "*axes"], name: str) -> None:
     peak = np.abs(block).max(initial=0)  # NaN where there is one
     if not np.isfinite(peak):
         raise AudioError(f"{name} holds samples that are NaN or infinite; expected finite ones; export it again")
-    if peak > LOUDEST:
-        expected = f"full scale is 1.0 and at most {LOUDEST} is accepted"
+    if peak > MAX_PEAK:
+        expected = f"full scale is 1.0 and at most {MAX_PEAK} is accepted"
         raise AudioError(f"{name} reaches {peak:.6g}; {expected}; export it again, scaled to [-1, 1]")
 
 
@@ -149,13 +159,13 @@ def _open(path: Path) -> io.BufferedReader:
         stream = path.open("rb") if stat.S_ISREG(info.st_mode) else None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"cannot read {shown(path)}: {reason}; check the name and the permissions") from None
+        raise AudioError(f"cannot read {printable_path(path)}: {reason}; check the name and the permissions") from None
     if stream is None:
         kind = "a folder" if stat.S_ISDIR(info.st_mode) else "a pipe or device"
-        raise AudioError(f"cannot read {shown(path)}: it is {kind}; expected an audio file")
+        raise AudioError(f"cannot read {printable_path(path)}: it is {kind}; expected an audio file")
     if info.st_size == 0:
         stream.close()
-        raise AudioError(f"{shown(path)} is empty (0 bytes); expected an audio file; copy or record it again")
+        raise AudioError(f"{printable_path(path)} is empty (0 bytes); expected an audio file; copy or record it again")
     return stream
 
 
@@ -214,7 +224,7 @@ def _check_whole(file: soundfile.SoundFile, source: Source, promised: int, got: 
         seconds, held = (f"{round(frames / file.samplerate, 4)} s" for frames in (promised, got))
         raise AudioError(f"{source.name} breaks off: its header promises {seconds}, it holds {held}; copy or record it again")
     if not got:
-        raise AudioError(f"{source.name} holds no samples; at least {SHORTEST} s is needed; record it again")
+        raise AudioError(f"{source.name} holds no samples; at least {MIN_SECONDS} s is needed; record it again")
 
 
 def _check_ogg(source: Source) -> None:
@@ -255,6 +265,6 @@ def _check_mp3(source: Source) -> None:
     if source.size - start < promised - TAGS:
         reason = f"its header promises {promised} bytes, it holds {source.size - start}"
         raise AudioError(f"{source.name} breaks off: {reason}; copy or record it again")
-    if source.size - read > max(UNREAD * source.size, TAGS):
+    if source.size - read > max(MAX_UNREAD * source.size, TAGS):
         reason = f"only {read} of {source.size} bytes are within the length that its header says"
         raise AudioError(f"{source.name} would be cut: {reason}; {source.convert}")

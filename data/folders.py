@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import DataError
 from .columns import labels_of
-from .inputs import AUDIO_SUFFIXES
-from .manifest import SPLIT_NAMES, Clip, Manifest, Split, divide
+from .decoding import AUDIO_SUFFIXES
+from .manifest import SPLIT_NAMES, Clip, Manifest, Split, draw_splits
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 
@@ -42,7 +42,7 @@ def read_audio_folder(folder: Path) -> Manifest:
         raise DataError(
             f"folder {folder} has no clips; expected metadata.csv with a column file_name, or a folder for each class"
         )
-    return Manifest(tuple(clips) if parts else divide(clips), folder, divided=not parts)
+    return Manifest(tuple(clips) if parts else draw_splits(clips), folder, splits_drawn=not parts)
 
 
 def split_of(name: str) -> Split | None:

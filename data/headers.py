@@ -2,7 +2,7 @@
 
 Containers of chunks (WAV, RF64, AIFF, CAF, W64), AU and NIST Sphere give the bytes of their samples in a header, FLAC
 their number. Programs write it before they know it, copy it from elsewhere or miscount. libsndfile believes most of
-them; here the data decides, and the decoder is shown another header.
+them; here the data decides, and the decoder is printable_path another header.
 """
 
 import contextlib

@@ -14,12 +14,12 @@ from datasets import Audio, ClassLabel, Dataset, Features
 from datasets.exceptions import DatasetsError
 
 from ..errors import DataError
+from .atomic_write import write_atomic
 from .cache import cache_folder
 from .columns import labels_of
-from .files import write_whole
+from .decoding import AUDIO_SUFFIXES
 from .folders import split_of
-from .inputs import AUDIO_SUFFIXES
-from .manifest import Clip, Manifest, Split, divide
+from .manifest import Clip, Manifest, Split, draw_splits
 
 SOURCE = re.compile(r"hf:([^:]+)(?::([^:\[\]]+))??(?::([^:\[\]]+(?:\[[^\]]*\])?))?")  # lazy: one word more is a split
 TEXT = ("string", "large_string")
@@ -29,7 +29,7 @@ def read_dataset(source: str) -> Manifest:
     """Make a manifest of a dataset: every row a clip, in the order of the dataset.
 
     Splits become ours by their names: train…, valid… and dev…, test…; any other is `test`. A folder with one split only is
-    divided, see `divide`.
+    divided, see `draw_splits`.
 
     Args:
         source: a folder, or `hf:NAME`, `hf:NAME:SPLIT` or `hf:NAME:CONFIG:SPLIT`; a split may be a part of one, such as
@@ -47,7 +47,7 @@ def read_dataset(source: str) -> Manifest:
     if not clips:
         raise DataError(f"dataset {source} has no rows")
     told = len(splits) > 1 or source.startswith("hf:")
-    return Manifest(tuple(clips) if told else divide(clips), cache, divided=not told)
+    return Manifest(tuple(clips) if told else draw_splits(clips), cache, splits_drawn=not told)
 
 
 def _load(source: str) -> dict[str, Dataset]:
@@ -113,5 +113,5 @@ def _file(sound: dict, cache: Path, where: str) -> str:
     suffix = Path(path or "").suffix.lower()
     file = cache / (hashlib.sha256(data).hexdigest()[:32] + (suffix if suffix in AUDIO_SUFFIXES else ""))
     if not file.exists():
-        write_whole(data, file, parents=True)
+        write_atomic(data, file, parents=True)
     return file.name

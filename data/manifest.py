@@ -15,15 +15,15 @@ import pydantic
 from jaxtyping import Float32
 
 from ..errors import AudioError
+from .atomic_write import write_atomic
 from .audio import Channels, read_audio
-from .decoding import shown
-from .files import write_whole
+from .decoding import printable_path
 from .tasks import Task
 
-PAUSE = 0.1  # seconds of silence between the files of one clip, as in SALMONN's and the AHAMask authors' reader
+JOIN_PAUSE = 0.1  # seconds of silence between the files of one clip, as in SALMONN's and the AHAMask authors' reader
 
 SPLIT_NAMES: dict[str, "Split"] = {"train": "train", "valid": "dev", "dev": "dev", "test": "test"}  # by a name's beginning
-FEWEST = 3  # speakers that can be divided into three splits
+MIN_SPEAKERS = 3  # speakers that can be divided into three splits
 
 Split = Literal["train", "dev", "test"]
 
@@ -67,7 +67,7 @@ class Manifest:
 
     clips: tuple[Clip, ...]
     folder: Path
-    divided: bool = False
+    splits_drawn: bool = False
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -98,7 +98,7 @@ class Manifest:
         waves = [read_audio(path, rate, longest=longest, trim=trim, channels=channels) for path in paths]
         if len(waves) == 1:
             return waves[0]
-        pause = np.zeros(round(PAUSE * rate), np.float32)
+        pause = np.zeros(round(JOIN_PAUSE * rate), np.float32)
         joined = np.concatenate([waves[0], *(part for wave in waves[1:] for part in (pause, wave))])
         if longest is None:
             return joined
@@ -118,13 +118,13 @@ class Manifest:
         for path in (self.folder / name for name in (clip.path, *clip.more)):
             try:
                 if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
-                    raise AudioError(f"cannot read {shown(path)}: it is no file; expected an audio file")
+                    raise AudioError(f"cannot read {printable_path(path)}: it is no file; expected an audio file")
                 hashed.update(hashlib.sha256(path.read_bytes()).digest())
             except (OSError, ValueError) as error:  # ValueError: a NUL in the name
                 if isinstance(error, AudioError):
                     raise
                 reason = getattr(error, "strerror", None) or error
-                raise AudioError(f"cannot read {shown(path)}: {reason}; check the name and the permissions") from None
+                raise AudioError(f"cannot read {printable_path(path)}: {reason}; check the name and the permissions") from None
         return hashed.hexdigest()[:32]
 
     def select(self, split: str | None = None, tasks: Iterable[str] = ()) -> "Manifest":
@@ -146,13 +146,13 @@ class Manifest:
         return replace(self, clips=tuple(clips))
 
 
-def divide(clips: Sequence[Clip]) -> tuple[Clip, ...]:
+def draw_splits(clips: Sequence[Clip]) -> tuple[Clip, ...]:
     """The clips with a split each, drawn by speaker: a tenth test, a tenth dev, the rest train; the same every time.
 
     Where fewer than three speakers are named the clips themselves are divided.
     """
     speakers = [clip.speaker or clip.path for clip in clips]
-    keys = speakers if len(set(speakers)) >= FEWEST else [clip.path for clip in clips]
+    keys = speakers if len(set(speakers)) >= MIN_SPEAKERS else [clip.path for clip in clips]
     order = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode(errors="surrogateescape")).digest())
     part = -(-len(order) // 10)
     splits: dict[str, Split] = {key: "test" if at < part else "dev" if at < 2 * part else "train" for at, key in enumerate(order)}
@@ -167,4 +167,4 @@ def write_manifest(clips: Iterable[Clip], path: Path) -> None:
     """
     rows = (clip.model_dump(mode="json", exclude_defaults=True) | {"split": clip.split, "labels": clip.labels} for clip in clips)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_whole(lines.encode("utf-8", errors="backslashreplace"), path)  # a path may hold bytes that are no UTF-8
+    write_atomic(lines.encode("utf-8", errors="backslashreplace"), path)  # a path may hold bytes that are no UTF-8

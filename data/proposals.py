@@ -9,9 +9,9 @@ from ..errors import DataError
 from .manifest import Manifest
 from .tasks import Metric, Task
 
-MOST_LABELS = 50
-LONGEST_LABEL = 40  # characters
-REPEATS = 2  # times that a label of a closed set is there, on average
+MAX_LABELS = 50
+MAX_LABEL_CHARS = 40  # characters
+MIN_REPEATS = 2  # times that a label of a closed set is there, on average
 
 
 def propose_task(name: str, manifest: Manifest) -> Task:
@@ -42,8 +42,8 @@ def propose_task(name: str, manifest: Manifest) -> Task:
         ),
         "phrases": (f"the {title}",),
     }
-    closed = len(values) <= MOST_LABELS and max(map(len, values)) <= LONGEST_LABEL
-    if closed and sum(values.values()) >= REPEATS * len(values):
+    closed = len(values) <= MAX_LABELS and max(map(len, values)) <= MAX_LABEL_CHARS
+    if closed and sum(values.values()) >= MIN_REPEATS * len(values):
         if len(values) == 1:
             raise DataError(f"all clips have the label {name} = {next(iter(values))!r}; a task needs two labels or more")
         return Task(metric="acc", labels=tuple(sorted(values)), **about)

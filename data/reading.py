@@ -16,7 +16,7 @@ import pydantic
 from ..errors import DataError
 from .columns import labels_of
 from .folders import is_audio_folder, read_audio_folder
-from .manifest import Clip, Manifest, divide
+from .manifest import Clip, Manifest, draw_splits
 
 # The authors' task names → ours.
 AUTHORS_TASKS = {
@@ -111,4 +111,4 @@ def read_manifest(path: Path) -> Manifest:
     if not clips:
         raise DataError(f"manifest {path} has no clips")
     told = any("split" in clip.model_fields_set for clip in clips)
-    return Manifest(tuple(clips) if told else divide(clips), path.parent, divided=not told)
+    return Manifest(tuple(clips) if told else draw_splits(clips), path.parent, splits_drawn=not told)

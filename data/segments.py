@@ -7,7 +7,7 @@ from jaxtyping import Float32
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import AudioError
-from .decoding import SHORTEST
+from .decoding import MIN_SECONDS
 
 SEARCHED = 0.5  # share of a piece, from its end, in which the quietest place is looked for
 PAUSE = 0.3  # seconds: what is quiet so long is a pause between words rather than a stop within one
@@ -30,7 +30,7 @@ class Segment:
         return wave[round(self.start * rate) : round(self.end * rate)]
 
 
-def cut_at_pauses(wave: Float32[np.ndarray, " time"], rate: int, longest: float) -> list[Segment]:
+def split_at_pauses(wave: Float32[np.ndarray, " time"], rate: int, longest: float) -> list[Segment]:
     """Cut a clip into pieces one after the other, each at the quietest 0.3 s of the second half of what a model can hear.
 
     Args:
@@ -49,7 +49,7 @@ def cut_at_pauses(wave: Float32[np.ndarray, " time"], rate: int, longest: float)
         raise AudioError(f"cannot cut into pieces of at most {longest} s; expected 1 s or more")
     most, cuts = int(longest * rate), [0]
     while len(wave) - cuts[-1] > most:
-        latest = min(most, len(wave) - cuts[-1] - round(SHORTEST * rate))
+        latest = min(most, len(wave) - cuts[-1] - round(MIN_SECONDS * rate))
         earliest = round(most * (1 - SEARCHED))
         cuts.append(cuts[-1] + earliest + _quietest(wave[cuts[-1] :][earliest:latest], rate))
     cuts.append(len(wave))

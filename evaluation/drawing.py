@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from rich.text import Text
 from torch import Tensor, nn, tensor
 
-from ..data.files import write_whole
+from ..data.atomic_write import write_atomic
 from ..errors import FileError
 from ..mask_bank.mask import HeadMask
 
@@ -124,7 +124,7 @@ def _write(figure: "Figure", path: Path) -> None:
         raise FileError(f"cannot draw to {path}: pictures are .png or .svg, got {path.suffix or 'no ending'!r}")
     drawn = io.BytesIO()
     figure.savefig(drawn, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else {})  # no time in the file
-    write_whole(drawn.getvalue(), path)
+    write_atomic(drawn.getvalue(), path)
 
 
 def picture(mask: HeadMask, path: Path, title: str = "") -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Literal
 
-from ..data.files import write_whole
+from ..data.atomic_write import write_atomic
 from ..data.manifest import Manifest
 from ..data.metrics import score
 from ..data.tasks import TaskSpec
@@ -124,4 +124,4 @@ def plot(rows: Sequence[Spread], path: Path) -> None:
     figure.tight_layout()
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix.removeprefix(".") or "png", dpi=180)
-    write_whole(drawn.getvalue(), path)
+    write_atomic(drawn.getvalue(), path)

@@ -23,7 +23,7 @@ from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..data.files import write_whole
+from ..data.atomic_write import write_atomic
 from ..data.tasks import TaskSpec, parse_task
 from ..errors import FileError, MaskError
 from ..lalm.gating import Geometry
@@ -267,7 +267,7 @@ def export_ahamask(mask: HeadMask, path: Path, *, exclusive: bool = False) -> st
         buffer = io.BytesIO()
         torch.save({"model": {NAME: flat}}, buffer)
         data = buffer.getvalue()
-    write_whole(data, path, exclusive=exclusive)
+    write_atomic(data, path, exclusive=exclusive)
     layout = "HeadsUp's" if path.suffix == SUFFIX else "the AHAMask authors'"
     made_up = "" if mask.logits is not None else f", {START:g} for on and -{START:g} for off, as it has no logits"
     return f"in {layout} layout, {layers} × ({width} + 1) numbers{made_up}"

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..data.files import seal, unseal, write_whole
+from ..data.atomic_write import add_checksum, strip_checksum, write_atomic
 from ..errors import FileError
 
 SUFFIX = ".checkpoint"
@@ -51,11 +51,11 @@ class TrainingState:
         held = (self.logits, self.best, first, second)
         tensors = {name: tensor.detach().clone() for name, tensor in zip(_TENSORS, held, strict=True)}
         facts = json.dumps({"key": key, "step": self.step, "dev_scores": self.dev_scores})
-        return seal(safetensors.torch.save(tensors, metadata={"amask": facts}))
+        return add_checksum(safetensors.torch.save(tensors, metadata={"amask": facts}))
 
     def restore(self, stored: bytes, key: str) -> bool:
         """Take over what `to_bytes` wrote; False, and nothing is changed, if it is damaged or of another training."""
-        content = unseal(stored)
+        content = strip_checksum(stored)
         if content is None:
             return False
         try:
@@ -107,7 +107,7 @@ class Checkpoint:
     def save(self, state: TrainingState) -> None:
         """Write the state; where that fails, the old file stays, a warning says so once, and the training goes on."""
         try:
-            write_whole(state.to_bytes(self.key), self.path, parents=True)
+            write_atomic(state.to_bytes(self.key), self.path, parents=True)
         except FileError as error:
             if not self._failed:
                 _log.warning("going on without a new checkpoint: %s", error)

@@ -17,7 +17,7 @@ import safetensors.numpy
 import torch
 from safetensors import SafetensorError
 
-from ..data.files import write_whole
+from ..data.atomic_write import write_atomic
 from ..data.tasks import TaskSpec
 from ..errors import FileError, MaskError
 from ..lalm.gating import Geometry
@@ -231,7 +231,7 @@ def save_mask(mask: HeadMask, name: str, version: int, path: Path, *, exclusive:
     """
     if path.suffix != SUFFIX:
         raise FileError(f"cannot write mask {name!r} to {path}: its file must end in {SUFFIX}, or it could not be read again")
-    write_whole(to_bytes(mask, name, version), path, exclusive=exclusive)
+    write_atomic(to_bytes(mask, name, version), path, exclusive=exclusive)
     return StoredMask.of(mask, name, version, path)
 
 

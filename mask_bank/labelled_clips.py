@@ -76,7 +76,7 @@ def find_labelled_clips(
     """
     fit, problems = _labelled(manifest, tasks, skip_bad)
     candidates = len(fit) + len(problems)
-    splits = _split(fit, tasks, manifest.divided)
+    splits = _split(fit, tasks, manifest.splits_drawn)
     total = sum(map(len, splits))
     sets = []
     for clips, before in zip(splits, (0, len(splits[0])), strict=True):

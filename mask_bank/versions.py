@@ -15,7 +15,7 @@ from pathlib import Path
 
 import filelock
 
-from ..data.files import write_whole
+from ..data.atomic_write import write_atomic
 from ..errors import BankError, MaskError
 from .defaults import defaults
 from .files import SUFFIX, StoredMask, load_mask
@@ -95,7 +95,7 @@ def mark_removed(folder: Path, version: int) -> None:
     Raises:
         FileError: the folder cannot be written.
     """
-    write_whole(b"", folder / f"{version}.removed")
+    write_atomic(b"", folder / f"{version}.removed")
 
 
 def read_choices(folder: Path) -> dict[str, int]:
@@ -144,7 +144,7 @@ def _readable_choices(folder: Path) -> dict[str, int]:
 
 
 def _write_choices(folder: Path, choices: Mapping[str, int]) -> None:
-    write_whole(json.dumps(choices, indent=1, sort_keys=True).encode() + b"\n", folder / CHOICES)
+    write_atomic(json.dumps(choices, indent=1, sort_keys=True).encode() + b"\n", folder / CHOICES)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..data.files import write_whole
+from ..data.atomic_write import write_atomic
 from ..data.tasks import Task
 from ..errors import ModelError
 from ..lalm.gating import Geometry
@@ -70,7 +70,7 @@ def save(network: Network, record: Record, path: Path) -> None:
     tensors = {name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}
     about = record.model_dump(mode="json", exclude_defaults=True) | {"format": FORMAT}
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
-    write_whole(safetensors.torch.save(tensors, {"amask-predictor": text}), path, parents=True)
+    write_atomic(safetensors.torch.save(tensors, {"amask-predictor": text}), path, parents=True)
 
 
 def load(path: Path) -> tuple[Record, dict[str, torch.Tensor]]:

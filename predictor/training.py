@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..data.files import write_whole
+from ..data.atomic_write import write_atomic
 from ..data.tasks import Task
 from ..errors import InstructionError
 from ..lalm.identity import Identity
@@ -286,7 +286,7 @@ class Training:
         buffer = io.BytesIO()
         state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "key": self.key}
         torch.save(state, buffer)
-        write_whole(buffer.getvalue(), self.checkpoint, parents=True)
+        write_atomic(buffer.getvalue(), self.checkpoint, parents=True)
 
     def _resume(self, network: Network, optimizer: torch.optim.Optimizer) -> int:
         """Take up a checkpoint of this very training; the step to go on from."""

@@ -16,8 +16,8 @@ from jaxtyping import Float32
 
 from ..composer.parallel import answer_parts
 from ..composer.plan import Plan, outcome, run_plan
-from ..data.audio import Heard, Stream, examine_audio
-from ..data.segments import cut_at_pauses
+from ..data.audio import LoadedAudio, Stream, load_audio
+from ..data.segments import split_at_pauses
 from ..data.tasks import Task, TaskSpec
 from ..errors import AudioError
 from ..lalm.answering import MAX_NEW_TOKENS, Answer, answers
@@ -121,7 +121,7 @@ class _Clip:
     """A clip on its way: what was heard of it, and the answers of its pieces as they come."""
 
     path: str
-    heard: Heard | None = None
+    heard: LoadedAudio | None = None
     pieces: list[Float32[np.ndarray, " _"]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     steps: list[tuple[str | None, ...]] = field(default_factory=list)
@@ -165,12 +165,12 @@ def _read(model: LALM, source: Path | tuple[str, Stream], limits: Limits) -> _Cl
     name, audio = source if isinstance(source, tuple) else (str(source), source)
     longest = None if limits.long == "cut" else model.longest
     try:
-        heard = examine_audio(audio, model.rate, longest=longest, trim=limits.long == "trim", channels=model.channels)
+        heard = load_audio(audio, model.rate, longest=longest, trim=limits.long == "trim", channels=model.channels)
     except AudioError as error:
         return _Clip(name, error=str(error))
     pieces = [heard.wave]
     if model.longest is not None and heard.seconds > model.longest and limits.long == "cut":
-        pieces = [segment.of(heard.wave, model.rate) for segment in cut_at_pauses(heard.wave, model.rate, model.longest)]
+        pieces = [segment.of(heard.wave, model.rate) for segment in split_at_pauses(heard.wave, model.rate, model.longest)]
     return _Clip(name, heard, pieces)
 
 

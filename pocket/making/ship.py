@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ...data.files import write_whole
+from ...data.atomic_write import write_atomic
 from ...data.reading import read_manifest
 from ...errors import DataError
 from ...mask_bank.bank import BUNDLED
@@ -36,13 +36,13 @@ def ship(
         if not (folder / stage / "done.stamp").exists():
             raise DataError(f"{folder} has no finished stage {stage!r}; run the making without --until before --ship")
     for path in sorted((folder / "language" / "weights").iterdir()):
-        write_whole(path.read_bytes(), weights / path.name, parents=True)
+        write_atomic(path.read_bytes(), weights / path.name, parents=True)
     masks = sorted((folder / "masks").glob("*.safetensors"))
     for old in bank.glob("*/*.safetensors"):
         old.unlink()
     for path in masks:
-        write_whole(path.read_bytes(), bank / path.stem / "1.safetensors", parents=True)
-    write_whole((folder / "predictor" / SHIPPED.name).read_bytes(), predictor, parents=True)
+        write_atomic(path.read_bytes(), bank / path.stem / "1.safetensors", parents=True)
+    write_atomic((folder / "predictor" / SHIPPED.name).read_bytes(), predictor, parents=True)
     for old in slice_folder.rglob("*.opus"):
         old.unlink()
     make_slice(read_manifest(folder / "corpus"), slice_folder)

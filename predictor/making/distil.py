@@ -18,7 +18,7 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from ...data.files import write_whole
+from ...data.atomic_write import write_atomic
 from ...data.tasks import builtin_tasks
 from ..examples import KINDS, Examples
 from ..material import frames
@@ -143,9 +143,9 @@ def save(student: Student, tokenizer: Tokenizer, about: dict, folder: Path) -> N
     tensors |= {"vectors": (table / scales[:, None]).round().to(torch.int8), "scales": scales.half()}
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    write_whole(safetensors.torch.save(tensors), folder / "encoder.safetensors")
-    write_whole(tokenizer.to_str().encode(), folder / "tokenizer.json")
-    write_whole(json.dumps(about | {"reader": READER}, indent=1).encode(), folder / "config.json")
+    write_atomic(safetensors.torch.save(tensors), folder / "encoder.safetensors")
+    write_atomic(tokenizer.to_str().encode(), folder / "tokenizer.json")
+    write_atomic(json.dumps(about | {"reader": READER}, indent=1).encode(), folder / "config.json")
 
 
 def requests(count: int, seed: int) -> list[str]:

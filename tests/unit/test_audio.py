@@ -167,11 +167,11 @@ def test_a_wav_without_a_known_size_is_read_to_its_end(read, tmp_path):
 
 
 def test_a_flac_is_read_whole_whatever_its_header_says(tmp_path):
-    from amask.data.audio import examine_audio
+    from amask.data.audio import load_audio
 
     for promised in (RATE // 2, RATE + 16):
         flac_of(tmp_path / "a.flac", promised)
-        heard = examine_audio(tmp_path / "a.flac")
+        heard = load_audio(tmp_path / "a.flac")
         np.testing.assert_allclose(heard.wave, noise(), atol=2**-15)
         assert heard.warnings == (("its header promises 8000 samples, it holds 16000; all are used",) if promised < RATE else ())
 
@@ -311,7 +311,7 @@ def test_bad_streams_are_refused(read, refused, data, fragment):
 
 
 def test_a_stream_that_has_no_end_is_refused(read, refused, monkeypatch):
-    monkeypatch.setattr("amask.data.decoding.MOST_BYTES", 1000)
+    monkeypatch.setattr("amask.data.decoding.MAX_STREAM_BYTES", 1000)
     with refused("the stream has more than 1000 bytes"):
         read(io.BytesIO(bytes(1001)))
 
@@ -343,13 +343,13 @@ def test_an_mp3s_tags_are_not_taken_for_sound(read, tmp_path):
 @pytest.fixture
 def examine(tmp_path):
     """The warnings for some samples, and what is heard of them."""
-    from amask.data.audio import examine_audio
+    from amask.data.audio import load_audio
 
     def examined(samples, **options):
         path = save(tmp_path / "a.wav", samples, subtype="FLOAT")
-        heard = examine_audio(path, **options)
+        heard = load_audio(path, **options)
         assert heard.seconds == len(heard.wave) / RATE
-        np.testing.assert_array_equal(heard.wave, examine_audio(path, **options).wave)
+        np.testing.assert_array_equal(heard.wave, load_audio(path, **options).wave)
         return heard.warnings, heard.wave
 
     return examined

@@ -75,7 +75,7 @@ def test_the_table_is_for_people(doctor):
     done, _ = doctor()
     lines = done.stdout.splitlines()
     assert done.exit_code == 0
-    assert lines[-1] == "all is well"
+    assert lines[-1] == "no problems found"
     assert any(line.split()[:3] == ["versions", "amask", importlib.metadata.version("amask")] for line in lines)
     assert any("pip install 'amask[" in line or line.split()[-1:] == ["installed"] for line in lines)
 
@@ -188,8 +188,8 @@ def test_another_backend_may_be_switched_off(doctor, package, monkeypatch):
     points = "[torch.backends]\nodd = odd_backend:start\n"
     monkeypatch.syspath_prepend(package("odd-backend", "raise RuntimeError('no driver')", entry_points=points))
     monkeypatch.delenv("TORCH_DEVICE_BACKEND_AUTOLOAD", raising=False)
-    cure = "pip uninstall odd-backend, or set TORCH_DEVICE_BACKEND_AUTOLOAD=0"
-    assert doctor("--json")[1]["problems"] == [f"odd-backend 1.0 cannot be loaded (no driver), so torch cannot either; {cure}"]
+    fix = "pip uninstall odd-backend, or set TORCH_DEVICE_BACKEND_AUTOLOAD=0"
+    assert doctor("--json")[1]["problems"] == [f"odd-backend 1.0 cannot be loaded (no driver), so torch cannot either; {fix}"]
     monkeypatch.setenv("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     assert doctor("--json")[1]["ok"]
 
@@ -229,7 +229,7 @@ def test_a_card_that_torch_does_not_see(doctor, monkeypatch):
     from amask import doctor as module
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(module, "NODES", {"cuda": ("null", "TEST_VISIBLE")})
+    monkeypatch.setattr(module, "DEVICE_NODES", {"cuda": ("null", "TEST_VISIBLE")})
     monkeypatch.delenv("TEST_VISIBLE", raising=False)
     (problem,) = doctor("--json")[1]["problems"]
     assert problem.startswith(f"there is a cuda card, but torch {torch.__version__} does not see it; ")

@@ -27,11 +27,11 @@ FORMATS = {
 @pytest.fixture
 def hear(tmp_path):
     """What is heard of a file's bytes: how close it is to the sound that was written, and the warnings."""
-    from amask.data.audio import examine_audio
+    from amask.data.audio import load_audio
 
     def heard(data):
         (tmp_path / "a.wav").write_bytes(data)
-        return examine_audio(tmp_path / "a.wav")
+        return load_audio(tmp_path / "a.wav")
 
     return heard
 
@@ -165,14 +165,14 @@ def test_nist_sphere_is_heard_by_its_data_too(hear, refused):
 
 
 def test_more_than_a_header_can_say_is_refused(refused, tmp_path):
-    from amask.data.audio import examine_audio
+    from amask.data.audio import load_audio
 
     path = tmp_path / "a.wav"
     path.write_bytes(saying(saved(tmp_path, "WAV"), "WAV", BYTES))
     with path.open("r+b") as file:
         file.truncate(2**32 + 1000)  # without blocks on the disk
     with refused("bytes of samples; expected less than 4 GiB in this format"):
-        examine_audio(path, longest=1.0, trim=True)
+        load_audio(path, longest=1.0, trim=True)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF", "W64", "RF64", "AU"])

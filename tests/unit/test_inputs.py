@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def expand():
-    from amask.data.inputs import expand_inputs
+    from amask.cli.inputs import expand_inputs
 
     return expand_inputs
 
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_is_found(expand, t
 
 
 def test_a_dash_is_standard_input_and_a_file_of_that_name_can_be_given(expand, tree):
-    from amask.data.inputs import STANDARD_INPUT
+    from amask.cli.inputs import STANDARD_INPUT
 
     (tree / "-").touch()
     assert expand(["-", "b.wav", "-"]).files == (STANDARD_INPUT, Path("b.wav"))
@@ -141,7 +141,7 @@ def test_every_kind_that_folders_give_is_one_that_can_be_read(tmp_path):
     import soundfile
 
     from amask.data.audio import read_audio
-    from amask.data.inputs import AUDIO_SUFFIXES, OTHER_SUFFIXES
+    from amask.data.decoding import AUDIO_SUFFIXES, OTHER_SUFFIXES
 
     kinds = {".aif": "AIFF", ".aifc": "AIFF", ".oga": "OGG", ".opus": "OGG", ".snd": "AU", ".sph": "NIST", ".wave": "WAV"}
     for suffix in set(AUDIO_SUFFIXES) - {".mp2"}:

@@ -55,9 +55,9 @@ def test_splits_are_drawn_by_speaker_where_none_is_told(write):
         splits.setdefault(clip.split, set()).add(clip.speaker)
     assert {name: len(speakers) for name, speakers in splits.items()} == {"train": 24, "dev": 3, "test": 3}
     assert not splits["train"] & splits["test"] | splits["train"] & splits["dev"] | splits["dev"] & splits["test"]
-    assert manifest.divided
+    assert manifest.splits_drawn
     assert write(rows[::-1]).clips[::-1] == manifest.clips  # the order of the lines does not matter
-    assert not write([row | {"split": "dev"} for row in rows]).divided
+    assert not write([row | {"split": "dev"} for row in rows]).splits_drawn
 
 
 def test_clips_of_one_speaker_are_divided_themselves(write):
@@ -120,7 +120,7 @@ def test_a_folder_of_folders_is_a_data_set(tmp_path):
     manifest = read_manifest(tmp_path / "set")
     assert sorted(clip.labels["label"] for clip in manifest) == ["cat"] * 3 + ["dog"] * 3
     assert all(manifest.path(clip).is_file() for clip in manifest)
-    assert manifest.divided
+    assert manifest.splits_drawn
 
 
 def test_a_folder_with_metadata_is_a_data_set(tmp_path):

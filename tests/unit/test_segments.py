@@ -10,9 +10,9 @@ RATE = 16000
 
 @pytest.fixture(scope="module")
 def cut():
-    from amask.data.segments import cut_at_pauses
+    from amask.data.segments import split_at_pauses
 
-    return cut_at_pauses
+    return split_at_pauses
 
 
 def sound(samples, seed=0):

@@ -10,7 +10,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 # Blocks of a mask's picture hold 2 × 2 dots: ' for upper ones, . for lower ones, : for both.
-SPELLED = (
+ASCII_FALLBACKS = (
     dict.fromkeys("▘▝▀", "'")
     | dict.fromkeys("▖▗▄", ".")
     | dict.fromkeys("▌▐▞▚▛▜▙▟█", ":")
@@ -24,26 +24,26 @@ def _escape(letter: str) -> str:
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
-def _spell(error: UnicodeError) -> tuple[str, int]:
+def _ascii_fallback(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    return "".join(SPELLED.get(letter) or _escape(letter) for letter in lacking), error.end
+    return "".join(ASCII_FALLBACKS.get(letter) or _escape(letter) for letter in lacking), error.end
 
 
-def mend_streams() -> None:
+def make_output_safe() -> None:
     """Let stdout and stderr spell what they cannot encode."""
-    codecs.register_error("spell", _spell)
+    codecs.register_error("ascii_fallback", _ascii_fallback)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="spell")
+            stream.reconfigure(errors="ascii_fallback")
 
 
-class Group(TyperGroup):
+class SafeOutputGroup(TyperGroup):
     """Commands whose output every terminal can show."""
 
     def main(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 (as click has it)
         """Run the command line."""
-        mend_streams()
+        make_output_safe()
         atexit.register(gc.freeze)  # leaves without another look through all that torch and transformers made: a second
         return super().main(*arguments, **named)

@@ -13,7 +13,7 @@ _SEAL = 16  # bytes of checksum
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def write_whole(data: bytes, path: Path, *, exclusive: bool = False, parents: bool = False, lasting: bool = True) -> None:
+def write_atomic(data: bytes, path: Path, *, exclusive: bool = False, parents: bool = False, durable: bool = True) -> None:
     """Write a file so that nobody ever sees a part of it; what was there before stays if the writing fails.
 
     Args:
@@ -21,7 +21,7 @@ def write_whole(data: bytes, path: Path, *, exclusive: bool = False, parents: bo
         path: the file.
         exclusive: leave a file that is already there as it is; of several processes, one succeeds.
         parents: make the folder, and those above it, where they are missing.
-        lasting: wait until the disk has it. Without, it may be lost, or its content wrong, after a power cut: for what has
+        durable: wait until the disk has it. Without, it may be lost, or its content wrong, after a power cut: for what has
             a checksum and can be made again.
 
     Raises:
@@ -36,7 +36,7 @@ def write_whole(data: bytes, path: Path, *, exclusive: bool = False, parents: bo
             with part.open("xb") as file:
                 file.write(data)
                 file.flush()
-                if lasting:
+                if durable:
                     os.fsync(file.fileno())
             if exclusive:
                 _move_to_free(part, path)
@@ -64,12 +64,12 @@ def _move_to_free(part: Path, path: Path) -> None:
         part.replace(path)
 
 
-def seal(content: bytes) -> bytes:
+def add_checksum(content: bytes) -> bytes:
     """A file's content with a checksum behind it."""
     return content + hashlib.blake2b(content, digest_size=_SEAL).digest()
 
 
-def unseal(stored: bytes) -> bytes | None:
+def strip_checksum(stored: bytes) -> bytes | None:
     """What was sealed; None if a byte of it has changed."""
     content = stored[:-_SEAL]
-    return content if seal(content) == stored else None
+    return content if add_checksum(content) == stored else None

@@ -6,20 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.decoding import AUDIO_SUFFIXES, OTHER_SUFFIXES, printable_path
 from ..errors import AudioError
-from .decoding import shown
 
 STANDARD_INPUT = Path("-")
-# Endings by which folders and patterns know audio that libsndfile reads.
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".aifc", ".au", ".caf", ".mp2", ".oga", ".rf64"),
-    *(".snd", ".sph", ".w64", ".wave"),
-)
-# Endings of other audio, and of films with sound.
-OTHER_SUFFIXES = (
-    *(".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".dsf", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".mpc"),
-    *(".ra", ".spx", ".tta", ".voc", ".webm", ".wma", ".wv"),
-)
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ def _stand_for(name: str) -> Inputs:
         return Inputs((Path(name),))
     if not folder and not glob.has_magic(name):
         what = "is a link to nothing" if os.path.islink(name) else "does not exist"
-        return Inputs(missing=(f"{shown(name)} {what}; expected an audio file, a folder or a pattern such as '*.wav'",))
+        return Inputs(missing=(f"{printable_path(name)} {what}; expected an audio file, a folder or a pattern such as '*.wav'",))
     failures: list[str] = []
     matches = [name] if folder else sorted(glob.glob(name, recursive=True))
     paths = [path for match in matches for path in (_below(match, failures) if os.path.isdir(match) else [Path(match)])]
@@ -79,8 +69,10 @@ def _stand_for(name: str) -> Inputs:
     files = tuple(path for path in paths if path.suffix.lower() in wanted)
     skipped = tuple(path for path in paths if path.suffix.lower() in set(OTHER_SUFFIXES) - wanted)
     if not files and not failures:
-        nothing = f"folder {shown(name)} holds no audio file" if folder else f"no audio file matches {shown(name)}"
-        others = f"; found {len(skipped)} of other kinds, such as {shown(skipped[0])}: convert them to wav" if skipped else ""
+        named = printable_path(name)
+        nothing = f"folder {named} holds no audio file" if folder else f"no audio file matches {named}"
+        first = printable_path(skipped[0]) if skipped else ""
+        others = f"; found {len(skipped)} of other kinds, such as {first}: convert them to wav" if skipped else ""
         failures.append(f"{nothing}; looked for {', '.join(AUDIO_SUFFIXES)}" + (", also below it" if folder else "") + others)
     return Inputs(files, skipped, tuple(failures))
 
@@ -89,7 +81,7 @@ def _below(folder: str, failures: list[str]) -> list[Path]:
     """The files below a folder that are not hidden, sorted; folders that cannot be listed join the failures."""
 
     def note(error: OSError) -> None:
-        failures.append(f"cannot list folder {shown(error.filename)}: {error.strerror}; check its permissions")
+        failures.append(f"cannot list folder {printable_path(error.filename)}: {error.strerror}; check its permissions")
 
     paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=note) for name in names]
     return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))

@@ -17,15 +17,15 @@ import pytest
     ],
 )
 def test_cores_are_shared_unless_the_user_says_otherwise(monkeypatch, given, cores, expected):
-    from amask.cli import process
+    from amask.cli import startup
 
     for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(8)), raising=False)
-    monkeypatch.setattr(process, "count_cores", lambda: cores)
-    process.share_cores()
+    monkeypatch.setattr(startup, "count_cores", lambda: cores)
+    startup.share_cores()
     assert {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS") if name in os.environ} == expected
     for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
@@ -34,7 +34,7 @@ def test_cores_are_shared_unless_the_user_says_otherwise(monkeypatch, given, cor
 def test_they_are_shared_before_torch_is_imported(root):
     code = """
 import os, sys
-from amask.cli.process import share_cores
+from amask.cli.startup import share_cores
 assert "torch" not in sys.modules
 share_cores()
 assert "torch" not in sys.modules
@@ -49,7 +49,7 @@ print(os.environ["OMP_WAIT_POLICY"])
 def test_warnings_of_the_library_are_lines_on_stderr_once(capsys):
     import logging
 
-    from amask.cli.process import show_log
+    from amask.cli.startup import show_log
 
     show_log()
     show_log()
