@@ -17,17 +17,17 @@ import torch
 
 from amask.cli.common import open_model
 from amask.composer.candidates import Candidate, find_candidates
-from amask.composer.composite import Ground, Train, Wishes, compose_task, hear_ground
+from amask.composer.composite import DevEvaluator, SearchOptions, Train, build_dev_evaluator, compose_task
+from amask.composer.composite_data import build_composite_data, stable_shuffle
 from amask.composer.expression import And, Expression, Name
-from amask.composer.joint import drawn, find_joint
-from amask.composer.parallel import answer_parts
-from amask.composer.search import Result, Target, judge, score_own
+from amask.composer.search import Result, Target, judge, score_part_masks
 from amask.data.manifest import Manifest
 from amask.data.reading import read_manifest
 from amask.data.tasks import TaskSpec, parse_task
 from amask.data.wordings import wordings
 from amask.evaluation.controls import random_like
 from amask.lalm.base import LALM
+from amask.lalm.parallel import answer_parts
 from amask.mask_bank.bank import MaskBank
 from amask.mask_bank.mask import HeadMask
 from amask.mask_bank.recipe import choose_recipe
@@ -48,11 +48,11 @@ class Settings:
     seeds: tuple[int, ...]
 
 
-def measured(ground: Ground, name: str, mask: HeadMask, said: list[str], own: dict[str, float]) -> Result:
+def measured(ground: DevEvaluator, name: str, mask: HeadMask, said: list[str], own: dict[str, float]) -> Result:
     return judge(ground.spec, Candidate(name, mask), said, own, ground.references, Target(), enough=1)
 
 
-def prompted(ground: Ground, own: dict[str, float], every: HeadMask, count: int) -> list[Result]:
+def prompted(ground: DevEvaluator, own: dict[str, float], every: HeadMask, count: int) -> list[Result]:
     """Every head on, and an instruction: each of some wordings."""
     said = wordings(ground.spec)
     chosen = [said[at * len(said) // count] for at in range(min(count, len(said)))]
@@ -63,12 +63,12 @@ def prompted(ground: Ground, own: dict[str, float], every: HeadMask, count: int)
     return found
 
 
-def rows_of(ground: Ground, bank: MaskBank, data: Manifest, settings: Settings) -> list[tuple[str, str]]:
+def rows_of(ground: DevEvaluator, bank: MaskBank, data: Manifest, settings: Settings) -> list[tuple[str, str]]:
     """Table rows of one composite: what way, and its cells."""
     model, spec = ground.model, ground.spec
     clips = range(len(ground.references))
     alone = dict(zip(spec.names, ground.ask(list(ground.own.values()), clips), strict=True))
-    own = score_own(spec, alone, ground.references)
+    own = score_part_masks(spec, alone, ground.references)
     every = HeadMask(model.geometry.present, model.identity)
     prompts = prompted(ground, own, every, settings.prompts)
     best = min(prompts, key=lambda result: result.loss)
@@ -88,7 +88,7 @@ def rows_of(ground: Ground, bank: MaskBank, data: Manifest, settings: Settings) 
 
 
 def one_pass(
-    ground: Ground, bank: MaskBank, tree: Expression, data: Manifest, settings: Settings, own: dict[str, float]
+    ground: DevEvaluator, bank: MaskBank, tree: Expression, data: Manifest, settings: Settings, own: dict[str, float]
 ) -> Iterator[tuple[str, str]]:
     """A row for the mask that `amask compose` comes to; for each seed, where it trains."""
     model, spec = ground.model, ground.spec
@@ -96,7 +96,7 @@ def one_pass(
         start = time.perf_counter()
         trainer = train_with(model, settings.steps, seed) if settings.steps else None
         form = "json" if spec.form == "json" else "pipe"
-        composed = compose_task(model, bank, tree, form, data, wishes=Wishes(), train=trainer)
+        composed = compose_task(model, bank, tree, form, data, options=SearchOptions(), train=trainer)
         took = time.perf_counter() - start
         (said,) = ground.ask([composed.mask], range(len(ground.references)))
         verdict = "reached" if composed.result.reached else "missed"
@@ -108,12 +108,12 @@ def one_pass(
 
 
 def cells(result: Result) -> str:
-    return f"{result.ifr:.1f} | " + ", ".join(f"{f.part} {f.metric} {f.value:.1f}" for f in result.figures)
+    return f"{result.ifr:.1f} | " + ", ".join(f"{f.part} {f.metric} {f.value:.1f}" for f in result.part_scores)
 
 
 def mean_cells(results: list[Result]) -> str:
-    figures = zip(*(result.figures for result in results), strict=True)
-    parts = ", ".join(f"{part[0].part} {part[0].metric} {mean(each.value for each in part):.1f}" for part in figures)
+    part_scores = zip(*(result.part_scores for result in results), strict=True)
+    parts = ", ".join(f"{part[0].part} {part[0].metric} {mean(each.value for each in part):.1f}" for part in part_scores)
     return f"{mean(result.ifr for result in results):.1f} | {parts}"
 
 
@@ -124,17 +124,17 @@ def train_with(model: LALM, steps: int, seed: int) -> Train:
     return run
 
 
-def ground_of(model: LALM, bank: MaskBank, data: Manifest, spec: TaskSpec, clips: int, split: str) -> Ground:
+def ground_of(model: LALM, bank: MaskBank, data: Manifest, spec: TaskSpec, clips: int, split: str) -> DevEvaluator:
     own = {part.name: bank.for_task(TaskSpec(parts=(part,)), model) for part in spec.parts}
     whole = [clip for clip in data.select(split, spec.names) if all(clip.labels[name] for name in spec.names)]
-    return hear_ground(model, spec, own, replace(data, clips=tuple(drawn(whole)[:clips])))
+    return build_dev_evaluator(model, spec, own, replace(data, clips=tuple(stable_shuffle(whole)[:clips])))
 
 
 def warm_start(model: LALM, bank: MaskBank, data: Manifest, name: str, settings: Settings) -> list[str]:
     """Steps to the target on dev clips: from the parts' best candidate, from a random mask of its size, from all heads."""
     spec = parse_task(name)
     ground = ground_of(model, bank, data, spec, settings.clips, "dev")
-    joint = find_joint(model, data, spec, ground.own)
+    joint = build_composite_data(model, data, spec, ground.own)
     found = find_candidates(And(tuple(map(Name, spec.names))), dict(ground.own))
     best = min((ground.measure(each, Target()) for each in found), key=lambda result: result.loss).candidate
     starts = {

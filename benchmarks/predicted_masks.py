@@ -13,7 +13,6 @@ from statistics import mean
 
 import torch
 
-from amask.composer.parallel import answer_parts
 from amask.data.manifest import Manifest
 from amask.data.metrics import score
 from amask.data.reading import read_manifest
@@ -22,6 +21,7 @@ from amask.evaluation.harness import Trial, clips_for, predict
 from amask.lalm.answering import MAX_NEW_TOKENS
 from amask.lalm.base import LALM
 from amask.lalm.listening import ClipFeatures, listen
+from amask.lalm.parallel import answer_parts
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
 from amask.mask_bank.mask import HeadMask
@@ -43,7 +43,7 @@ COMPOSED = {
 }
 
 
-class Ground:
+class DevEvaluator:
     """The model, its masks, and test clips of each task."""
 
     def __init__(self, clips: int, wordings: int) -> None:
@@ -71,12 +71,12 @@ class Ground:
         return score(spec, [each.answer for each in said], [each.reference for each in said])[0].value
 
 
-def rows(name: str, figures: Sequence[str]) -> None:
+def rows(name: str, part_scores: Sequence[str]) -> None:
     """A line of a table."""
-    print(f"| {' | '.join((name, *figures))} |", flush=True)
+    print(f"| {' | '.join((name, *part_scores))} |", flush=True)
 
 
-def singles(ground: Ground, decider: Decider) -> None:
+def singles(ground: DevEvaluator, decider: Decider) -> None:
     """The first table."""
     rows("task", ("metric", "bank", "snapped", "raw bits", "bits for another task", "mean mask"))
     rows("---", ("---",) * 6)
@@ -96,7 +96,7 @@ def singles(ground: Ground, decider: Decider) -> None:
         rows(f"`{task}`", (spec.parts[0].metric, *(f"{value:.1f}" for value in values)))
 
 
-def composed(ground: Ground, decider: Decider) -> None:
+def composed(ground: DevEvaluator, decider: Decider) -> None:
     """The second table: IFR, and all right, in percent."""
     rows("composition", ("raw bits: IFR", "all right", "parallel: IFR", "all right", "bank's own: IFR", "all right"))
     rows("---", ("---",) * 6)
@@ -111,14 +111,14 @@ def composed(ground: Ground, decider: Decider) -> None:
             [answer.text for answer in parallel],
             answers_of(ground, spec, clips, ground.masks.get(task)),
         ]
-        figures: list[str] = []
+        part_scores: list[str] = []
         for said in ways:
             scores = {each.metric: each.value for each in score(spec, said, references) if not each.part} if said else {}
-            figures += [f"{scores[metric]:.1f}" if scores else "" for metric in ("ifr", "exact")]
-        rows(f"`{task}`", figures)
+            part_scores += [f"{scores[metric]:.1f}" if scores else "" for metric in ("ifr", "exact")]
+        rows(f"`{task}`", part_scores)
 
 
-def answers_of(ground: Ground, spec: TaskSpec, clips: Manifest, mask: HeadMask | None) -> list[str]:
+def answers_of(ground: DevEvaluator, spec: TaskSpec, clips: Manifest, mask: HeadMask | None) -> list[str]:
     """What a mask answers; nothing without one."""
     if mask is None:
         return []
@@ -135,7 +135,7 @@ def forgetful(known: Predictor) -> Predictor:
     return Predictor(network, known.encoder, known.record)
 
 
-def left_out(ground: Ground, steps: int) -> Iterator[tuple[str, float, float]]:
+def left_out(ground: DevEvaluator, steps: int) -> Iterator[tuple[str, float, float]]:
     """Task, score by its own mask, and by the bits of a predictor that never met that mask."""
     for task in SINGLE:
         spec, clips = ground.of(task)
@@ -157,7 +157,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
-    ground = Ground(given.clips, given.wordings)
+    ground = DevEvaluator(given.clips, given.wordings)
     decider = Decider(Predictor.load(given.predictor), ground.masks.values())
     singles(ground, decider)
     print()

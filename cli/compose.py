@@ -31,9 +31,9 @@ from .common import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..composer.composite import Composed, Train
+    from ..composer.composite import CompositeResult, Train
+    from ..composer.composite_data import CompositeData
     from ..composer.expression import Expression
-    from ..composer.joint import JointData
     from ..composer.search import Budget, Result
     from ..data.manifest import Manifest
     from ..data.tasks import TaskSpec
@@ -68,7 +68,7 @@ class _Recipe:
 
 @dataclass(frozen=True)
 class _Telling:
-    """What is said of the result: as JSON or text, with the heads by layer, and drawn into which file."""
+    """What is said of the result: as JSON or text, with the heads by layer, and stable_shuffle into which file."""
 
     as_json: bool
     explain: bool
@@ -109,9 +109,9 @@ def compose(
     """
     with one_line_errors():
         from ..composer.expression import parse
-        from ..composer.plan import is_plan
         from ..composer.search import parse_budget
         from ..errors import MaskError
+        from ..serving.plan import is_plan
 
         text = " ".join(expression)
         if json_form + pipe_form + boolean > 1:
@@ -138,13 +138,13 @@ def compose(
         if not (json_form or pipe_form):
             _boolean(loaded, opened, tree, name, clips_of if data or model == "pocket" else None, about)
             return
-        from ..composer.composite import Wishes
+        from ..composer.composite import SearchOptions
 
         form: Literal["pipe", "json"] = "json" if json_form else "pipe"
-        wishes = Wishes(clips=clips, retrain=retrain, self_label=self_label)
+        options = SearchOptions(clips=clips, retrain=retrain, self_label=self_label)
         used: list[Checkpoint] = []
         trained = _trainer(loaded, opened, how, used) if train else None
-        composed = _composite(loaded, opened, tree, form, clips_of, named, wishes, cost, trained)
+        composed = _composite(loaded, opened, tree, form, clips_of, named, options, cost, trained)
         _keep(opened, composed, name, about)
         for checkpoint in used:
             checkpoint.remove()
@@ -164,7 +164,7 @@ def _boolean(
 ) -> None:
     """Store what the set operation gives, then say what it does."""
     from ..composer.algebra import evaluate, look_up
-    from ..composer.effects import find_effects
+    from ..composer.effects import measure_side_effects
     from ..composer.expression import name_of
 
     parents = look_up(tree, lambda spec: bank.get(spec, model))
@@ -175,7 +175,7 @@ def _boolean(
     if data is None:
         err.print("amask: what it does is not known: --data gives clips to try it on", markup=False)
         return
-    effects = find_effects(model, composed, parents, data)
+    effects = measure_side_effects(model, composed, parents, data)
     for effect in effects:
         err.print(f"amask: on {effect}", markup=False)
     tried = {effect.task for effect in effects}
@@ -193,26 +193,26 @@ def _composite(
     form: Literal["pipe", "json"],
     data: "Manifest",
     keys: Sequence[str],
-    wishes: object,
+    options: object,
     budget: "Budget",
     train: "Train | None",
-) -> "Composed":
+) -> "CompositeResult":
     from ..composer.composite import compose_task
 
-    how = {"keys": keys, "wishes": wishes, "budget": budget, "train": train}
+    how = {"keys": keys, "options": options, "budget": budget, "train": train}
     with _table() as tell:
         return compose_task(model, bank, tree, form, data, found=_say_labels, tell=tell, labelling=_labelling, **how)  # type: ignore[arg-type]
 
 
 def _labelling(done: int, total: int) -> None:
     """A sign of life while own masks label clips, which takes long on a large model."""
-    from ..composer.joint import BATCH
+    from ..composer.composite_data import BATCH
 
     if done == total or done * 10 // total > (done - BATCH) * 10 // total:
         err.print(f"amask: the parts' own masks label clips: {done} of {total}", style="dim", markup=False)
 
 
-def _say_labels(joint: "JointData") -> None:
+def _say_labels(joint: "CompositeData") -> None:
     if joint.own:
         err.print("amask: the parts' own masks label the clips: what they say is taken for right", style="yellow")
 
@@ -258,13 +258,13 @@ def draw_table(results: "Sequence[Result]") -> "Table":
     """Candidates, those on the most clips and of the least loss first."""
     from rich.table import Table
 
-    parts = [f"{figure.part} {figure.metric} (own)" for figure in results[0].figures]
+    parts = [f"{part_score.part} {part_score.metric} (own)" for part_score in results[0].part_scores]
     table = Table("candidate", "clips", "heads on", "IFR", *parts, "target", box=None, header_style="bold")
     for result in sorted(results, key=lambda result: (-result.clips, not result.reached, result.loss)):
-        figures = [f"{figure.value:.1f} ({figure.own:.1f})" for figure in result.figures]
+        part_scores = [f"{part_score.value:.1f} ({part_score.own:.1f})" for part_score in result.part_scores]
         mask = result.candidate.mask
         reached = "reached" if result.reached else ""
-        table.add_row(result.candidate.name, str(result.clips), str(mask.heads_on), f"{result.ifr:.1f}", *figures, reached)
+        table.add_row(result.candidate.name, str(result.clips), str(mask.heads_on), f"{result.ifr:.1f}", *part_scores, reached)
     return table
 
 
@@ -272,10 +272,10 @@ def _explain(parts: "Mapping[str, HeadMask]", composed: "HeadMask", called: str,
     """The heads of each layer that the parts share, in the terminal and as a picture where that is wanted; as plain data."""
     from rich.table import Table
 
-    from ..composer.overlap import share_layers
+    from ..composer.layer_overlap import layer_overlaps
     from ..evaluation.drawing import layers
 
-    rows = share_layers(list(parts.values()), composed)
+    rows = layer_overlaps(list(parts.values()), composed)
     alone = [f"only {name}" for name in parts]
     if about.png:
         series = {"shared": [row.shared for row in rows]}
@@ -289,7 +289,7 @@ def _explain(parts: "Mapping[str, HeadMask]", composed: "HeadMask", called: str,
     return [asdict(row) for row in rows] if about.explain else []
 
 
-def _keep(bank: "MaskBank", composed: "Composed", name: str | None, about: _Telling) -> None:
+def _keep(bank: "MaskBank", composed: "CompositeResult", name: str | None, about: _Telling) -> None:
     """Store the mask and say what it came to."""
     from ..mask_bank.files import describe
 
@@ -302,9 +302,9 @@ def _keep(bank: "MaskBank", composed: "Composed", name: str | None, about: _Tell
         out.print_json(json.dumps(describe(added.stored) | found, ensure_ascii=False), indent=None)
     else:
         stored = added.stored
-        figures = "".join(f", {f.part} {f.metric} {f.value:.1f} (own {f.own:.1f})" for f in result.figures)
+        part_scores = "".join(f", {f.part} {f.metric} {f.value:.1f} (own {f.own:.1f})" for f in result.part_scores)
         out.print(
-            f"{stored.spec}: {stored.heads_on} of {stored.heads_total} heads on, IFR {result.ifr:.1f}{figures}", markup=False
+            f"{stored.spec}: {stored.heads_on} of {stored.heads_total} heads on, IFR {result.ifr:.1f}{part_scores}", markup=False
         )
     if added.note:
         err.print(f"amask: {added.note}", style=None if added.default else "yellow", markup=False)

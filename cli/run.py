@@ -27,8 +27,6 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..composer.plan import Hop
-    from ..composer.ways import How
     from ..data.decoding import Stream
     from ..data.tasks import Task, TaskSpec
     from ..lalm.base import LALM
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
     from ..mask_bank.mask import HeadMask
     from ..predictor.decision import Decision
     from ..serving.engine import Limits, Long, Order, Reply
+    from ..serving.plan import ParsedStep
+    from ..serving.routing import How
     from .inputs import Inputs
 
 BEAMS = 16
@@ -79,8 +79,8 @@ def run(
     (silence, channels that cancel each other, an answer that was cut) is said on stderr, and with --json also in its row.
     """
     with one_line_errors():
-        from ..composer.plan import is_plan, parse_plan
         from ..errors import BankError, InstructionError, MaskError
+        from ..serving.plan import is_plan, parse_plan
         from .inputs import expand_inputs
 
         hops = parse_plan(task) if task is not None and is_plan(task) else ()
@@ -139,8 +139,8 @@ def _check_what(task: str | None, mask: str | None, instruction: str | None, pro
 
 def _check_how(instruction: str | None, fallback: str | None, raw: bool, how: str, *, one_way: bool) -> None:
     """Whether the options that say how go with the one that says what."""
-    from ..composer.ways import WAYS
     from ..errors import InstructionError
+    from ..serving.routing import WAYS
 
     if fallback not in (None, "prompt"):
         raise InstructionError(f"--fallback {fallback}: expected prompt")
@@ -189,9 +189,9 @@ def _order(
     predicted: "HeadMask | None" = None,
 ) -> "Order":
     """What is to be done, with its masks: those of the bank, or predicted bits."""
-    from ..composer.ways import find_way
     from ..mask_bank.bank import open_mask
     from ..serving.engine import Order
+    from ..serving.routing import find_way
 
     if prompt is not None:
         return Order(instruction=prompt.strip())
@@ -208,12 +208,12 @@ def _order(
     return Order(task, way.masks[0], way.masks[0].spec)
 
 
-def _plan(model: "LALM", bank: "MaskBank", hops: "Sequence[Hop]", tasks: Path | None) -> "Order":
+def _plan(model: "LALM", bank: "MaskBank", hops: "Sequence[ParsedStep]", tasks: Path | None) -> "Order":
     """A plan with its masks: a hop is a task, or else a mask's name."""
-    from ..composer.plan import bind_plan
     from ..data.tasks import parse_task
     from ..errors import DataError
     from ..serving.engine import Order
+    from ..serving.plan import resolve_plan
 
     known = _known(bank, tasks)
 
@@ -224,13 +224,13 @@ def _plan(model: "LALM", bank: "MaskBank", hops: "Sequence[Hop]", tasks: Path | 
             return bank.get(name, model)
         return bank.for_task(task, model)
 
-    plan = bind_plan(hops, lookup)
+    plan = resolve_plan(hops, lookup)
     return Order(name="+".join(step.mask.called for step in plan), plan=plan)
 
 
 def _explain(order: "Order") -> None:
     """Say which masks do it, and when each is asked."""
-    from ..composer.plan import describe_plan
+    from ..serving.plan import describe_plan
 
     lines = describe_plan(order.plan)
     for mask in () if order.plan else order.masks:

@@ -12,7 +12,7 @@ from .expression import And, AtLeast, Expression, Name, Not, Or, Xor, names_in, 
 
 Lookup = Callable[[str], HeadMask]
 
-BIT_LOGIT = 4.0  # where logits start in training: on is +4, off -4 for a mask that has bits only
+BINARY_LOGIT = 4.0  # where logits start in training: on is +4, off -4 for a mask that has bits only
 
 
 def look_up(expression: Expression, lookup: Lookup) -> dict[str, HeadMask]:
@@ -30,11 +30,11 @@ def look_up(expression: Expression, lookup: Lookup) -> dict[str, HeadMask]:
     return found
 
 
-def _on(expression: Expression, bits: Mapping[str, Bool[Tensor, "layer head"]]) -> Bool[Tensor, "layer head"]:
+def _evaluate_bits(expression: Expression, bits: Mapping[str, Bool[Tensor, "layer head"]]) -> Bool[Tensor, "layer head"]:
     """Where an expression is true, by counting its operands that are."""
     if isinstance(expression, Name):
         return bits[expression.name]
-    parts = torch.stack([_on(part, bits) for part in expression.parts])
+    parts = torch.stack([_evaluate_bits(part, bits) for part in expression.parts])
     match expression:
         case Not():
             return ~parts[0]
@@ -49,34 +49,34 @@ def _on(expression: Expression, bits: Mapping[str, Bool[Tensor, "layer head"]]) 
     raise AssertionError(expression)
 
 
-def _off(logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+def _negate(logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     """Logits of the opposite: -x, but just below 0 where x is 0, since 0 counts as on."""
     return torch.where(logits == 0, -torch.finfo(logits.dtype).tiny, -logits)
 
 
-def _strength(expression: Expression, logits: Mapping[str, Float[Tensor, "layer head"]]) -> Float[Tensor, "layer head"]:
+def _fuzzy_logits(expression: Expression, logits: Mapping[str, Float[Tensor, "layer head"]]) -> Float[Tensor, "layer head"]:
     """An expression's logits; at least 0 wherever `_on` is true of the logits' bits."""
     if isinstance(expression, Name):
         return logits[expression.name]
-    parts = torch.stack([_strength(part, logits) for part in expression.parts])
+    parts = torch.stack([_fuzzy_logits(part, logits) for part in expression.parts])
     match expression:
         case Not():
-            return _off(parts[0])
+            return _negate(parts[0])
         case And():
             return parts.amin(0)
         case Or():
             return parts.amax(0)
         case Xor():
             smallest = parts.abs().amin(0)
-            return torch.where((parts >= 0).sum(0) % 2 == 1, smallest, _off(smallest))
+            return torch.where((parts >= 0).sum(0) % 2 == 1, smallest, _negate(smallest))
         case AtLeast(count=count):
             return parts.topk(count, dim=0).values[-1]
     raise AssertionError(expression)
 
 
 def logits_of(mask: HeadMask) -> Float[Tensor, "layer head"]:
-    """A mask's logits, or ±`BIT_LOGIT` by its bits where it has none."""
-    return mask.logits if mask.logits is not None else (2 * mask.gates - 1) * BIT_LOGIT
+    """A mask's logits, or ±`BINARY_LOGIT` by its bits where it has none."""
+    return mask.logits if mask.logits is not None else (2 * mask.gates - 1) * BINARY_LOGIT
 
 
 def _composed(masks: Sequence[HeadMask], bits: Bool[Tensor, "layer head"], operation: str, **about: object) -> HeadMask:
@@ -99,7 +99,7 @@ def evaluate(expression: Expression, lookup: Lookup) -> HeadMask:
     masks = look_up(expression, lookup)
     if isinstance(expression, Name):
         return masks[expression.name]
-    bits = _on(expression, {name: mask.bits for name, mask in masks.items()})
+    bits = _evaluate_bits(expression, {name: mask.bits for name, mask in masks.items()})
     return _composed(list(masks.values()), bits, "expression", expression=to_text(expression))
 
 
@@ -107,13 +107,13 @@ def evaluate_logits(expression: Expression, lookup: Lookup) -> HeadMask:
     """Like `evaluate`, with logits: how sure the masks are of each head, and the same heads on.
 
     AND is the smallest logit, OR the largest, NOT the opposite, `k OF` the k-th largest, and XOR the smallest in size, above
-    0 where an odd number is on (fuzzy logic after Zadeh, around 0). A mask without logits counts as ±`BIT_LOGIT`.
+    0 where an odd number is on (fuzzy logic after Zadeh, around 0). A mask without logits counts as ±`BINARY_LOGIT`.
 
     Raises:
         MaskError: masks of different models meet.
     """
     masks = look_up(expression, lookup)
-    logits = _strength(expression, {name: logits_of(mask).float() for name, mask in masks.items()})
+    logits = _fuzzy_logits(expression, {name: logits_of(mask).float() for name, mask in masks.items()})
     mask = evaluate(expression, masks.__getitem__)
     return mask.with_(logits=logits)
 
@@ -122,7 +122,7 @@ def sum_logits(masks: Sequence[HeadMask], weights: Sequence[float] | None = None
     """The mask of a weighted sum of logits: a head is on where the masks, by how sure they are of it, say so.
 
     Args:
-        masks: of one model; one without logits counts as ±`BIT_LOGIT`.
+        masks: of one model; one without logits counts as ±`BINARY_LOGIT`.
         weights: one a mask; None is the mean, which has the same heads on as the plain sum but a single mask's scale.
 
     Raises:

@@ -10,8 +10,8 @@ from ..mask_bank.mask import HeadMask
 from .algebra import evaluate, sum_logits
 from .expression import And, AtLeast, Expression, Name, Or, to_text
 
-HEAVIER = 2.0  # weight of the part that a weighted sum prefers
-PARTIAL = 3  # composites of some of the parts, at most
+EMPHASIS_WEIGHT = 2.0  # weight of the part that a weighted sum prefers
+MAX_PARTIAL_RELATIVES = 3  # composites of some of the parts, at most
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def find_relatives(masks: Sequence[StoredMask], spec: TaskSpec, model: HeadMask)
 
     nearest = sorted(own, key=distance)
     whole = sum(len(stored.task.parts) == len(spec.parts) for stored in nearest if stored.task)
-    return nearest[: whole + PARTIAL]
+    return nearest[: whole + MAX_PARTIAL_RELATIVES]
 
 
 def find_candidates(
@@ -81,7 +81,7 @@ def find_candidates(
     found: dict[bytes, Candidate] = {}
     for candidate in named:
         if candidate.mask.heads_on:
-            found.setdefault(heads_of(candidate.mask), candidate)
+            found.setdefault(mask_key(candidate.mask), candidate)
     return tuple(found.values())
 
 
@@ -92,11 +92,11 @@ def _sums(parts: Mapping[str, HeadMask]) -> Iterator[Candidate]:
     masks = list(parts.values())
     yield Candidate(f"logits {' + '.join(parts)}", sum_logits(masks))
     for preferred in parts:
-        weights = [HEAVIER if name == preferred else 1.0 for name in parts]
-        shown = " + ".join(f"{HEAVIER:g} {name}" if name == preferred else name for name in parts)
+        weights = [EMPHASIS_WEIGHT if name == preferred else 1.0 for name in parts]
+        shown = " + ".join(f"{EMPHASIS_WEIGHT:g} {name}" if name == preferred else name for name in parts)
         yield Candidate(f"logits {shown}", sum_logits(masks, weights))
 
 
-def heads_of(mask: HeadMask) -> bytes:
+def mask_key(mask: HeadMask) -> bytes:
     """What tells two masks' heads apart."""
     return mask.bits.numpy().tobytes()

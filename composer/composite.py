@@ -13,14 +13,14 @@ from ..errors import MaskError
 from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
 from ..lalm.listening import listen
+from ..lalm.parallel import answer_texts
 from ..mask_bank.bank import MaskBank
 from ..mask_bank.mask import RECORD, HeadMask
 from .algebra import look_up
 from .candidates import Candidate, find_candidates, find_relatives
+from .composite_data import CompositeData, Tell, build_composite_data
 from .expression import Expression, to_text
-from .joint import JointData, Tell, find_joint
-from .parallel import answer_each
-from .search import TRUSTED, Budget, Result, Target, judge, rank, score_own, search, winner
+from .search import MIN_TARGET_CLIPS, Budget, Result, Target, judge, rank, score_part_masks, search, winner
 
 CLIPS = 32  # dev clips of a search
 
@@ -29,7 +29,7 @@ Train = Callable[[TaskSpec, Manifest, HeadMask], HeadMask]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SearchOptions:
     """How a composite's mask is looked for.
 
     Attributes:
@@ -46,7 +46,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Ground:
+class DevEvaluator:
     """What candidates are measured on: clips as the model hears them, what is right, and the parts' own masks."""
 
     model: LALM
@@ -54,7 +54,7 @@ class Ground:
     own: Mapping[str, HeadMask]
     features: AudioFeatures
     references: tuple[str, ...]
-    enough: int = TRUSTED
+    enough: int = MIN_TARGET_CLIPS
 
     @property
     def room(self) -> int:
@@ -63,19 +63,19 @@ class Ground:
 
     def ask(self, masks: Sequence[HeadMask], clips: Sequence[int]) -> list[list[str]]:
         """What each mask answers to each clip."""
-        return answer_each(self.model, self.features.rows(list(clips)), masks, max_new_tokens=self.room)
+        return answer_texts(self.model, self.features.rows(list(clips)), masks, max_new_tokens=self.room)
 
     def measure(self, candidate: Candidate, target: Target) -> Result:
         """A candidate on all clips."""
         clips = range(len(self.references))
         names = list(self.own)
         *alone, said = self.ask([*self.own.values(), candidate.mask], clips)
-        own = score_own(self.spec, dict(zip(names, alone, strict=True)), self.references)
+        own = score_part_masks(self.spec, dict(zip(names, alone, strict=True)), self.references)
         return judge(self.spec, candidate, said, own, self.references, target, enough=self.enough)
 
 
 @dataclass(frozen=True)
-class Composed:
+class CompositeResult:
     """What a composition came to.
 
     Attributes:
@@ -110,9 +110,11 @@ def composite_of(masks: Sequence[HeadMask], form: Literal["pipe", "json"], keys:
         raise MaskError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
-def hear_ground(model: LALM, spec: TaskSpec, own: Mapping[str, HeadMask], clips: Manifest, enough: int = TRUSTED) -> Ground:
+def build_dev_evaluator(
+    model: LALM, spec: TaskSpec, own: Mapping[str, HeadMask], clips: Manifest, enough: int = MIN_TARGET_CLIPS
+) -> DevEvaluator:
     """Make the ground of some clips that carry all labels; on `enough` of them the target may be reached."""
-    return Ground(model, spec, own, listen(model, clips), tuple(spec.target(clip.labels) for clip in clips), enough)
+    return DevEvaluator(model, spec, own, listen(model, clips), tuple(spec.target(clip.labels) for clip in clips), enough)
 
 
 def compose_task(
@@ -123,25 +125,25 @@ def compose_task(
     data: Manifest,
     *,
     keys: Sequence[str] = (),
-    wishes: Wishes | None = None,
+    options: SearchOptions | None = None,
     budget: Budget | None = None,
     train: Train | None = None,
-    found: Callable[[JointData], None] | None = None,
+    found: Callable[[CompositeData], None] | None = None,
     tell: Callable[[Result], None] | None = None,
     labelling: Tell | None = None,
-) -> Composed:
+) -> CompositeResult:
     """Find a mask for the composite of an expression's masks: the best candidate where it reaches the target, else train one.
 
-    A mask that was trained for this very composite and is the best is taken, too: only `wishes.retrain` trains it further.
+    A mask that was trained for this very composite and is the best is taken, too: only `options.retrain` trains it further.
 
     Args:
         model: the model.
         bank: where the names are looked up.
         expression: names the parts, in the order of the answer; its set operation is a candidate.
         form: "pipe" or "json".
-        data: clips with labels; see `find_joint` where none carry all.
+        data: clips with labels; see `build_composite_data` where none carry all.
         keys: what a JSON answer calls the parts.
-        wishes: target, clips, and so on.
+        options: target, clips, and so on.
         budget: of the search, and of labelling the clips for it.
         train: trains a mask; None takes the best candidate whatever it reaches.
         found: told of the data.
@@ -153,50 +155,52 @@ def compose_task(
         MaskError: the parts make no composite.
         DataError: the data have no clips for it.
     """
-    wishes = wishes or Wishes()
+    options = options or SearchOptions()
     parts = look_up(expression, lambda name: bank.get(name, model))
     spec = composite_of(list(parts.values()), form, keys)
     own = dict(zip(spec.names, parts.values(), strict=True))
-    label = partial(find_joint, model, data, spec, own, self_label=wishes.self_label, tell=labelling)
-    needed, budget = max(wishes.clips, TRUSTED), budget or Budget()
+    label = partial(build_composite_data, model, data, spec, own, self_label=options.self_label, tell=labelling)
+    needed, budget = max(options.clips, MIN_TARGET_CLIPS), budget or Budget()
     budget.begin()
     joint = label(dev_only=needed)
     if found:
         found(joint)
     dev = joint.dev(needed)
-    ground = hear_ground(model, spec, own, replace(dev, clips=dev.clips[: wishes.clips]), min(TRUSTED, len(dev)))
+    ground = build_dev_evaluator(
+        model, spec, own, replace(dev, clips=dev.clips[: options.clips]), min(MIN_TARGET_CLIPS, len(dev))
+    )
     relatives = find_relatives(bank.list(), spec, next(iter(own.values())))
     candidates = find_candidates(expression, parts, relatives)
     results = []
-    how_far = {"target": wishes.target, "budget": budget, "enough": ground.enough}
+    how_far = {"target": options.target, "budget": budget, "enough": ground.enough}
     for result in search(spec, candidates, own, ground.references, ground.ask, **how_far):
         results.append(result)
         if tell:
             tell(result)
     best, how = winner(results), "taken"
-    if train is not None and (wishes.retrain or not (best.reached or was_trained(best.candidate.mask, spec))):
+    if train is not None and (options.retrain or not (best.reached or is_trained_for(best.candidate.mask, spec))):
         trained = train(spec, (label() if joint.own else joint).manifest, best.candidate.mask)
-        results.append(ground.measure(Candidate(f"trained from {best.candidate.name}", trained), wishes.target))
+        results.append(ground.measure(Candidate(f"trained from {best.candidate.name}", trained), options.target))
         if tell:
             tell(results[-1])
-        best = results[-1] if wishes.retrain else rank([results[-1], best])[0]
+        best = results[-1] if options.retrain else rank([results[-1], best])[0]
         how = "trained" if best is results[-1] else "taken"
     record = {
         "how": how,
         "expression": to_text(expression),
-        "target": asdict(wishes.target),
+        "target": asdict(options.target),
         "labels": dict(joint.labels),
         "table": [result.row() for result in results],
     }
-    return Composed(_recorded(best, spec, own, record), best, how, parts, tuple(results))
+    return CompositeResult(_with_record(best, spec, own, record), best, how, parts, tuple(results))
 
 
-def was_trained(mask: HeadMask, spec: TaskSpec) -> bool:
+def is_trained_for(mask: HeadMask, spec: TaskSpec) -> bool:
     """Whether a training made a mask for this very composite: another one like it would hardly end elsewhere."""
     return mask.task == spec and mask.lineage.get("operation") == "train"
 
 
-def _recorded(best: Result, spec: TaskSpec, own: Mapping[str, HeadMask], record: Mapping[str, Any]) -> HeadMask:
+def _with_record(best: Result, spec: TaskSpec, own: Mapping[str, HeadMask], record: Mapping[str, Any]) -> HeadMask:
     """The winner's mask for the composite, with what was found out about it.
 
     A mask that already did this task keeps the dev score that it is compared by with others of its name.
@@ -204,8 +208,8 @@ def _recorded(best: Result, spec: TaskSpec, own: Mapping[str, HeadMask], record:
     mask = best.candidate.mask
     same = mask.task is not None and mask.task == spec
     row = best.row()
-    figures = {"ifr": row["ifr"]} | {f"{f.part}.{f.metric}": round(f.value, 2) for f in best.figures}
-    scores = (dict(mask.scores) if same else {"dev": row["exact"]}) | figures
+    part_scores = {"ifr": row["ifr"]} | {f"{f.part}.{f.metric}": round(f.value, 2) for f in best.part_scores}
+    scores = (dict(mask.scores) if same else {"dev": row["exact"]}) | part_scores
     parents = [part.reference() for part in own.values()]
     lineage = dict(mask.lineage) if same else {"operation": "composite", "from": mask.reference(), "parents": parents}
     own_row = {"candidate": row["candidate"], "clips": row["clips"], "parts": row["parts"], "reached": row["reached"]}

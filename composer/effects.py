@@ -8,16 +8,16 @@ from ..data.manifest import Manifest
 from ..data.metrics import score
 from ..lalm.base import LALM
 from ..lalm.listening import listen
+from ..lalm.parallel import answer_texts
 from ..mask_bank.mask import HeadMask
-from .joint import drawn
-from .parallel import answer_each
+from .composite_data import stable_shuffle
 
 CLIPS = 20
-SHOWN = 2  # answers that are quoted
+QUOTED_ANSWERS = 2  # answers that are quoted
 
 
 @dataclass(frozen=True)
-class Effect:
+class SideEffect:
     """What a mask does on the clips of a parent's task.
 
     Attributes:
@@ -42,9 +42,9 @@ class Effect:
         return f"{self.task}: {self.metric} {self.value:.1f} (its own mask {self.own:.1f}) on {self.clips} clips; it says {said}"
 
 
-def find_effects(
+def measure_side_effects(
     model: LALM, mask: HeadMask, parents: Mapping[str, HeadMask], data: Manifest, clips: int = CLIPS
-) -> list[Effect]:
+) -> list[SideEffect]:
     """Measure a mask on some dev clips of each parent's task; parents without a task or without clips are passed over."""
     found = []
     for parent in parents.values():
@@ -54,13 +54,13 @@ def find_effects(
         labelled = [
             clip for clip in data.labelled(task.parts).select("dev", task.names) if all(clip.labels[name] for name in task.names)
         ]
-        some = replace(data, clips=tuple(drawn(labelled)[:clips]))
+        some = replace(data, clips=tuple(stable_shuffle(labelled)[:clips]))
         if not some:
             continue
         references = [task.target(clip.labels) for clip in some]
         room = model.room_for(references)
-        said, own = answer_each(model, listen(model, some), [mask, parent], max_new_tokens=room)
+        said, own = answer_texts(model, listen(model, some), [mask, parent], max_new_tokens=room)
         ours, theirs = (score(task, answers, references)[0] for answers in (said, own))
-        common = tuple(Counter(said).most_common(SHOWN))
-        found.append(Effect(task.name, ours.metric, ours.value, theirs.value, len(some), common))
+        common = tuple(Counter(said).most_common(QUOTED_ANSWERS))
+        found.append(SideEffect(task.name, ours.metric, ours.value, theirs.value, len(some), common))
     return found

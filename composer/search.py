@@ -14,13 +14,13 @@ from ..data.metrics import Score, score
 from ..data.tasks import TaskSpec
 from ..errors import MaskError
 from ..mask_bank.mask import HeadMask
-from .candidates import Candidate, heads_of
+from .candidates import Candidate, mask_key
 
-GLANCE = 2  # clips after which candidates go that never answer in the form, where some do
-FEWEST = 6  # clips of the first round that halves
-TRUSTED = 24  # clips on which a target may be reached; fewer only where the data have fewer
+SCREEN_CLIPS = 2  # clips after which candidates go that never answer in the form, where some do
+FIRST_ROUND_CLIPS = 6  # clips of the first round that halves
+MIN_TARGET_CLIPS = 24  # clips on which a target may be reached; fewer only where the data have fewer
 
-Ask = Callable[[Sequence[HeadMask], Sequence[int]], list[list[str]]]
+AnswerFn = Callable[[Sequence[HeadMask], Sequence[int]], list[list[str]]]
 """(masks, clips) → what each mask answers to each clip."""
 
 
@@ -38,7 +38,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Figure:
+class PartScore:
     """How well a part is done within the composite, and by its own mask on the same clips; in percent."""
 
     part: str
@@ -62,7 +62,7 @@ class Result:
         clips: how many clips.
         exact: percent of answers that are right in every part.
         ifr: percent of answers in the asked form.
-        figures: of each part.
+        part_scores: of each part.
         reached: whether that is the target, on enough clips to say so.
     """
 
@@ -70,18 +70,18 @@ class Result:
     clips: int
     exact: float
     ifr: float
-    figures: tuple[Figure, ...]
+    part_scores: tuple[PartScore, ...]
     reached: bool
 
     @property
     def loss(self) -> float:
         """What candidates are ranked by, lower is better: points missing to IFR 100, and behind the own masks on average."""
-        behind = [min(figure.behind, 100.0) for figure in self.figures]
+        behind = [min(part_score.behind, 100.0) for part_score in self.part_scores]
         return 100 - self.ifr + sum(behind) / len(behind)
 
     def row(self) -> dict[str, Any]:
         """The row as plain data."""
-        parts = {f.part: {"metric": f.metric, "value": round(f.value, 2), "own": round(f.own, 2)} for f in self.figures}
+        parts = {f.part: {"metric": f.metric, "value": round(f.value, 2), "own": round(f.own, 2)} for f in self.part_scores}
         about = {"candidate": self.candidate.name, "heads_on": self.candidate.mask.heads_on, "clips": self.clips}
         return about | {"exact": round(self.exact, 2), "ifr": round(self.ifr, 2), "parts": parts, "reached": self.reached}
 
@@ -132,14 +132,14 @@ def parse_budget(text: str) -> Budget:
     return Budget(seconds=int(number) * {"s": 1.0, "m": 60.0}[unit]) if unit else Budget(answers=int(number))
 
 
-def plan_rounds(candidates: int, clips: int, fewest: int = FEWEST) -> list[int]:
+def plan_rounds(candidates: int, clips: int, fewest: int = FIRST_ROUND_CLIPS) -> list[int]:
     """Clips that candidates have answered after each round: a glance, then so that two are left for the last, with all clips."""
     halvings = max(0, math.ceil(math.log2(max(1, candidates))) - 1)
     counts = {max(min(fewest, clips), clips >> turn) for turn in range(halvings + 1)}
-    return sorted(counts | ({min(GLANCE, clips)} if halvings else set()))
+    return sorted(counts | ({min(SCREEN_CLIPS, clips)} if halvings else set()))
 
 
-def score_own(spec: TaskSpec, answers: Mapping[str, Sequence[str]], references: Sequence[str]) -> dict[str, float]:
+def score_part_masks(spec: TaskSpec, answers: Mapping[str, Sequence[str]], references: Sequence[str]) -> dict[str, float]:
     """How well each part is done by its own mask, in percent of its metric.
 
     Args:
@@ -162,7 +162,7 @@ def judge(
     references: Sequence[str],
     target: Target,
     *,
-    enough: int = TRUSTED,
+    enough: int = MIN_TARGET_CLIPS,
 ) -> Result:
     """Measure a candidate's answers against the parts' own masks on the same clips.
 
@@ -170,19 +170,19 @@ def judge(
         spec: the composite task.
         candidate: who answered.
         answers: what it said.
-        own: how well each part is done by its own mask (`score_own`).
+        own: how well each part is done by its own mask (`score_part_masks`).
         references: what is right, in the composite's form.
         target: what is wanted.
         enough: clips on which the target may be reached.
     """
     scores = score(spec, [answer if _in_order(spec, answer) else "" for answer in answers], references)
-    figures = []
+    part_scores = []
     for part in spec.parts:
         within = next(each for each in scores if each.part == part.name)
-        figures.append(Figure(part.name, within.metric, within.value, own[part.name], within.better))
+        part_scores.append(PartScore(part.name, within.metric, within.value, own[part.name], within.better))
     ifr = _value(scores, "ifr")
-    good = ifr >= target.ifr and all(figure.behind <= target.points + 1e-9 for figure in figures)
-    return Result(candidate, len(answers), _value(scores, "exact"), ifr, tuple(figures), good and len(answers) >= enough)
+    good = ifr >= target.ifr and all(part_score.behind <= target.points + 1e-9 for part_score in part_scores)
+    return Result(candidate, len(answers), _value(scores, "exact"), ifr, tuple(part_scores), good and len(answers) >= enough)
 
 
 def _in_order(spec: TaskSpec, answer: str) -> bool:
@@ -199,11 +199,11 @@ def search(
     candidates: Sequence[Candidate],
     own: Mapping[str, HeadMask],
     references: Sequence[str],
-    ask: Ask,
+    ask: AnswerFn,
     *,
     target: Target | None = None,
     budget: Budget | None = None,
-    enough: int = TRUSTED,
+    enough: int = MIN_TARGET_CLIPS,
 ) -> Iterator[Result]:
     """Measure candidates, yielding a row for each in each round; those of the last round have seen the most clips.
 
@@ -229,7 +229,7 @@ def search(
     budget.begin()
     for planned in plan_rounds(len(candidates), len(references)):
         count = planned if len(alive) > 1 else len(references)
-        masks = {heads_of(mask): mask for mask in [*own.values(), *(each.mask for each in alive)]}
+        masks = {mask_key(mask): mask for mask in [*own.values(), *(each.mask for each in alive)]}
         more = int(max(min(count - done, budget.left / len(masks)), 0 if done else 1))
         clips = range(done, done + more)
         if not clips:
@@ -238,14 +238,14 @@ def search(
             said.setdefault(heads, []).extend(answers)
         budget.spend(len(masks) * len(clips))
         done = clips.stop
-        alone = score_own(spec, {name: said[heads_of(mask)] for name, mask in own.items()}, references[:done])
+        alone = score_part_masks(spec, {name: said[mask_key(mask)] for name, mask in own.items()}, references[:done])
         results = [
-            judge(spec, each, said[heads_of(each.mask)], alone, references[:done], target, enough=enough) for each in alive
+            judge(spec, each, said[mask_key(each.mask)], alone, references[:done], target, enough=enough) for each in alive
         ]
         yield from results
         if done < count:
             break
-        better = rank(results)[: len(alive) if done <= GLANCE else max(1, math.ceil(len(alive) / 2))]
+        better = rank(results)[: len(alive) if done <= SCREEN_CLIPS else max(1, math.ceil(len(alive) / 2))]
         formed = [result for result in better if result.ifr > 0]
         alive = [result.candidate for result in formed or better]
 

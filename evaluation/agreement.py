@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_, or_
 
-from ..composer.joint import drawn
-from ..composer.parallel import answer_each
+from ..composer.composite_data import stable_shuffle
 from ..data.manifest import Manifest
 from ..data.metrics import score
 from ..errors import DataError, MaskError
 from ..lalm.base import LALM
 from ..lalm.listening import listen
+from ..lalm.parallel import answer_texts
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
 
@@ -44,7 +44,7 @@ def measure_agreement(
         model: the model.
         masks: two or more, by name.
         data: clips with the task's labels.
-        clips: how many, drawn the same every time.
+        clips: how many, stable_shuffle the same every time.
         split: which.
         seed: of the random mask.
 
@@ -58,16 +58,16 @@ def measure_agreement(
         given = ", ".join(f"{name} ({mask.task_name or 'no task'})" for name, mask in masks.items())
         raise MaskError(f"what masks agree on is measured on two or more of one task; got {given}")
     serving = data.labelled(task.parts).select(split, task.names)
-    some = replace(data, clips=tuple(drawn([c for c in serving if all(c.labels[name] for name in task.names)])[:clips]))
+    some = replace(data, clips=tuple(stable_shuffle([c for c in serving if all(c.labels[name] for name in task.names)])[:clips]))
     if not some:
         raise DataError(f"no {split} clip of the data has labels for {task.name}; give a manifest that has with --data")
     both = reduce(and_, masks.values())
     made = {"intersection": both, "union": reduce(or_, masks.values()), "random, of its size": random_like(both, seed)}
     tried = dict(masks) | made
     references = [task.target(clip.labels) for clip in some]
-    said = answer_each(model, listen(model, some), list(tried.values()), max_new_tokens=model.room_for(references))
-    figures = [score(task, answers, references)[0] for answers in said]
+    said = answer_texts(model, listen(model, some), list(tried.values()), max_new_tokens=model.room_for(references))
+    part_scores = [score(task, answers, references)[0] for answers in said]
     return [
-        Doing(name, mask.heads_on, figure.metric, round(figure.value, 2), len(some))
-        for (name, mask), figure in zip(tried.items(), figures, strict=True)
+        Doing(name, mask.heads_on, part_score.metric, round(part_score.value, 2), len(some))
+        for (name, mask), part_score in zip(tried.items(), part_scores, strict=True)
     ]

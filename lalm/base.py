@@ -104,14 +104,19 @@ class LALM(ScoringModel):
         _check_counts(batch=batch, max_new_tokens=max_new_tokens, beams=beams)
         if instruction is not None and (mask is not None or not instruction.strip()):
             raise InstructionError("an instruction is words to a model without a mask; give one of the two")
-        gates = mask if isinstance(mask, Tensor | None) else self._gates_of(mask)
+        gates = mask if isinstance(mask, Tensor | None) else self.gates_of(mask)
         batches = (self.encode([self._read(clip) for clip in some]) for some in _batches(clips, batch))
         task = None if free or isinstance(mask, Tensor | None) else mask.task
         form = form_of(task) if task else None
         found = answers(self, batches, gates, instruction, max_new_tokens=max_new_tokens, beams=beams, form=form)
         return [answer.text for answer in found]
 
-    def _gates_of(self, mask: Mask) -> Float[Tensor, "layer head"]:
+    def gates_of(self, mask: Mask) -> Float[Tensor, "layer head"]:
+        """A mask's gates.
+
+        Raises:
+            MaskError: the mask belongs to another model.
+        """
         if not mask.identity.same(self.identity):
             raise MaskError(f"the mask is for {mask.identity}; this model is {self.identity}; give a mask of this model")
         return mask.gates

@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from ..composer.parallel import answer_parts
-from ..composer.plan import Plan, outcome, run_plan
 from ..data.audio import LoadedAudio, Stream, load_audio
 from ..data.segments import split_at_pauses
 from ..data.tasks import Task, TaskSpec
@@ -25,7 +23,9 @@ from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
 from ..lalm.forms import AnswerForm, form_of
 from ..lalm.likelihood import label_likelihoods
+from ..lalm.parallel import answer_parts
 from ..mask_bank.mask import HeadMask
+from .plan import Plan, final_answer, run_plan
 
 Long = Literal["refuse", "trim", "cut"]
 """What is done with a clip that is longer than the model hears."""
@@ -41,7 +41,7 @@ class Order:
         name: the mask's name in the bank, or the masks'.
         instruction: what the model is told; none with a mask.
         parts: each part's own mask, where a composite is done in parallel.
-        plan: tasks one after the other, see `composer.plan`.
+        plan: tasks one after the other, see `serving.plan`.
     """
 
     task: TaskSpec | None = None
@@ -231,7 +231,7 @@ def _said(
     said = run_plan(features, order.plan, say)
     texts = [tuple(answer.text if answer is not None else None for answer in row) for row in said]
     cuts = [any(answer.cut for answer in row if answer is not None) for row in said]
-    return [Answer(outcome(row)[1], cut) for row, cut in zip(texts, cuts, strict=True)], texts
+    return [Answer(final_answer(row)[1], cut) for row, cut in zip(texts, cuts, strict=True)], texts
 
 
 def _labels(task: TaskSpec | None) -> tuple[str, ...]:
@@ -295,7 +295,7 @@ def join_steps(plan: Plan, steps: Sequence[Sequence[str | None]], weights: Seque
         steps: of each piece what each step said.
         weights: how much each piece counts.
     """
-    ends = [(*outcome(said), weight) for said, weight in zip(steps, weights, strict=True)]
+    ends = [(*final_answer(said), weight) for said, weight in zip(steps, weights, strict=True)]
     reached = [end for end in ends if end[0]]
     if not reached:
         return ""

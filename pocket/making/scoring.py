@@ -25,7 +25,7 @@ def score_masks(model: LALM, folder: Path, data: Manifest, log: Log) -> None:
         model: what they are for.
         folder: of a bank; a mask of several tasks is measured against those of its parts.
         data: the slice; a mask of a task that none of its clips has labels for stays as it is.
-        log: told the figures.
+        log: told the part_scores.
     """
     for stored in MaskBank(folder / "none", folder).list():
         if not any(has_labels(stored.task, clip.labels) for clip in data):

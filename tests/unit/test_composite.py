@@ -61,7 +61,7 @@ def both(at):
 
 
 def test_rows_of_several_masks_equal_separate_runs(lalm, masks, swelling):
-    from amask.composer.parallel import answer_rows
+    from amask.lalm.parallel import answer_rows
 
     waves = swelling((0.4, 1.1, 0.7, 1.9, 0.9))
     rows = answer_rows(lalm, lalm.encode(waves), list(masks.values()), max_new_tokens=12, batch=7)
@@ -73,8 +73,8 @@ def test_rows_of_several_masks_equal_separate_runs(lalm, masks, swelling):
 
 @pytest.mark.parametrize("text", ["plain", "a|b", 'quo"te', "back\\slash", "two\nlines", "Grüße 🎧", ""])
 def test_what_is_assembled_is_in_the_form_whatever_the_parts_say(text):
-    from amask.composer.parallel import assemble
     from amask.data.tasks import parse_task
+    from amask.lalm.parallel import assemble
 
     for name in ("gr-asr", "gr-asr-json", "asr-gr-ser", "asr-gr-ser-json"):
         spec = parse_task(name)
@@ -86,17 +86,17 @@ def test_what_is_assembled_is_in_the_form_whatever_the_parts_say(text):
 
 
 def test_clips_with_all_labels_are_used_where_there_are_enough(lalm, masks, manifest):
-    from amask.composer.joint import find_joint
+    from amask.composer.composite_data import build_composite_data
     from amask.data.tasks import parse_task
 
-    joint = find_joint(lalm, manifest(both), parse_task("gr-asr"), masks)
+    joint = build_composite_data(lalm, manifest(both), parse_task("gr-asr"), masks)
     assert joint.labels == {"from": "data"}
     assert {clip.split for clip in joint.manifest} == {"train", "dev"}
     assert all(clip.labels == both(int(clip.path[:-4])) for clip in joint.manifest)
 
 
 def test_own_masks_label_clips_of_different_corpora_and_the_lineage_says_so(lalm, masks, manifest):
-    from amask.composer.joint import find_joint
+    from amask.composer.composite_data import build_composite_data
     from amask.data.tasks import Task, TaskSpec
 
     letters = {"one": "asr", "two": "ser"}  # two tasks of open text, which a random model can answer
@@ -104,7 +104,7 @@ def test_own_masks_label_clips_of_different_corpora_and_the_lineage_says_so(lalm
     own = {name: masks[mask].with_(task=TaskSpec(parts=(tasks[name],))) for name, mask in letters.items()}
     spec = TaskSpec(parts=tuple(tasks.values()), form="json")
     data = manifest(lambda at: {"one": "x"} if at % 2 else {"two": "y"})
-    joint = find_joint(lalm, data, spec, own)
+    joint = build_composite_data(lalm, data, spec, own)
     assert joint.own
     assert joint.labels["masks"] == {name: {"task": name, "digest": own[name].digest} for name in own}
     assert len(joint.manifest) > 0
@@ -112,7 +112,7 @@ def test_own_masks_label_clips_of_different_corpora_and_the_lineage_says_so(lalm
     features = lalm.encode([data.wave(clip, lalm.rate)])
     for name, mask in own.items():
         assert clip.labels[name] == lalm.generate(features, mask.gates, max_new_tokens=64)[0].strip()
-    asked = find_joint(lalm, manifest(lambda _: {"one": "x", "two": "y"}), spec, own, self_label=True)
+    asked = build_composite_data(lalm, manifest(lambda _: {"one": "x", "two": "y"}), spec, own, self_label=True)
     assert asked.own
 
 
@@ -121,12 +121,12 @@ def test_candidates_are_never_measured_on_clips_that_are_trained_on(lalm, masks,
     """Data without dev clips give some of theirs; data of test clips alone are divided, as for `bank train`."""
     from dataclasses import replace
 
-    from amask.composer.joint import find_joint
+    from amask.composer.composite_data import build_composite_data
     from amask.data.tasks import parse_task
 
     data = manifest(both)
     data = replace(data, clips=tuple(clip.model_copy(update={"split": split}) for clip in data))
-    joint = find_joint(lalm, data, parse_task("gr-asr"), masks)
+    joint = build_composite_data(lalm, data, parse_task("gr-asr"), masks)
     dev = {clip.path for clip in joint.manifest if clip.split == "dev"}
     assert dev
     assert {clip.path for clip in joint.dev(48)} == dev
@@ -134,45 +134,45 @@ def test_candidates_are_never_measured_on_clips_that_are_trained_on(lalm, masks,
 
 
 def test_clips_without_any_label_are_labelled_where_that_is_asked_for(lalm, masks, manifest):
-    from amask.composer.joint import find_joint
+    from amask.composer.composite_data import build_composite_data
     from amask.data.tasks import parse_task
     from amask.errors import DataError
 
     spec = parse_task("gr-ser")
     with pytest.raises(DataError, match="can be labelled"):
-        find_joint(lalm, manifest(lambda _: {}), spec, masks)
-    assert len(find_joint(lalm, manifest(lambda _: {}), spec, masks, self_label=True).manifest) > 0
+        build_composite_data(lalm, manifest(lambda _: {}), spec, masks)
+    assert len(build_composite_data(lalm, manifest(lambda _: {}), spec, masks, self_label=True).manifest) > 0
 
 
 def test_own_masks_labels_are_of_the_parts_labels(lalm, masks, manifest):
-    from amask.composer.joint import find_joint
+    from amask.composer.composite_data import build_composite_data
     from amask.data.tasks import parse_task
 
     spec = parse_task("gr-ser")
-    joint = find_joint(lalm, manifest(lambda at: {"gr": "male"}), spec, masks)
+    joint = build_composite_data(lalm, manifest(lambda at: {"gr": "male"}), spec, masks)
     assert joint.own
     assert all(clip.labels[part.name] in part.labels for clip in joint.manifest for part in spec.parts)
 
 
 def test_a_search_has_no_more_clips_labelled_than_it_needs(lalm, masks, manifest):
     """On a large model each answer is dear: train clips are labelled only once something is trained."""
-    from amask.composer.joint import BATCH, find_joint
+    from amask.composer.composite_data import BATCH, build_composite_data
     from amask.data.tasks import parse_task
 
     spec, told = parse_task("gr-ser"), []
     data = manifest(lambda at: {"gr": "male"})
-    joint = find_joint(lalm, data, spec, masks, dev_only=2, tell=lambda done, _total: told.append(done))
+    joint = build_composite_data(lalm, data, spec, masks, dev_only=2, tell=lambda done, _total: told.append(done))
     assert [clip.split for clip in joint.manifest] == ["dev", "dev"]
     assert told == [min(BATCH, len(data.select("dev")))]
 
 
 def test_without_clips_of_any_part_there_is_no_composite(lalm, masks, manifest):
-    from amask.composer.joint import find_joint
+    from amask.composer.composite_data import build_composite_data
     from amask.data.tasks import parse_task
     from amask.errors import DataError
 
     with pytest.raises(DataError, match="no clip of the data can be labelled for gr-ser"):
-        find_joint(lalm, manifest(lambda at: {"aac": "a dog"}), parse_task("gr-ser"), masks)
+        build_composite_data(lalm, manifest(lambda at: {"aac": "a dog"}), parse_task("gr-ser"), masks)
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_where_no_candidate_reaches_the_target_the_best_is_the_start_of_a_traini
 
 
 def test_what_was_trained_for_this_very_composite_is_trained_again_only_if_asked_for(compose, masks, bank):
-    from amask.composer.composite import Wishes
+    from amask.composer.composite import SearchOptions
     from amask.data.tasks import parse_task
 
     made = (~masks["ser"]).with_(task=parse_task("gr-asr"), lineage={"operation": "train"})
@@ -232,7 +232,7 @@ def test_what_was_trained_for_this_very_composite_is_trained_again_only_if_asked
     composed = compose(train=train)
     assert (composed.how, composed.result.candidate.name, composed.result.reached) == ("taken", "mine@1", False)
     assert not trained
-    compose(train=train, wishes=Wishes(retrain=True))
+    compose(train=train, options=SearchOptions(retrain=True))
     assert trained == [made.digest]
 
 
@@ -252,31 +252,31 @@ def test_without_training_the_best_candidate_is_taken_with_its_record_and_stored
 def test_a_relative_of_the_bank_that_reaches_the_target_is_taken_and_keeps_its_training(lalm, bank, compose, masks, monkeypatch):
     """The model is made to answer right under one mask, and as their own tasks ask under the parts' masks."""
     from amask.composer import composite
-    from amask.composer.candidates import heads_of
+    from amask.composer.candidates import mask_key
     from amask.data.tasks import parse_task
 
     spec = parse_task("gr-asr")
     good = (~masks["ser"]).with_(task=spec, lineage={"operation": "trained", "dev_data": "1"}, scores={"dev": 93.0})
     bank.add(good, "mine")
 
-    place = {heads_of(masks["gr"]): 0, heads_of(masks["asr"]): 1}
+    place = {mask_key(masks["gr"]): 0, mask_key(masks["asr"]): 1}
 
     def answer(mask, right):
-        heads = heads_of(mask)
-        return right.split("|")[place[heads]] if heads in place else right if heads == heads_of(good) else ""
+        heads = mask_key(mask)
+        return right.split("|")[place[heads]] if heads in place else right if heads == mask_key(good) else ""
 
     def answers(model, features, asked, *, max_new_tokens):
         return [[answer(mask, right) for right in heard[-1]] for mask in asked]
 
     heard = []
-    real = composite.Ground.ask
+    real = composite.DevEvaluator.ask
 
     def ask(self, asked, clips):
         heard.append([self.references[at] for at in clips])
         return real(self, asked, clips)
 
-    monkeypatch.setattr(composite.Ground, "ask", ask)
-    monkeypatch.setattr(composite, "answer_each", answers)
+    monkeypatch.setattr(composite.DevEvaluator, "ask", ask)
+    monkeypatch.setattr(composite, "answer_texts", answers)
 
     def train(*_):
         raise AssertionError("a candidate reaches the target")
@@ -311,10 +311,10 @@ def test_what_makes_no_composite_is_one_line(compose, text, options, problem):
 
 
 def test_effects_tell_what_a_set_operation_does_on_each_parents_task(lalm, masks, manifest):
-    from amask.composer.effects import find_effects
+    from amask.composer.effects import measure_side_effects
 
     parents = {"gr": masks["gr"], "asr": masks["asr"]}
-    effects = find_effects(lalm, masks["gr"], parents, manifest(both), clips=5)
+    effects = measure_side_effects(lalm, masks["gr"], parents, manifest(both), clips=5)
     assert [(each.task, each.metric, each.clips) for each in effects] == [("gr", "acc", 5), ("asr", "wer", 5)]
     assert effects[0].value == effects[0].own  # it is gr's own mask
     assert effects[1].value != effects[1].own

@@ -79,11 +79,11 @@ def test_parallel_parts_are_exactly_what_their_own_masks_say(lalm, masks, clips,
 
 
 def test_a_plan_asks_of_a_clip_what_its_own_masks_would_say(lalm, masks, clips, alone):
-    from amask.composer.plan import bind_plan, parse_plan
     from amask.serving.engine import Limits, Order, answer_clips
+    from amask.serving.plan import parse_plan, resolve_plan
 
     label = alone["gr"][0]
-    order = Order(plan=bind_plan(parse_plan(f"gr THEN asr IF {label}"), masks.__getitem__))
+    order = Order(plan=resolve_plan(parse_plan(f"gr THEN asr IF {label}"), masks.__getitem__))
     replies = list(answer_clips(lalm, clips, order, Limits(max_new_tokens=12, batch=3)))
     assert order.how == "plan"
     for at, reply in enumerate(replies):
@@ -93,10 +93,10 @@ def test_a_plan_asks_of_a_clip_what_its_own_masks_would_say(lalm, masks, clips, 
 
 
 def test_pieces_of_a_long_clip_go_through_a_plan_by_themselves(masks):
-    from amask.composer.plan import bind_plan, parse_plan
     from amask.serving.engine import join_steps
+    from amask.serving.plan import parse_plan, resolve_plan
 
-    plan = bind_plan(parse_plan("gr THEN asr IF female THEN ser IF male"), masks.__getitem__)
+    plan = resolve_plan(parse_plan("gr THEN asr IF female THEN ser IF male"), masks.__getitem__)
     women = ("female", "one", None), ("female", "two", None)
     assert join_steps(plan, women, [1.0, 1.0]) == "one two"
     assert join_steps(plan, [women[0], ("male", None, "sad"), women[1]], [1.0] * 3) == "one sad two"

@@ -48,7 +48,7 @@ def _mask(on: frozenset, logits: dict | None = None, model: str = "m"):
     return mask if logits else mask.with_(logits=None)
 
 
-def _on(mask) -> frozenset:
+def _evaluate_bits(mask) -> frozenset:
     return frozenset(place for place in ALL if bool(mask.bits[place]))
 
 
@@ -142,7 +142,7 @@ def test_precedence_is_pythons_with_minus_as_and_not(written: tuple[str, str], s
         return sum(1 << at for at in range(len(places)) if sum(part >> at & 1 for part in parts) >= count)
 
     number = eval(meant, {"m": numbers, "votes": votes})
-    on = _on(evaluate(parse(text), {name: _mask(on) for name, on in sets.items()}.__getitem__))
+    on = _evaluate_bits(evaluate(parse(text), {name: _mask(on) for name, on in sets.items()}.__getitem__))
     assert on == {place for at, place in enumerate(places) if number >> at & 1}
 
 
@@ -171,7 +171,7 @@ def test_bits_are_the_sets(tree, seed: int) -> None:
     from amask.composer.algebra import evaluate
 
     sets = _sets(seed)
-    assert _on(evaluate(tree, {name: _mask(on) for name, on in sets.items()}.__getitem__)) == _truth(tree, sets)
+    assert _evaluate_bits(evaluate(tree, {name: _mask(on) for name, on in sets.items()}.__getitem__)) == _truth(tree, sets)
 
 
 @settings(deadline=None, max_examples=30)
@@ -182,7 +182,7 @@ def test_boolean_laws(a, b, c) -> None:
     masks = {name: _mask(on) for name, on in _sets(1).items()}
 
     def on(tree) -> frozenset:
-        return _on(evaluate(tree, masks.__getitem__))
+        return _evaluate_bits(evaluate(tree, masks.__getitem__))
 
     assert on(Not(Not(a))) == on(a)
     assert on(Not(And((a, b)))) == on(Or((Not(a), Not(b))))  # De Morgan
@@ -213,8 +213,8 @@ def test_k_of_40_takes_milliseconds(masks) -> None:
     started = time.perf_counter()
     composed = evaluate(tree, masks.__getitem__)
     assert time.perf_counter() - started < 1
-    assert _on(composed) == {
-        place for place in ALL if 10 * sum(place in _on(masks[name]) for name in ("gr", "asr", "ser", "android")) >= 20
+    assert _evaluate_bits(composed) == {
+        place for place in ALL if 10 * sum(place in _evaluate_bits(masks[name]) for name in ("gr", "asr", "ser", "android")) >= 20
     }
 
 
@@ -510,7 +510,7 @@ def test_2000_terms_evaluate_and_the_lineage_is_flat(masks) -> None:
     three = [_mask(ALL - {(0, head)}) for head in range(3)]
     tree = parse(text)
     composed = evaluate(tree, lambda name: three[int(name[1:]) % 3])
-    assert _on(composed) == ALL - {(0, 0), (0, 1), (0, 2)}
+    assert _evaluate_bits(composed) == ALL - {(0, 0), (0, 1), (0, 2)}
     assert composed.lineage["operation"] == "expression"
     assert composed.lineage["expression"] == text
     assert composed.lineage["parents"] == [three[number % 3].reference() for number in range(2000)]
@@ -549,8 +549,8 @@ def test_the_deepest_tree_works_everywhere(masks) -> None:
     assert parse(to_text(tree)) == tree == copy.deepcopy(tree) == pickle.loads(pickle.dumps(tree))
     assert hash(tree) == hash(copy.deepcopy(tree))
     assert repr(tree).count("Not") == language.MAX_DEPTH - 1
-    assert _on(evaluate(tree, masks.__getitem__)) == ALL - _on(masks["gr"])
-    assert _on(evaluate_logits(tree, masks.__getitem__)) == ALL - _on(masks["gr"])
+    assert _evaluate_bits(evaluate(tree, masks.__getitem__)) == ALL - _evaluate_bits(masks["gr"])
+    assert _evaluate_bits(evaluate_logits(tree, masks.__getitem__)) == ALL - _evaluate_bits(masks["gr"])
 
 
 def test_10000_random_texts_give_a_mask_or_one_error(masks) -> None:

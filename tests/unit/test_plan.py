@@ -34,8 +34,8 @@ def features():
 @pytest.fixture
 def run(lookup, features):
     """Runs a plan over four clips with answers by task; gives back what was said, and who was asked of which clips."""
-    from amask.composer.plan import bind_plan, parse_plan, run_plan
     from amask.lalm.answering import Answer
+    from amask.serving.plan import parse_plan, resolve_plan, run_plan
 
     def go(text, **answers):
         asked = []
@@ -45,7 +45,7 @@ def run(lookup, features):
             asked.append((mask.task_name, clips))
             return [Answer(answers[mask.task_name.replace("-", "_")][clip]) for clip in clips]
 
-        said = run_plan(features, bind_plan(parse_plan(text), lookup), say)
+        said = run_plan(features, resolve_plan(parse_plan(text), lookup), say)
         return [[answer and answer.text for answer in row] for row in said], asked
 
     return go
@@ -93,18 +93,18 @@ def test_nothing_is_asked_where_no_clip_is_chosen(run):
 
 
 def test_the_answer_is_that_of_the_last_step_that_was_asked():
-    from amask.composer.plan import outcome
+    from amask.serving.plan import final_answer
 
-    assert outcome(["female", "a"]) == (1, "a")
-    assert outcome(["male", None]) == (0, "")
-    assert outcome(["male", None, "sad"]) == (2, "sad")
-    assert outcome(["male", ""]) == (1, "")
+    assert final_answer(["female", "a"]) == (1, "a")
+    assert final_answer(["male", None]) == (0, "")
+    assert final_answer(["male", None, "sad"]) == (2, "sad")
+    assert final_answer(["male", ""]) == (1, "")
 
 
 def test_a_plan_explains_itself(lookup):
-    from amask.composer.plan import bind_plan, describe_plan, parse_plan
+    from amask.serving.plan import describe_plan, parse_plan, resolve_plan
 
-    plan = bind_plan(parse_plan("gr THEN asr IF NOT female THEN ser"), lookup)
+    plan = resolve_plan(parse_plan("gr THEN asr IF NOT female THEN ser"), lookup)
     assert describe_plan(plan) == [
         "step 1: gr by gr, every clip",
         "step 2: asr by asr, where step 1 does not say female",
@@ -130,16 +130,16 @@ def test_a_plan_explains_itself(lookup):
     ],
 )
 def test_what_a_plan_cannot_do_is_one_line_with_a_column(lookup, text, problem):
-    from amask.composer.plan import bind_plan, parse_plan
     from amask.errors import MaskError
+    from amask.serving.plan import parse_plan, resolve_plan
 
     with pytest.raises(MaskError, match=problem) as raised:
-        bind_plan(parse_plan(text), lookup)
+        resolve_plan(parse_plan(text), lookup)
     assert "\n" not in str(raised.value)
 
 
 def test_only_a_then_outside_quotes_makes_a_plan():
-    from amask.composer.plan import is_plan
+    from amask.serving.plan import is_plan
 
     assert is_plan("gr then asr")
     assert not is_plan("gr-asr-json")

@@ -40,17 +40,17 @@ def references(clips):
 
 def stub(make, right, own, asked=None):
     """Answers: a candidate is right on the first so many percent of every eight clips, else it says what is in no form."""
-    from amask.composer.candidates import heads_of
+    from amask.composer.candidates import mask_key
 
-    shares = {heads_of(make(number).mask): share for number, share in right.items()}
-    alone = {heads_of(mask): part for part, mask in enumerate(own.values())}
+    shares = {mask_key(make(number).mask): share for number, share in right.items()}
+    alone = {mask_key(mask): part for part, mask in enumerate(own.values())}
 
     def ask(masks, clips):
         if asked is not None:
             asked.append((len(masks), len(clips)))
         found = []
         for mask in masks:
-            heads = heads_of(mask)
+            heads = mask_key(mask)
             if heads in alone:
                 found.append([references(at + 1)[at].split("|")[alone[heads]] for at in clips])
             else:
@@ -64,23 +64,23 @@ def stub(make, right, own, asked=None):
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=14), st.integers(1, 40))
 def test_the_best_is_never_dropped_where_it_is_best_in_every_round(spec, make, rights, clips):
     """A candidate has the same number of eight words right in every clip, so that every round ranks them as all clips do."""
-    from amask.composer.candidates import heads_of
+    from amask.composer.candidates import mask_key
     from amask.composer.search import search, winner
 
-    right = {heads_of(make(number).mask): share for number, share in enumerate(rights, start=1)}
+    right = {mask_key(make(number).mask): share for number, share in enumerate(rights, start=1)}
     own = {"gr": make(1000).mask, "asr": make(1001).mask}
-    whole = {heads_of(own["gr"]): "male", heads_of(own["asr"]): " ".join(WORDS)}
+    whole = {mask_key(own["gr"]): "male", mask_key(own["asr"]): " ".join(WORDS)}
 
     def answer(heads):
         return whole.get(heads) or "male|" + " ".join([*WORDS[: right[heads]], *["?x"] * (8 - right[heads])])
 
-    ask = lambda masks, some: [[answer(heads_of(mask))] * len(some) for mask in masks]  # noqa: E731
+    ask = lambda masks, some: [[answer(mask_key(mask))] * len(some) for mask in masks]  # noqa: E731
     candidates = [make(number) for number in range(1, len(rights) + 1)]
     results = list(search(spec, candidates, own, ["male|" + " ".join(WORDS)] * clips, ask))
     last = winner(results)
     assert last.clips == clips
-    assert right[heads_of(last.candidate.mask)] == max(rights)
-    assert last.figures[1].value == pytest.approx(100 * (8 - max(rights)) / 8)
+    assert right[mask_key(last.candidate.mask)] == max(rights)
+    assert last.part_scores[1].value == pytest.approx(100 * (8 - max(rights)) / 8)
 
 
 def test_json_in_another_order_than_it_is_held_to_is_not_in_the_form(make):
@@ -178,9 +178,9 @@ def test_masks_with_the_same_heads_answer_once(spec, make):
 
 
 def judged(spec, make, answers, own, clips=100, **target):
-    from amask.composer.search import Target, judge, score_own
+    from amask.composer.search import Target, judge, score_part_masks
 
-    return judge(spec, make(1), answers, score_own(spec, own, references(clips)), references(clips), Target(**target))
+    return judge(spec, make(1), answers, score_part_masks(spec, own, references(clips)), references(clips), Target(**target))
 
 
 def test_the_target_by_hand(spec, make):
@@ -192,7 +192,7 @@ def test_the_target_by_hand(spec, make):
     one_out_of_form = ["?", *right[1:]]
     result = judged(spec, make, one_out_of_form, own)
     assert result.ifr == 99.0
-    assert [(f.part, f.metric, f.value, f.own, f.behind) for f in result.figures] == [
+    assert [(f.part, f.metric, f.value, f.own, f.behind) for f in result.part_scores] == [
         ("gr", "acc", 99.0, 100.0, 1.0),
         ("asr", "wer", 1.0, 0.0, 1.0),
     ]

@@ -32,8 +32,8 @@ def add(bank):
 
 
 def way(bank, add, task, how="auto", keys=()):
-    from amask.composer.ways import find_way
     from amask.data.tasks import parse_task
+    from amask.serving.routing import find_way
 
     found = find_way(bank, parse_task(task, keys=keys), add.identity, how)
     return found.how, [mask.spec for mask in found.masks], found.why

@@ -17,13 +17,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..composer.expression import Span
 from ..data.labels import find_label
 from ..data.tasks import Task
 from ..errors import AmaskError, MaskError
 from ..lalm.answering import Answer
 from ..lalm.assembly import AudioFeatures
 from ..mask_bank.mask import HeadMask
-from .expression import Span
 
 _WORD = re.compile(r"\"([^\"]*)\"|'([^']*)'|([^\s\"']+|[\"'])")
 _THEN, _IF, _OR, _NOT = "THEN", "IF", "OR", "NOT"
@@ -31,7 +31,7 @@ _EXAMPLE = "write it like 'gr THEN asr IF female'"
 
 
 @dataclass(frozen=True)
-class Hop:
+class ParsedStep:
     """A step as it was written.
 
     Attributes:
@@ -101,11 +101,11 @@ def _words(text: str) -> list[tuple[str, bool, Span]]:
     return found
 
 
-def _wrong(what: str, span: Span | None, remedy: str) -> MaskError:
+def _error(what: str, span: Span | None, remedy: str) -> MaskError:
     return MaskError(f"{what}{f', at {span}' if span else ''}; {remedy}")
 
 
-def parse_plan(text: str) -> tuple[Hop, ...]:
+def parse_plan(text: str) -> tuple[ParsedStep, ...]:
     """Read a plan of two hops or more.
 
     Raises:
@@ -114,39 +114,39 @@ def parse_plan(text: str) -> tuple[Hop, ...]:
     groups: list[list[tuple[str, bool, Span]]] = [[]]
     for word in _words(text):
         if word[0] in ("'", '"') and not word[1]:
-            raise _wrong("a quote is never closed", word[2], _EXAMPLE)
+            raise _error("a quote is never closed", word[2], _EXAMPLE)
         if word[0].upper() == _THEN and not word[1]:
             groups.append([])
         else:
             groups[-1].append(word)
     if len(groups) < 2 or not all(groups):
-        raise _wrong("a plan is tasks with THEN between them", Span(1, len(text) + 1, text), _EXAMPLE)
+        raise _error("a plan is tasks with THEN between them", Span(1, len(text) + 1, text), _EXAMPLE)
     hops = [_hop(words) for words in groups]
     if hops[0].labels:
-        raise _wrong("the first hop has nothing before it to depend on", hops[0].condition, "say IF of a later one")
+        raise _error("the first hop has nothing before it to depend on", hops[0].condition, "say IF of a later one")
     return tuple(hops)
 
 
-def _hop(words: Sequence[tuple[str, bool, Span]]) -> Hop:
+def _hop(words: Sequence[tuple[str, bool, Span]]) -> ParsedStep:
     (task, _, span), *rest = words
     if not rest:
-        return Hop(task, span=span)
+        return ParsedStep(task, span=span)
     word, quoted, at = rest[0]
     if quoted or word.upper() != _IF:
         remedy = "write gr|asr for a composite, or keep the expression as a mask with 'amask compose' and name that"
-        raise _wrong(f"a hop is one task and perhaps IF; got {word!r} after {task!r}", at, remedy)
+        raise _error(f"a hop is one task and perhaps IF; got {word!r} after {task!r}", at, remedy)
     labels = list(rest[1:])
     negated = bool(labels) and not labels[0][1] and labels[0][0].upper() == _NOT
     labels = labels[negated:]
     between = labels[1::2]
     if len(labels) % 2 == 0 or any(quoted or word.upper() != _OR for word, quoted, _ in between):
-        raise _wrong("IF takes an answer, or several with OR between them", at, _EXAMPLE)
+        raise _error("IF takes an answer, or several with OR between them", at, _EXAMPLE)
     first, last = labels[0][2], labels[-1][2]
     said = tuple(word for word, _, _ in labels[::2])
-    return Hop(task, said, negated, span, Span(first.start, last.end, first.text))
+    return ParsedStep(task, said, negated, span, Span(first.start, last.end, first.text))
 
 
-def bind_plan(hops: Sequence[Hop], lookup: Callable[[str], HeadMask]) -> Plan:
+def resolve_plan(hops: Sequence[ParsedStep], lookup: Callable[[str], HeadMask]) -> Plan:
     """Find the hops' masks, and which answers their conditions speak of.
 
     Args:
@@ -166,12 +166,12 @@ def bind_plan(hops: Sequence[Hop], lookup: Callable[[str], HeadMask]) -> Plan:
                 error.args = (f"{error} (at {hop.span})",)
             raise
         if mask.task is None:
-            raise _wrong(f"{hop.task!r} is a mask without a task", hop.span, "a hop needs one, such as gr")
+            raise _error(f"{hop.task!r} is a mask without a task", hop.span, "a hop needs one, such as gr")
         steps.append(Step(mask, _condition(hop, steps) if hop.labels else None))
     return tuple(steps)
 
 
-def _condition(hop: Hop, before: Sequence[Step]) -> Condition:
+def _condition(hop: ParsedStep, before: Sequence[Step]) -> Condition:
     """The nearest step before a hop that can give the answers that its condition names."""
     wanted = [label.casefold() for label in hop.labels]
     known: list[str] = []
@@ -183,14 +183,14 @@ def _condition(hop: Hop, before: Sequence[Step]) -> Condition:
                 return Condition(at, part, tuple(labels[label] for label in wanted), hop.negated)
             known += part.labels
     if not known:
-        raise _wrong("no hop before this IF answers with labels", hop.condition, "a condition needs one, such as gr")
+        raise _error("no hop before this IF answers with labels", hop.condition, "a condition needs one, such as gr")
     near = [close for label in hop.labels for close in difflib.get_close_matches(label, known, n=1)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     said = " or ".join(map(repr, hop.labels))
-    raise _wrong(f"no hop before it answers {said}", hop.condition, f"{hint}there are {', '.join(dict.fromkeys(known))}")
+    raise _error(f"no hop before it answers {said}", hop.condition, f"{hint}there are {', '.join(dict.fromkeys(known))}")
 
 
-def _is_asked(step: Step, before: Sequence[Answer | None], plan: Plan) -> bool:
+def _runs(step: Step, before: Sequence[Answer | None], plan: Plan) -> bool:
     """Whether a step is asked, given the answers of those before it (None where they were not asked)."""
     if step.condition is None:
         return not before or bool(before[-1] and before[-1].text)
@@ -208,7 +208,7 @@ Say = Callable[[AudioFeatures, HeadMask], Sequence[Answer]]
 
 
 def run_plan(features: AudioFeatures, plan: Plan, say: Say) -> list[list[Answer | None]]:
-    """Ask a plan's steps of some clips, each step of all its clips at once.
+    """AnswerFn a plan's steps of some clips, each step of all its clips at once.
 
     Args:
         features: the clips, encoded once for all steps.
@@ -220,14 +220,14 @@ def run_plan(features: AudioFeatures, plan: Plan, say: Say) -> list[list[Answer 
     """
     said: list[list[Answer | None]] = [[] for _ in range(len(features))]
     for step in plan:
-        asked = [clip for clip, before in enumerate(said) if _is_asked(step, before, plan)]
+        asked = [clip for clip, before in enumerate(said) if _runs(step, before, plan)]
         answers = dict(zip(asked, say(features.rows(asked), step.mask) if asked else (), strict=True))
         for clip, before in enumerate(said):
             before.append(answers.get(clip))
     return said
 
 
-def outcome(said: Sequence[str | None]) -> tuple[int, str]:
+def final_answer(said: Sequence[str | None]) -> tuple[int, str]:
     """A plan's answer: the number and the words of the last step that was asked; (0, "") where none was after the first."""
     last = max(at for at, text in enumerate(said) if text is not None)
     return (last, said[last] or "") if last else (0, "")

@@ -13,9 +13,9 @@ from ..errors import DataError
 from ..lalm.base import LALM
 from ..lalm.forms import form_of
 from ..lalm.listening import listen
+from ..lalm.parallel import answer_texts
 from ..mask_bank.labelled_clips import draw_dev
 from ..mask_bank.mask import HeadMask
-from .parallel import answer_each
 
 ENOUGH = 20  # clips with all labels; with fewer the parts' own masks label clips
 MOST = 600  # clips of a split that own masks label
@@ -29,7 +29,7 @@ Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class JointData:
+class CompositeData:
     """Clips for training and for the search, each with a label for every part.
 
     Attributes:
@@ -46,17 +46,17 @@ class JointData:
         return self.labels["from"] == "own masks"
 
     def dev(self, clips: int) -> Manifest:
-        """Some dev clips, drawn the same every time; where the data have none, train clips."""
+        """Some dev clips, stable_shuffle the same every time; where the data have none, train clips."""
         some = self.manifest.select("dev").clips or self.manifest.clips
-        return replace(self.manifest, clips=tuple(drawn(some)[:clips]))
+        return replace(self.manifest, clips=tuple(stable_shuffle(some)[:clips]))
 
 
-def drawn(clips: Sequence[Clip]) -> list[Clip]:
+def stable_shuffle(clips: Sequence[Clip]) -> list[Clip]:
     """Clips in an order that has nothing to do with what they are, the same every time."""
     return sorted(clips, key=lambda clip: hashlib.sha256(clip.path.encode(errors="surrogateescape")).digest())
 
 
-def find_joint(
+def build_composite_data(
     model: LALM,
     manifest: Manifest,
     spec: TaskSpec,
@@ -66,7 +66,7 @@ def find_joint(
     most: int = MOST,
     dev_only: int | None = None,
     tell: Tell | None = None,
-) -> JointData:
+) -> CompositeData:
     """Clips with all labels, where the data have at least `ENOUGH`; else clips of any part, labelled by the own masks.
 
     Args:
@@ -83,14 +83,14 @@ def find_joint(
         DataError: the data have no clip of any part, or the own masks give no answer that can be a label.
     """
     manifest = manifest.labelled(spec.parts)
-    learned = replace(manifest, clips=_divided([clip for clip in manifest if clip.split != "test"] or list(manifest)))
+    learned = replace(manifest, clips=_with_dev_split([clip for clip in manifest if clip.split != "test"] or list(manifest)))
     whole = [clip for clip in learned if all(clip.labels.get(name) for name in spec.names)]
     if len(whole) >= ENOUGH and not self_label:
-        return JointData(replace(learned, clips=tuple(whole)), {"from": "data"})
+        return CompositeData(replace(learned, clips=tuple(whole)), {"from": "data"})
     fitting = [clip for clip in learned if self_label or any(name in clip.labels for name in spec.names)]
     labelled: list[Clip] = []
     for splits in (("dev",), ("train", "dev")) if dev_only else (("train", "dev"),):
-        chosen = [clip for split in splits for clip in drawn([c for c in fitting if c.split == split])[:most]]
+        chosen = [clip for split in splits for clip in stable_shuffle([c for c in fitting if c.split == split])[:most]]
         labelled = labelled or _label(model, replace(learned, clips=tuple(chosen)), spec, own, tell, dev_only)
     if not labelled:
         raise DataError(
@@ -98,10 +98,10 @@ def find_joint(
             f"give train and dev clips of {', '.join(spec.names)} with --data"
         )
     by = {name: own[name].reference() for name in spec.names}
-    return JointData(replace(learned, clips=tuple(labelled)), {"from": "own masks", "masks": by})
+    return CompositeData(replace(learned, clips=tuple(labelled)), {"from": "own masks", "masks": by})
 
 
-def _divided(clips: list[Clip]) -> tuple[Clip, ...]:
+def _with_dev_split(clips: list[Clip]) -> tuple[Clip, ...]:
     """Clips of the splits train and dev: where none are dev, a tenth becomes that, as for `bank train`."""
     if any(clip.split == "dev" for clip in clips) or len(clips) < 2:
         return tuple(clips)
@@ -119,7 +119,7 @@ def _label(
     for start in range(0, len(manifest), BATCH):
         some = manifest.clips[start : start + BATCH]
         features = listen(model, replace(manifest, clips=some))
-        answers = answer_each(model, features, [own[name] for name in spec.names], forms=forms, max_new_tokens=ROOM)
+        answers = answer_texts(model, features, [own[name] for name in spec.names], forms=forms, max_new_tokens=ROOM)
         for clip, said in zip(some, zip(*answers, strict=True), strict=True):
             labels = _labels(spec, said)
             if labels:

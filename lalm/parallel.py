@@ -5,24 +5,23 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ..data.tasks import BAR, TaskSpec
-from ..lalm.answering import Answer
-from ..lalm.assembly import AudioFeatures
-from ..lalm.base import LALM
-from ..lalm.forms import Forms, form_of
-from ..mask_bank.mask import HeadMask
+from .answering import Answer
+from .assembly import AudioFeatures
+from .base import LALM, Mask
+from .forms import Forms, form_of
 
-TOGETHER = 16  # rows that are answered at once: on a CPU more of them take longer each, as attention leaves its cache
+BATCH_ROWS = 16  # rows that are answered at once: on a CPU more of them take longer each, as attention leaves its cache
 
 
 def answer_rows(
     model: LALM,
     features: AudioFeatures,
-    masks: Sequence[HeadMask],
+    masks: Sequence[Mask],
     *,
     forms: Forms = None,
     max_new_tokens: int,
     beams: int = 1,
-    batch: int = TOGETHER,
+    batch: int = BATCH_ROWS,
 ) -> list[list[Answer]]:
     """What each of several masks answers to each clip.
 
@@ -41,9 +40,7 @@ def answer_rows(
     Raises:
         MaskError: a mask is for another model.
     """
-    for mask in masks:
-        mask.require(model)
-    gates = torch.stack([mask.gates for mask in masks]).to(model.device)
+    gates = torch.stack([model.gates_of(mask) for mask in masks]).to(model.device)
     longest_first = sorted(range(len(features)), key=features.count, reverse=True)
     rows = [(clip, at) for clip in longest_first for at in range(len(masks))]  # clips of like length waste no padding
     found: dict[tuple[int, int], Answer] = {}
@@ -57,8 +54,8 @@ def answer_rows(
     return [[found[clip, at] for clip in range(len(features))] for at in range(len(masks))]
 
 
-def answer_each(
-    model: LALM, features: AudioFeatures, masks: Sequence[HeadMask], *, forms: Forms = None, max_new_tokens: int
+def answer_texts(
+    model: LALM, features: AudioFeatures, masks: Sequence[Mask], *, forms: Forms = None, max_new_tokens: int
 ) -> list[list[str]]:
     """The texts of `answer_rows`."""
     found = answer_rows(model, features, masks, forms=forms, max_new_tokens=max_new_tokens)
@@ -69,7 +66,7 @@ def answer_parts(
     model: LALM,
     features: AudioFeatures,
     spec: TaskSpec,
-    masks: Sequence[HeadMask],
+    masks: Sequence[Mask],
     *,
     free: bool = False,
     max_new_tokens: int,

@@ -10,7 +10,7 @@ from ..mask_bank.mask import HeadMask
 
 
 @dataclass(frozen=True)
-class LayerShare:
+class LayerOverlap:
     """Heads of one layer.
 
     Attributes:
@@ -26,7 +26,7 @@ class LayerShare:
     composed: int
 
 
-def share_layers(parts: Sequence[HeadMask], composed: HeadMask) -> tuple[LayerShare, ...]:
+def layer_overlaps(parts: Sequence[HeadMask], composed: HeadMask) -> tuple[LayerOverlap, ...]:
     """Count the heads of each layer, first layer first.
 
     Raises:
@@ -42,6 +42,6 @@ def share_layers(parts: Sequence[HeadMask], composed: HeadMask) -> tuple[LayerSh
     only = (bits & (counts == 1)).sum(2).T.tolist()
     on = composed.bits.sum(1).tolist()
     return tuple(
-        LayerShare(heads, both, tuple(alone), whole)
+        LayerOverlap(heads, both, tuple(alone), whole)
         for heads, both, alone, whole in zip(composed.geometry.heads, shared, only, on, strict=True)
     )

@@ -15,19 +15,19 @@ def mask():
 
 
 def test_counts_by_hand(mask):
-    from amask.composer.overlap import LayerShare, share_layers
+    from amask.composer.layer_overlap import LayerOverlap, layer_overlaps
 
     a, b, c = mask("1101", "1000"), mask("1011", "0100"), mask("1001", "1100")
-    assert share_layers([a, b], a & b) == (LayerShare(4, 2, (1, 1), 2), LayerShare(2, 0, (1, 1), 0))
-    assert share_layers([a, b, c], a | b) == (LayerShare(4, 2, (1, 1, 0), 4), LayerShare(2, 0, (0, 0, 0), 2))
+    assert layer_overlaps([a, b], a & b) == (LayerOverlap(4, 2, (1, 1), 2), LayerOverlap(2, 0, (1, 1), 0))
+    assert layer_overlaps([a, b, c], a | b) == (LayerOverlap(4, 2, (1, 1, 0), 4), LayerOverlap(2, 0, (0, 0, 0), 2))
 
 
 def test_a_picture_of_layers_is_drawn(mask, tmp_path):
-    from amask.composer.overlap import share_layers
+    from amask.composer.layer_overlap import layer_overlaps
     from amask.evaluation.drawing import layers
 
     a, b = mask("1101", "1000"), mask("1011", "0100")
-    rows = share_layers([a, b], a & b)
+    rows = layer_overlaps([a, b], a & b)
     series = {"shared": [row.shared for row in rows], "only a": [row.only[0] for row in rows]}
     layers(series, [row.heads for row in rows], tmp_path / "x.png", "a AND b")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
