@@ -81,7 +81,7 @@ def rows_of(ground: DevEvaluator, bank: MaskBank, data: Manifest, settings: Sett
             rows.append((candidate.name, cells(measured(ground, candidate.name, candidate.mask, said, own))))
     rows += one_pass(ground, bank, tree, data, settings, own)
     masks = list(ground.own.values())
-    said = [a.text for a in answer_parts(model, ground.features, spec, masks, free=True, max_new_tokens=ground.room)]
+    said = [a.text for a in answer_parts(model, ground.features, spec, masks, unconstrained=True, max_new_tokens=ground.room)]
     rows.append(("**parallel**", cells(measured(ground, "parallel", every, said, own))))
     exact = ", ".join(f"{part.name} {part.metric} {own[part.name]:.1f}" for part in spec.parts)
     return [*rows, ("own masks, alone", f"| {exact}")]

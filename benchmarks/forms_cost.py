@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from amask.data.tasks import parse_task
-from amask.lalm.forms import AnswerForm, FormProcessor, form_of, schema_form
+from amask.lalm.constrained_decoding import Constraint, ConstraintProcessor, schema_constraint, task_constraint
 
 SCHEMA = {
     "type": "object",
@@ -43,11 +43,11 @@ def make_tokenizer(size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
 
 
-def decode(tokenizer: PreTrainedTokenizerFast, forms: list[AnswerForm | None], tokens: int) -> list[float]:
+def decode(tokenizer: PreTrainedTokenizerFast, forms: list[Constraint | None], tokens: int) -> list[float]:
     """Seconds of each step of decoding random scores."""
     generator = torch.Generator().manual_seed(0)
     ends = [tokenizer.convert_tokens_to_ids("<|end|>")]
-    processor = FormProcessor(tokenizer, forms, 1, 2 * tokens, ends)
+    processor = ConstraintProcessor(tokenizer, forms, 1, 2 * tokens, ends)
     ids, seconds = torch.zeros(len(forms), 1, dtype=torch.long), []
     for _ in range(tokens):
         scores = torch.randn(len(forms), len(tokenizer), generator=generator)
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    mixed = [form_of(parse_task(name)) for name in ("gr-asr-json", "gr", "gr-asr")] + [schema_form(SCHEMA)]
+    mixed = [task_constraint(parse_task(name)) for name in ("gr-asr-json", "gr", "gr-asr")] + [schema_constraint(SCHEMA)]
     table = Table("vocabulary", "rows", "first step, ms", "held, ms/token", "free, ms/token", box=None, header_style="bold")
     for size in given.vocabulary:
         tokenizer = make_tokenizer(size)

@@ -20,7 +20,7 @@ from amask.data.tasks import TaskSpec, collect_tasks, parse_task
 from amask.evaluation.harness import Trial, clips_for, predict
 from amask.lalm.answering import MAX_NEW_TOKENS
 from amask.lalm.base import LALM
-from amask.lalm.listening import ClipFeatures, listen
+from amask.lalm.clip_features import ClipFeatures, encode_manifest
 from amask.lalm.parallel import answer_parts
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
@@ -105,7 +105,7 @@ def composed(ground: DevEvaluator, decider: Decider) -> None:
         decision = decider.decide([text], raw=True, neighbours=False)[0]
         references = [spec.target(clip.labels) for clip in clips]
         parts = [ground.masks[part] for part in spec.names]
-        parallel = answer_parts(ground.model, listen(ground.model, clips), spec, parts, max_new_tokens=MAX_NEW_TOKENS)
+        parallel = answer_parts(ground.model, encode_manifest(ground.model, clips), spec, parts, max_new_tokens=MAX_NEW_TOKENS)
         ways = [
             answers_of(ground, spec, clips, decision.mask if decision.spec and decision.spec.name == task else None),
             [answer.text for answer in parallel],

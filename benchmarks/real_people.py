@@ -21,7 +21,7 @@ from amask.data.tasks import TaskSpec, collect_tasks, parse_task
 from amask.evaluation.harness import predict, trials
 from amask.evaluation.predictions import Prediction
 from amask.evaluation.rows import table
-from amask.lalm.listening import ClipFeatures
+from amask.lalm.clip_features import ClipFeatures
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
 from amask.pocket import SLICE

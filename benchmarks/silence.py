@@ -15,7 +15,7 @@ from amask.data.reading import read_manifest
 from amask.data.tasks import parse_task
 from amask.evaluation.harness import clips_for, predict, trials
 from amask.evaluation.rows import table
-from amask.lalm.listening import ClipFeatures
+from amask.lalm.clip_features import ClipFeatures
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
 from amask.pocket import SLICE

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..data.manifest import Manifest
     from ..lalm.base import LALM
-    from ..lalm.listening import ClipFeatures
+    from ..lalm.clip_features import ClipFeatures
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.defaults import Added
 
@@ -186,10 +186,10 @@ def _tenths(words: str, whole: int) -> Tell:
 
 def hear(model: "LALM", manifest: "Manifest", *, trim: bool = False, skip_bad: bool = False) -> "ClipFeatures":
     """Features of the clips of a manifest, once all are known to be readable; what is left out is said."""
-    from ..lalm import listening
+    from ..lalm.clip_features import checked_features
 
     with progress("checking clips", len(manifest)) as tell:
-        features, bad = listening.hear(model, manifest, trim=trim, skip_bad=skip_bad, tell=lambda done, _: tell(done))
+        features, bad = checked_features(model, manifest, trim=trim, skip_bad=skip_bad, on_progress=lambda done, _: tell(done))
     if bad:
         err.print(f"amask: {len(bad)} of {len(manifest)} clips left out; the first: {bad[0]}", style="yellow", markup=False)
     return features

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..data.decoding import Stream
     from ..data.tasks import Task, TaskSpec
     from ..lalm.base import LALM
-    from ..lalm.forms import AnswerForm
+    from ..lalm.constrained_decoding import Constraint
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.files import StoredMask
     from ..mask_bank.mask import HeadMask
@@ -239,20 +239,20 @@ def _explain(order: "Order") -> None:
         note(line)
 
 
-def _form(order: "Order", free: bool) -> "AnswerForm | None":
+def _form(order: "Order", free: bool) -> "Constraint | None":
     """What answers are held to: the task's labels and form."""
-    from ..lalm.forms import form_of
+    from ..lalm.constrained_decoding import task_constraint
 
-    return None if free or order.task is None else form_of(order.task)
+    return None if free or order.task is None else task_constraint(order.task)
 
 
-def _read_schema(path: Path) -> "AnswerForm":
+def _read_schema(path: Path) -> "Constraint":
     """The form of a JSON schema; read before a model is loaded."""
     from ..errors import DataError
-    from ..lalm.forms import schema_form
+    from ..lalm.constrained_decoding import schema_constraint
 
     try:
-        return schema_form(dict(json.loads(path.read_text(encoding="utf-8"))))
+        return schema_constraint(dict(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"cannot read schema {path}: {error}; expected a JSON object") from None
 

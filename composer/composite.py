@@ -10,9 +10,9 @@ import pydantic
 from ..data.manifest import Manifest
 from ..data.tasks import TaskSpec
 from ..errors import MaskError
-from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
-from ..lalm.listening import listen
+from ..lalm.batching import AudioFeatures
+from ..lalm.clip_features import encode_manifest
 from ..lalm.parallel import answer_texts
 from ..mask_bank.bank import MaskBank
 from ..mask_bank.mask import RECORD, HeadMask
@@ -59,7 +59,7 @@ class DevEvaluator:
     @property
     def room(self) -> int:
         """Tokens that are enough for any right answer."""
-        return self.model.room_for(self.references)
+        return self.model.max_tokens_for(self.references)
 
     def ask(self, masks: Sequence[HeadMask], clips: Sequence[int]) -> list[list[str]]:
         """What each mask answers to each clip."""
@@ -114,7 +114,9 @@ def build_dev_evaluator(
     model: LALM, spec: TaskSpec, own: Mapping[str, HeadMask], clips: Manifest, enough: int = MIN_TARGET_CLIPS
 ) -> DevEvaluator:
     """Make the ground of some clips that carry all labels; on `enough` of them the target may be reached."""
-    return DevEvaluator(model, spec, own, listen(model, clips), tuple(spec.target(clip.labels) for clip in clips), enough)
+    return DevEvaluator(
+        model, spec, own, encode_manifest(model, clips), tuple(spec.target(clip.labels) for clip in clips), enough
+    )
 
 
 def compose_task(

@@ -11,8 +11,8 @@ from ..data.manifest import Clip, Manifest
 from ..data.tasks import BAR, TaskSpec
 from ..errors import DataError
 from ..lalm.base import LALM
-from ..lalm.forms import form_of
-from ..lalm.listening import listen
+from ..lalm.clip_features import encode_manifest
+from ..lalm.constrained_decoding import task_constraint
 from ..lalm.parallel import answer_texts
 from ..mask_bank.labelled_clips import draw_dev
 from ..mask_bank.mask import HeadMask
@@ -115,11 +115,11 @@ def _label(
 ) -> list[Clip]:
     """The clips with what the own masks answer as their labels, where each answer can be one; no more than are enough."""
     found: list[Clip] = []
-    forms = [form_of(TaskSpec(parts=(part,))) for part in spec.parts]
+    constraints = [task_constraint(TaskSpec(parts=(part,))) for part in spec.parts]
     for start in range(0, len(manifest), BATCH):
         some = manifest.clips[start : start + BATCH]
-        features = listen(model, replace(manifest, clips=some))
-        answers = answer_texts(model, features, [own[name] for name in spec.names], forms=forms, max_new_tokens=ROOM)
+        features = encode_manifest(model, replace(manifest, clips=some))
+        answers = answer_texts(model, features, [own[name] for name in spec.names], constraints=constraints, max_new_tokens=ROOM)
         for clip, said in zip(some, zip(*answers, strict=True), strict=True):
             labels = _labels(spec, said)
             if labels:

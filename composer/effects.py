@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ..data.manifest import Manifest
 from ..data.metrics import score
 from ..lalm.base import LALM
-from ..lalm.listening import listen
+from ..lalm.clip_features import encode_manifest
 from ..lalm.parallel import answer_texts
 from ..mask_bank.mask import HeadMask
 from .composite_data import stable_shuffle
@@ -58,8 +58,8 @@ def measure_side_effects(
         if not some:
             continue
         references = [task.target(clip.labels) for clip in some]
-        room = model.room_for(references)
-        said, own = answer_texts(model, listen(model, some), [mask, parent], max_new_tokens=room)
+        room = model.max_tokens_for(references)
+        said, own = answer_texts(model, encode_manifest(model, some), [mask, parent], max_new_tokens=room)
         ours, theirs = (score(task, answers, references)[0] for answers in (said, own))
         common = tuple(Counter(said).most_common(QUOTED_ANSWERS))
         found.append(SideEffect(task.name, ours.metric, ours.value, theirs.value, len(some), common))

@@ -10,7 +10,7 @@ from ..data.manifest import Manifest
 from ..data.metrics import score
 from ..errors import DataError, MaskError
 from ..lalm.base import LALM
-from ..lalm.listening import listen
+from ..lalm.clip_features import encode_manifest
 from ..lalm.parallel import answer_texts
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
@@ -65,7 +65,9 @@ def measure_agreement(
     made = {"intersection": both, "union": reduce(or_, masks.values()), "random, of its size": random_like(both, seed)}
     tried = dict(masks) | made
     references = [task.target(clip.labels) for clip in some]
-    said = answer_texts(model, listen(model, some), list(tried.values()), max_new_tokens=model.room_for(references))
+    said = answer_texts(
+        model, encode_manifest(model, some), list(tried.values()), max_new_tokens=model.max_tokens_for(references)
+    )
     part_scores = [score(task, answers, references)[0] for answers in said]
     return [
         Doing(name, mask.heads_on, part_score.metric, round(part_score.value, 2), len(some))

@@ -15,7 +15,7 @@ from ..data.tasks import Task, TaskSpec, collect_tasks
 from ..errors import AmaskError, DataError, FileError
 from ..lalm.answering import MAX_NEW_TOKENS
 from ..lalm.base import LALM
-from ..lalm.listening import ClipFeatures, hear
+from ..lalm.clip_features import ClipFeatures, checked_features
 from ..mask_bank.bank import MaskBank
 from ..mask_bank.mask import HeadMask
 from .harness import predict, trials
@@ -170,13 +170,13 @@ class Plan:
         once = {key_of(clip): clip for target in targets if not target.refusal for clip in target.clips}
         clips = replace(self.manifest, clips=tuple(once.values()))
         with progress("checking clips", len(once)) as tell:
-            features, bad = hear(
+            features, bad = checked_features(
                 model,
                 clips,
                 trim=settings.trim,
                 skip_bad=settings.skip_bad,
                 memory=0,  # every batch is asked for once
-                tell=lambda done, _: tell(done),
+                on_progress=lambda done, _: tell(done),
             )
         good = {key_of(clip) for clip in features.manifest}
         kept = []

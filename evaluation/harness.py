@@ -10,8 +10,8 @@ from ..data.manifest import Clip, Manifest
 from ..data.tasks import TaskSpec
 from ..data.wordings import wordings
 from ..lalm.answering import MAX_NEW_TOKENS, Rows, answers, in_batches
-from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
+from ..lalm.batching import AudioFeatures
 from ..mask_bank.files import StoredMask
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
@@ -111,7 +111,7 @@ def predict(
             wording=trial.wording,
             answer=answer.text,
             reference=task.target(clip.labels),
-            cut=answer.cut,
+            cut=answer.truncated,
             likelihoods=each,
         )
         for clip, answer, each in zip(clips, found, likely, strict=True)

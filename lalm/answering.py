@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ModelError
-from .assembly import AudioFeatures
-from .forms import AnswerForm, Forms
+from .batching import AudioFeatures
+from .constrained_decoding import Constraint, Constraints
 
 MAX_NEW_TOKENS = 200
-"""Tokens after which an answer is cut, unless the caller says otherwise; some 150 English words."""
+"""Tokens after which an answer is truncated, unless the caller says otherwise; some 150 English words."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Answer:
 
     Attributes:
         text: without special tokens.
-        cut: whether the model had not come to an end when it had no tokens left.
+        truncated: whether it had not come to its end when the token limit was reached.
     """
 
     text: str
-    cut: bool = False
+    truncated: bool = False
 
 
 @runtime_checkable
@@ -36,11 +36,11 @@ class Answering(Protocol):
         self,
         features: AudioFeatures,
         gates: Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None,
-        instructions: str | Sequence[str] | None,
+        prompts: str | Sequence[str] | None,
         *,
         max_new_tokens: int,
         beams: int,
-        forms: Forms = None,
+        constraints: Constraints = None,
     ) -> list[Answer]:
         """See `LALM.answer`."""
 
@@ -66,11 +66,11 @@ def answers(
     model: Answering,
     batches: Iterable[AudioFeatures],
     gates: Float[Tensor, "layer head"] | Float[Tensor, "clip layer head"] | None = None,
-    instructions: str | Sequence[str] | None = None,
+    prompts: str | Sequence[str] | None = None,
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     beams: int = 1,
-    form: AnswerForm | None = None,
+    constraint: Constraint | None = None,
 ) -> Iterator[Answer]:
     """Answer clips batch by batch; nothing is encoded or answered before its answer is asked for.
 
@@ -78,27 +78,27 @@ def answers(
         model: a `LALM`.
         batches: encoded clips, such as `in_batches(features, 16)`, or a generator that reads and encodes them as it goes.
         gates: head gates between 0 and 1, for all clips, or for each clip of all batches in their order.
-        instructions: one for all clips, one for each clip of all batches, or none.
-        max_new_tokens: where an answer is cut; an `Answer` says whether it was.
+        prompts: one for all clips, one for each clip of all batches, or none.
+        max_new_tokens: where an answer is truncated; an `Answer` says whether it was.
         beams: 1 for greedy search.
-        form: the form that all answers are held to; None for what the model says by itself.
+        constraint: the constraint that all answers are held to; None for unconstrained ones.
 
     Yields:
         An answer for each clip, in order.
 
     Raises:
-        ModelError: gates or instructions are not as many as the clips, or gates do not fit the model.
+        ModelError: gates or prompts are not as many as the clips, or gates do not fit the model.
     """
     own_gates = gates if gates is not None and gates.dim() == 3 else None
-    own_words = None if isinstance(instructions, str | None) else instructions
+    own_words = None if isinstance(prompts, str | None) else prompts
     done = 0
     for features in batches:
         rows = slice(done, done + len(features))
         some = gates if own_gates is None else own_gates[rows]
-        words = instructions if own_words is None else own_words[rows]
-        held = {"forms": [form] * len(features)} if form else {}
+        words = prompts if own_words is None else own_words[rows]
+        held = {"constraints": [constraint] * len(features)} if constraint else {}
         yield from model.answer(features, some, words, max_new_tokens=max_new_tokens, beams=beams, **held)
         done = rows.stop
-    for given, kind in ((own_gates, "gates"), (own_words, "instructions")):
+    for given, kind in ((own_gates, "gates"), (own_words, "prompts")):
         if given is not None and len(given) != done:
             raise ModelError(f"got {kind} for {len(given)} clips and audio of {done}; give one for all or one a clip")

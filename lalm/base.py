@@ -15,12 +15,12 @@ from ..data.audio import read_audio, to_mono_rate
 from ..data.tasks import TaskSpec
 from ..errors import AudioError, InstructionError, MaskError, ModelError
 from .answering import MAX_NEW_TOKENS, Answer, answers
-from .assembly import AudioFeatures, pad_rows
-from .forms import Forms, form_of, held_to, processors
+from .batching import AudioFeatures, pad_rows
+from .constrained_decoding import Constraints, constrained_to, logits_processors, task_constraint
 from .gating import gated
 from .identity import Identity
 from .prompting import Gates
-from .scoring import Instructions, ScoringModel
+from .scoring import Prompts, ScoringModel
 
 Clip = Path | str | tuple[np.ndarray, int]
 """An audio file, or samples with their rate in Hz; see `data.audio.to_mono_rate` for what samples may be."""
@@ -32,7 +32,7 @@ class Mask(Protocol):
 
     @property
     def task(self) -> TaskSpec | None:
-        """What the mask triggers; answers are held to its form."""
+        """What the mask triggers; answers are held to its constraint."""
 
     @property
     def identity(self) -> Identity:
@@ -47,7 +47,7 @@ class LALM(ScoringModel):
     """A frozen large audio language model whose heads can be gated.
 
     A family says how audio becomes embeddings (`_encode`) and what text stands around them (`template`); the rest is
-    shared. The text around the audio is the same in training and in use, with and without an instruction. Several threads
+    shared. The text around the audio is the same in training and in use, with and without a prompt. Several threads
     may use one model.
 
     Attributes:
@@ -66,30 +66,30 @@ class LALM(ScoringModel):
         self,
         clips: Clip | list[Clip],
         mask: Mask | Tensor | None = None,
-        instruction: str | None = None,
+        prompt: str | None = None,
         *,
         batch: int = 16,
         max_new_tokens: int = MAX_NEW_TOKENS,
         beams: int = 1,
-        free: bool = False,
+        unconstrained: bool = False,
     ) -> str | list[str]:
-        """Answer for clips, by a mask, by an instruction in words, or by neither.
+        """Answer for clips, by a mask, by a prompt in words, or by neither.
 
         Args:
             clips: a file, an array with its rate as `(array, rate)`, or a list of such.
             mask: of this model; or gates, for all clips or for each.
-            instruction: what to do, for models that are to be prompted.
+            prompt: what to do, for models that are to be prompted.
             batch: clips at once.
-            max_new_tokens: where an answer is cut; `answers` says whether one was.
+            max_new_tokens: where an answer is truncated; `answers` says whether one was.
             beams: 1 for greedy search.
-            free: do not hold answers to the labels or the form of the mask's task.
+            unconstrained: do not hold answers to the labels or the form of the mask's task.
 
         Returns:
             The answer; for a list of clips a list of answers.
 
         Raises:
-            AudioError: a clip cannot be read, or the model cannot hear it.
-            InstructionError: there is a mask beside the instruction, or the instruction is empty.
+            AudioError: a clip cannot be read, or does not fit the model.
+            InstructionError: there is a mask beside the prompt, or the prompt is empty.
             MaskError: the mask belongs to another model.
             ModelError: a count is below 1, or gates are not between 0 and 1 or do not fit the model or the clips.
 
@@ -100,15 +100,17 @@ class LALM(ScoringModel):
             ['female', 'male']
         """
         if not isinstance(clips, list):
-            return self.run([clips], mask, instruction, batch=1, max_new_tokens=max_new_tokens, beams=beams, free=free)[0]
+            return self.run(
+                [clips], mask, prompt, batch=1, max_new_tokens=max_new_tokens, beams=beams, unconstrained=unconstrained
+            )[0]
         _check_counts(batch=batch, max_new_tokens=max_new_tokens, beams=beams)
-        if instruction is not None and (mask is not None or not instruction.strip()):
-            raise InstructionError("an instruction is words to a model without a mask; give one of the two")
+        if prompt is not None and (mask is not None or not prompt.strip()):
+            raise InstructionError("a prompt is words to a model without a mask; give one of the two")
         gates = mask if isinstance(mask, Tensor | None) else self.gates_of(mask)
         batches = (self.encode([self._read(clip) for clip in some]) for some in _batches(clips, batch))
-        task = None if free or isinstance(mask, Tensor | None) else mask.task
-        form = form_of(task) if task else None
-        found = answers(self, batches, gates, instruction, max_new_tokens=max_new_tokens, beams=beams, form=form)
+        task = None if unconstrained or isinstance(mask, Tensor | None) else mask.task
+        constraint = task_constraint(task) if task else None
+        found = answers(self, batches, gates, prompt, max_new_tokens=max_new_tokens, beams=beams, constraint=constraint)
         return [answer.text for answer in found]
 
     def gates_of(self, mask: Mask) -> Float[Tensor, "layer head"]:
@@ -126,47 +128,49 @@ class LALM(ScoringModel):
             return read_audio(Path(clip), self.rate, longest=self.longest, channels=self.channels)
         if isinstance(clip, tuple) and len(clip) == 2:
             return to_mono_rate(*clip, self.rate)
-        raise AudioError(f"cannot hear a {type(clip).__name__}; expected a file, or samples with their rate as (array, rate)")
+        raise AudioError(f"cannot read a {type(clip).__name__}; expected a file, or samples with their rate as (array, rate)")
 
     @torch.no_grad()
     def answer(
         self,
         features: AudioFeatures,
         gates: Gates = None,
-        instructions: Instructions = None,
+        prompts: Prompts = None,
         *,
         max_new_tokens: int = MAX_NEW_TOKENS,
         beams: int = 1,
-        forms: Forms = None,
+        constraints: Constraints = None,
     ) -> list[Answer]:
-        """Answer by greedy or beam search, by gates or by instructions (or neither).
+        """Answer by greedy or beam search, by gates or by prompts (or neither).
 
         Args:
             features: encoded audio.
             gates: head gates between 0 and 1, for all rows or for each.
-            instructions: for all rows or for each.
-            max_new_tokens: where an answer is cut; one with a form then comes to the form's end.
+            prompts: for all rows or for each.
+            max_new_tokens: where an answer is truncated; one with a constraint then comes to the constraint's end.
             beams: 1 for greedy search.
-            forms: the form that each row's answer is held to, see `forms.form_of`; None for what the model says by itself.
+            constraints: what each row's answer is held to, see `constrained_decoding.task_constraint`; None for nothing.
 
         Returns:
             One answer a row.
 
         Raises:
-            ModelError: a count is below 1, gates are not between 0 and 1, or they or instructions do not fit model or rows.
+            ModelError: a count is below 1, gates are not between 0 and 1, or they or prompts do not fit model or rows.
         """
         _check_counts(max_new_tokens=max_new_tokens, beams=beams)
         self._check_gates(features, gates)
         self._check_range(gates)
-        words = self._instructed(features, instructions)
-        if forms is not None and len(forms) != len(features):
-            raise ModelError(f"got forms for {len(forms)} rows and audio for {len(features)}; give each row its own, or None")
-        room = max((form.room for form in forms or () if form), default=0)
-        with self._exclusive, gated(self.sites, gates), held_to(forms, max_new_tokens):
-            ids = self._continue(features, words, self._settings(max_new_tokens + room, beams))
+        words = self._prompts_by_row(features, prompts)
+        if constraints is not None and len(constraints) != len(features):
+            raise ModelError(f"got {len(constraints)} constraints for {len(features)} rows; give one a row, or None")
+        extra = max((constraint.extra_tokens for constraint in constraints or () if constraint), default=0)
+        with self._exclusive, gated(self.sites, gates), constrained_to(constraints, max_new_tokens):
+            ids = self._continue(features, words, self._settings(max_new_tokens + extra, beams))
         with self._tokenizing:
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [Answer(text.strip(), cut) for text, cut in zip(texts, self._cut(ids, max_new_tokens), strict=True)]
+        return [
+            Answer(text.strip(), truncated) for text, truncated in zip(texts, self._truncated(ids, max_new_tokens), strict=True)
+        ]
 
     def _check_range(self, gates: Gates) -> None:
         """Refuse gates that no mask has, hard or soft; those of heads that a layer does not have mean nothing."""
@@ -179,31 +183,29 @@ class LALM(ScoringModel):
         self,
         features: AudioFeatures,
         gates: Gates = None,
-        instructions: Instructions = None,
+        prompts: Prompts = None,
         *,
         max_new_tokens: int = MAX_NEW_TOKENS,
-        num_beams: int = 1,
+        beams: int = 1,
     ) -> list[str]:
         """The texts of `answer`."""
-        found = self.answer(features, gates, instructions, max_new_tokens=max_new_tokens, beams=num_beams)
+        found = self.answer(features, gates, prompts, max_new_tokens=max_new_tokens, beams=beams)
         return [answer.text for answer in found]
 
-    def _cut(self, ids: Int[Tensor, "row token"], max_new_tokens: int) -> list[bool]:
-        """Whether each row's answer was cut: it has as many tokens as allowed, and none of these ends it."""
+    def _truncated(self, ids: Int[Tensor, "row token"], max_new_tokens: int) -> list[bool]:
+        """Whether each row's answer was truncated: it has as many tokens as allowed, and none of these ends it."""
         ended = torch.isin(ids[:, :max_new_tokens], torch.tensor(self.end_tokens, device=ids.device)).any(1)
         return [ids.shape[1] >= max_new_tokens and not end for end in ended.tolist()]
 
-    def _continue(
-        self, features: AudioFeatures, instructions: Sequence[str], settings: GenerationConfig
-    ) -> Int[Tensor, "row token"]:
+    def _continue(self, features: AudioFeatures, prompts: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
         """The tokens that the model generates."""
-        embeds, mask = pad_rows(self._prompt_rows(features, instructions), "left")
+        embeds, mask = pad_rows(self._prompt_embeds(features, prompts), "left")
         return self._search(settings, inputs_embeds=embeds, attention_mask=mask)
 
-    def _settings(self, max_new_tokens: int, num_beams: int = 1) -> GenerationConfig:
+    def _settings(self, max_new_tokens: int, beams: int = 1) -> GenerationConfig:
         return GenerationConfig(
             max_new_tokens=max_new_tokens,
-            num_beams=num_beams,
+            num_beams=beams,
             do_sample=False,
             bos_token_id=self.model.generation_config.bos_token_id,
             eos_token_id=self.end_tokens,
@@ -219,7 +221,7 @@ class LALM(ScoringModel):
         model: Any = copy(self.model)
         model.generation_config = settings
         prompt = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0  # embeddings of a prompt are not handed on
-        holding = processors(self.tokenizer, prompt, self.end_tokens)
+        holding = logits_processors(self.tokenizer, prompt, self.end_tokens)
         return self._generate(model, generation_config=settings, logits_processor=holding, **inputs)
 
     def _generate(self, model: Any, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
@@ -229,7 +231,7 @@ class LALM(ScoringModel):
         """How many tokens a text is."""
         return len(self._ids(text))
 
-    def room_for(self, answers: Sequence[str]) -> int:
+    def max_tokens_for(self, answers: Sequence[str]) -> int:
         """Tokens that are enough for answers like these: twice the longest, and eight more."""
         return 8 + 2 * max(map(self.count_tokens, answers))
 

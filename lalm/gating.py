@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from .calls import Arguments, changed_inputs
+from .call_context import Arguments, changed_inputs
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from transformers import BatchFeature, GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from ..errors import ModelError
-from .assembly import AudioFeatures, PromptTemplate, answer_spans, pad_rows
 from .base import LALM
-from .calls import Arguments, Change, changed_inputs
+from .batching import AudioFeatures, PromptTemplate, answer_spans, pad_rows
+from .call_context import Arguments, Change, changed_inputs
+from .chat_format import ChatFormat, render_chat
 from .gating import find_sites
-from .turns import Turns, render_turns
 
 
 class _Reached(Exception):
@@ -55,13 +55,15 @@ class TransformersLALM(LALM):
         self.rate = int(getattr(extractor, "sampling_rate", self.rate))
         super().__init__(name, model, processor.tokenizer, PromptTemplate("", ""), find_sites(self.gated_part(model)))
         tokens = self._ids
-        self.turns = Turns(self.render, lambda text: tokens(text).tolist(), self._prepared_ids, self.tokenizer, self.placeholder)
-        self.template = self.turns.template
+        self.chat_format = ChatFormat(
+            self.render, lambda text: tokens(text).tolist(), self._prepared_ids, self.tokenizer, self.placeholder
+        )
+        self.template = self.chat_format.template
         self.longest = self._longest(extractor)
 
     def render(self, reply: str | None = None) -> str:
         """A user's turn with audio in the model's own chat format, and the model's reply or the beginning of its turn."""
-        return render_turns(self.processor, str(self.tokenizer.convert_ids_to_tokens(self.placeholder)), reply)
+        return render_chat(self.processor, str(self.tokenizer.convert_ids_to_tokens(self.placeholder)), reply)
 
     def _prepared_ids(self, text: str, seconds: float) -> list[int]:
         return self.prepare(text, np.zeros(round(seconds * self.rate), np.float32))["input_ids"][0].tolist()
@@ -78,7 +80,9 @@ class TransformersLALM(LALM):
             return float(most // window * window if window else most)
         if window is None:
             return None
-        one, two = (self._prepared_ids(self.turns.frame(), seconds).count(self.placeholder) for seconds in (window, 2 * window))
+        one, two = (
+            self._prepared_ids(self.chat_format.frame(), seconds).count(self.placeholder) for seconds in (window, 2 * window)
+        )
         return window if one == two else None
 
     @staticmethod
@@ -108,7 +112,7 @@ class TransformersLALM(LALM):
 
     def _encode_one(self, wave: Float32[np.ndarray, " time"]) -> Float[Tensor, "position width"]:
         with self._tokenizing:
-            inputs = self.prepare(self.turns.frame(), wave).to(self.device, self.model.dtype)
+            inputs = self.prepare(self.chat_format.frame(), wave).to(self.device, self.model.dtype)
         module, argument = self.entry
         try:
             with changed_inputs({module: _stop(argument)}):
@@ -117,8 +121,8 @@ class TransformersLALM(LALM):
         except _Reached as reached:
             state = reached.states[0]
         ids = inputs["input_ids"][0].tolist()
-        start, end = len(self.turns.before), len(ids) - len(self.turns.after)
-        if ids[:start] != self.turns.before or ids[end:] != self.turns.after:
+        start, end = len(self.chat_format.before), len(ids) - len(self.chat_format.after)
+        if ids[:start] != self.chat_format.before or ids[end:] != self.chat_format.after:
             raise ModelError(f"{self.name}: the text around a clip is not {self.template}")
         return state[start:end]  # with what some families write beside it, such as its length
 
@@ -140,38 +144,36 @@ class TransformersLALM(LALM):
 
         return changed_inputs({module: put})
 
-    def _prompt_ids(self, features: AudioFeatures, instructions: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
+    def _prompt_ids(self, features: AudioFeatures, prompts: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
         """Each row's prompt, with a stand-in where audio goes, and where that is."""
-        if any(instructions) and "{}" not in self.template.after:
-            raise ModelError(f"{self.name}: {type(self.model).__name__} takes no instruction; give it a mask")
+        if any(prompts) and "{}" not in self.template.after:
+            raise ModelError(f"{self.name}: {type(self.model).__name__} takes no prompt; give it a mask")
         stand_in = self.placeholder if self.keeps_placeholder else self.pad_token
         before = self._ids(self.template.before)
-        after = {text: self._ids(self.template.after.format(text)) for text in set(instructions)}
+        after = {text: self._ids(self.template.after.format(text)) for text in set(prompts)}
         ids, places = [], []
-        for length, text in zip(features.lengths.tolist(), instructions, strict=True):
+        for length, text in zip(features.lengths.tolist(), prompts, strict=True):
             ids.append(torch.cat([before, before.new_full((length,), stand_in), after[text]]))
             places.append(torch.zeros(len(ids[-1]), dtype=torch.bool, device=self.device))
             places[-1][len(before) : len(before) + length] = True
         return ids, places
 
     def _answer_logits(
-        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str]
+        self, features: AudioFeatures, answers: Sequence[Tensor], prompts: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:
-        prompts, places = self._prompt_ids(features, instructions)
-        rows = [torch.cat([prompt, answer[:-1]]) for prompt, answer in zip(prompts, answers, strict=True)]
+        contexts, places = self._prompt_ids(features, prompts)
+        rows = [torch.cat([context, answer[:-1]]) for context, answer in zip(contexts, answers, strict=True)]
         ids, mask = self._pad(rows, "right")
-        first = min(map(len, prompts)) - 1  # nothing before the shortest prompt's end is asked for
+        first = min(map(len, contexts)) - 1  # nothing before the shortest prompt's end is asked for
         with self._with_audio(features, _stack(places, "right")):
             kept = ids.shape[1] - first
             logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits
         # Not every family knows logits_to_keep.
         return answer_spans(logits[:, -kept:], [row[first:] for row in rows], answers)
 
-    def _continue(
-        self, features: AudioFeatures, instructions: Sequence[str], settings: GenerationConfig
-    ) -> Int[Tensor, "row token"]:
-        prompts, places = self._prompt_ids(features, instructions)
-        ids, mask = self._pad(prompts, "left")
+    def _continue(self, features: AudioFeatures, prompts: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
+        contexts, places = self._prompt_ids(features, prompts)
+        ids, mask = self._pad(contexts, "left")
         with self._with_audio(features, _stack(places, "left")):
             return self._search(settings, input_ids=ids, attention_mask=mask)[:, ids.shape[1] :]
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from ..errors import ModelError
-from .assembly import AudioFeatures, PromptTemplate, pad_rows
 from .base import LALM
-from .forms import processors
+from .batching import AudioFeatures, PromptTemplate, pad_rows
+from .constrained_decoding import logits_processors
 from .gating import find_sites
 
 
@@ -47,18 +47,16 @@ class KyutaiSpeechToText(LALM):
     can_score = False
 
     def _answer_logits(
-        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str]
+        self, features: AudioFeatures, answers: Sequence[Tensor], prompts: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:
         raise ModelError(f"{self.name} writes a token for each frame of audio; targets without times cannot train a mask for it")
 
-    def _continue(
-        self, features: AudioFeatures, instructions: Sequence[str], settings: GenerationConfig
-    ) -> Int[Tensor, "row token"]:
+    def _continue(self, features: AudioFeatures, prompts: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
         """One token a frame, whatever `max_new_tokens` says."""
-        if any(instructions):
-            raise ModelError(f"{self.name} takes no instruction; give it a mask")
-        if processors(self.tokenizer, 0, self.end_tokens):
-            raise ModelError(f"{self.name} writes while it hears, so its answers cannot be held to a form; say --free")
+        if any(prompts):
+            raise ModelError(f"{self.name} takes no prompt; give it a mask")
+        if logits_processors(self.tokenizer, 0, self.end_tokens):
+            raise ModelError(f"{self.name} writes while it listens, so its answers cannot be constrained; use --unconstrained")
         if settings.num_beams > 1:
             raise ModelError(f"{self.name} writes a token for each frame, greedily, without beams; leave out --beams")
         cache, words = DynamicCache(config=self.model.config), self.model.model.embed_tokens.embed_tokens
@@ -70,6 +68,6 @@ class KyutaiSpeechToText(LALM):
         over = torch.arange(found.shape[1])[None] >= features.lengths[:, None]
         return found.masked_fill(over.to(found.device), self.pad_token)
 
-    def _cut(self, ids: Int[Tensor, "row token"], max_new_tokens: int) -> list[bool]:
+    def _truncated(self, ids: Int[Tensor, "row token"], max_new_tokens: int) -> list[bool]:
         """An answer ends with its audio."""
         return [False] * len(ids)

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ModelError
-from .assembly import AudioFeatures
 from .base import LALM, Gates
+from .batching import AudioFeatures
 
 
 @torch.no_grad()
@@ -17,7 +17,7 @@ def label_likelihoods(
     features: AudioFeatures,
     labels: Sequence[str],
     gates: Gates = None,
-    instructions: Sequence[str] | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> Float[Tensor, "row label"]:
     """The probability of each label among all of them: p(label | clip), end token included, normalised over the labels.
 
@@ -26,7 +26,7 @@ def label_likelihoods(
         features: encoded audio.
         labels: the closed set of answers.
         gates: head gates, for all rows or for each.
-        instructions: one a row; none by default.
+        prompts: one a row; none by default.
 
     Raises:
         ModelError: there are no labels.
@@ -35,6 +35,6 @@ def label_likelihoods(
         raise ModelError("got no labels to compare; expected the closed set of a task's answers")
     found = []
     for label in labels:
-        losses, _ = model.token_losses(features, [label] * len(features), gates, instructions)
+        losses, _ = model.token_losses(features, [label] * len(features), gates, prompts)
         found.append(-losses.sum(1))
     return torch.stack(found, 1).softmax(1).cpu()

@@ -6,9 +6,9 @@ import torch
 
 from ..data.tasks import BAR, TaskSpec
 from .answering import Answer
-from .assembly import AudioFeatures
 from .base import LALM, Mask
-from .forms import Forms, form_of
+from .batching import AudioFeatures
+from .constrained_decoding import Constraints, task_constraint
 
 BATCH_ROWS = 16  # rows that are answered at once: on a CPU more of them take longer each, as attention leaves its cache
 
@@ -18,7 +18,7 @@ def answer_rows(
     features: AudioFeatures,
     masks: Sequence[Mask],
     *,
-    forms: Forms = None,
+    constraints: Constraints = None,
     max_new_tokens: int,
     beams: int = 1,
     batch: int = BATCH_ROWS,
@@ -29,8 +29,8 @@ def answer_rows(
         model: the model.
         features: the clips, encoded once.
         masks: of this model.
-        forms: what each mask's answers are held to.
-        max_new_tokens: where an answer is cut.
+        constraints: what each mask's answers are held to.
+        max_new_tokens: where an answer is truncated.
         beams: 1 for greedy search.
         batch: rows at once, a row being a clip with a mask.
 
@@ -47,18 +47,18 @@ def answer_rows(
     for start in range(0, len(rows), batch):
         together = rows[start : start + batch]
         clips, chosen = zip(*together, strict=True)
-        held = None if forms is None else [forms[at] for at in chosen]
+        held = None if constraints is None else [constraints[at] for at in chosen]
         heard = features.rows(list(clips))
-        answers = model.answer(heard, gates[list(chosen)], max_new_tokens=max_new_tokens, beams=beams, forms=held)
+        answers = model.answer(heard, gates[list(chosen)], max_new_tokens=max_new_tokens, beams=beams, constraints=held)
         found.update(zip(together, answers, strict=True))
     return [[found[clip, at] for clip in range(len(features))] for at in range(len(masks))]
 
 
 def answer_texts(
-    model: LALM, features: AudioFeatures, masks: Sequence[Mask], *, forms: Forms = None, max_new_tokens: int
+    model: LALM, features: AudioFeatures, masks: Sequence[Mask], *, constraints: Constraints = None, max_new_tokens: int
 ) -> list[list[str]]:
     """The texts of `answer_rows`."""
-    found = answer_rows(model, features, masks, forms=forms, max_new_tokens=max_new_tokens)
+    found = answer_rows(model, features, masks, constraints=constraints, max_new_tokens=max_new_tokens)
     return [[answer.text for answer in answers] for answers in found]
 
 
@@ -68,7 +68,7 @@ def answer_parts(
     spec: TaskSpec,
     masks: Sequence[Mask],
     *,
-    free: bool = False,
+    unconstrained: bool = False,
     max_new_tokens: int,
     beams: int = 1,
 ) -> list[Answer]:
@@ -79,19 +79,19 @@ def answer_parts(
         features: the clips.
         spec: the composite.
         masks: the parts' own, in the order of the answer.
-        free: do not hold the parts' answers to their labels.
-        max_new_tokens: where a part's answer is cut.
+        unconstrained: do not hold the parts' answers to their labels.
+        max_new_tokens: where a part's answer is truncated.
         beams: 1 for greedy search.
 
     Raises:
         MaskError: a mask is for another model.
     """
-    forms = None if free else [form_of(TaskSpec(parts=(part,))) for part in spec.parts]
-    found = answer_rows(model, features, masks, forms=forms, max_new_tokens=max_new_tokens, beams=beams)
+    constraints = None if unconstrained else [task_constraint(TaskSpec(parts=(part,))) for part in spec.parts]
+    found = answer_rows(model, features, masks, constraints=constraints, max_new_tokens=max_new_tokens, beams=beams)
     return [
         Answer(
             assemble(spec, {name: answer.text for name, answer in zip(spec.names, parts, strict=True)}),
-            any(answer.cut for answer in parts),
+            any(answer.truncated for answer in parts),
         )
         for parts in zip(*found, strict=True)
     ]

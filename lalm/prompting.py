@@ -15,8 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.audio import Channels, check_wave
 from ..errors import AudioError, ModelError
-from .assembly import AudioFeatures, PromptTemplate
-from .calls import keeps_state
+from .batching import AudioFeatures, PromptTemplate
+from .call_context import keeps_state
 from .fingerprint import hash_model
 from .gating import Geometry, HeadSite
 from .identity import Identity
@@ -123,20 +123,20 @@ class PromptedModel(ABC):
         if gates.dim() == 3 and len(gates) != len(features):
             raise ModelError(f"got gates for {len(gates)} rows and audio for {len(features)}; give each row its own gates")
 
-    def _instructed(self, features: AudioFeatures, instructions: str | Sequence[str] | None) -> list[str]:
-        """Each row's instruction, empty for none."""
-        if instructions is None or isinstance(instructions, str):
-            return [instructions or ""] * len(features)
-        if len(instructions) != len(features):
-            raise ModelError(f"got {len(instructions)} instructions for {len(features)} rows; give one for all or one a row")
-        return list(instructions)
+    def _prompts_by_row(self, features: AudioFeatures, prompts: str | Sequence[str] | None) -> list[str]:
+        """Each row's prompt, empty for none."""
+        if prompts is None or isinstance(prompts, str):
+            return [prompts or ""] * len(features)
+        if len(prompts) != len(features):
+            raise ModelError(f"got {len(prompts)} prompts for {len(features)} rows; give one for all or one a row")
+        return list(prompts)
 
-    def _prompt_rows(self, features: AudioFeatures, instructions: Sequence[str]) -> list[Tensor]:
-        """Embeddings of text before, audio, text after (with each row's instruction, which may be empty)."""
+    def _prompt_embeds(self, features: AudioFeatures, prompts: Sequence[str]) -> list[Tensor]:
+        """Embeddings of text before, audio, text after (with each row's prompt, which may be empty)."""
         before = self._embed(self.template.before)
-        after = {text: self._embed(self.template.after.format(text)) for text in set(instructions)}
+        after = {text: self._embed(self.template.after.format(text)) for text in set(prompts)}
         clips = (row[:length] for row, length in zip(features.embeds, features.lengths.tolist(), strict=True))
-        return [torch.cat([before, audio, after[text]]) for audio, text in zip(clips, instructions, strict=True)]
+        return [torch.cat([before, audio, after[text]]) for audio, text in zip(clips, prompts, strict=True)]
 
     @property
     def decoder(self) -> nn.Module:

@@ -14,8 +14,8 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 
 from ..data.silence import cut_silence
 from ..errors import ModelError
-from .assembly import AudioFeatures, PromptTemplate
 from .base import LALM
+from .batching import AudioFeatures, PromptTemplate
 from .gating import find_sites
 
 # Base: plain continuation, no chat. Instruct: the chat format of its model card with neither a system prompt nor
@@ -82,8 +82,8 @@ def hidden_states(
     hidden = nn.functional.gelu(tower.conv2(nn.functional.gelu(tower.conv1(mels)))).mT
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     hidden = hidden + tower.embed_positions(positions)
-    heard = (positions < tower._get_feat_extract_output_lengths(frames)[0][:, None]).long()
-    mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=heard)
+    real = (positions < tower._get_feat_extract_output_lengths(frames)[0][:, None]).long()
+    mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=real)
     for layer in tower.layers:
         hidden = layer(hidden, mask)
     return hidden

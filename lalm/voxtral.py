@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float32
 from transformers import BatchFeature
 
+from .chat_format import MARK
 from .generic import TransformersLALM
-from .turns import MARK
 
 SPECIAL = re.compile(r"(</?s>|\[/?INST\]|\[BEGIN_AUDIO\]|\[AUDIO\])")
 

@@ -12,7 +12,7 @@ from ..data.manifest import Clip, Manifest
 from ..data.tasks import TaskSpec
 from ..errors import DataError
 from ..lalm.base import LALM
-from ..lalm.listening import FeatureRows, Tell, hear
+from ..lalm.clip_features import FeatureRows, OnProgress, checked_features
 
 DEV_SHARE = 10  # one clip of so many is a dev clip, where the data names none
 MIN_SPEAKERS = 10  # that can be divided; with fewer, a dev set of one or two would not tell much
@@ -58,7 +58,7 @@ def find_labelled_clips(
     *,
     trim: bool = False,
     skip_bad: bool = False,
-    on_progress: Tell | None = None,
+    on_progress: OnProgress | None = None,
 ) -> tuple[LabelledClips, LabelledClips]:
     """The clips to learn some tasks from and those to try masks on, all checked; what is odd about them is logged.
 
@@ -82,7 +82,7 @@ def find_labelled_clips(
     for clips, before in zip(splits, (0, len(splits[0])), strict=True):
         count = on_progress and (lambda done, _, before=before: on_progress(before + done, total))
         part = replace(manifest, clips=tuple(clips))
-        features, bad = hear(model, part, trim=trim, skip_bad=skip_bad, tell=count)
+        features, bad = checked_features(model, part, trim=trim, skip_bad=skip_bad, on_progress=count)
         problems += bad
         digests = tuple(features.digest(at) for at in range(len(features)))
         sets.append(LabelledClips(features, tuple(clip.labels for clip in features.manifest), digests))

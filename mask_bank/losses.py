@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
+from ..lalm.batching import AudioFeatures
 from .recipe import Recipe
 
 SLOPE = 0.01  # of the margin loss, where an answer is far from right

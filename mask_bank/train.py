@@ -12,7 +12,7 @@ from ..data.reading import read_manifest
 from ..data.tasks import BAR, Task, TaskSpec, collect_tasks, parse_task
 from ..errors import BankError, DataError
 from ..lalm.base import LALM
-from ..lalm.listening import Tell
+from ..lalm.clip_features import OnProgress
 from .bank import MaskBank
 from .defaults import Added
 from .labelled_clips import LabelledClips, find_labelled_clips, has_labels
@@ -37,7 +37,7 @@ def train(
     known: Mapping[str, Task] | None = None,
     trim: bool = False,
     skip_bad: bool = False,
-    on_checked: Tell | None = None,
+    on_checked: OnProgress | None = None,
     on_step: Callable[[TrainingProgress], None] | None = None,
 ) -> list[HeadMask]:
     """Train one mask for each task and seed, all in one pass.
@@ -89,7 +89,7 @@ def prepare(
     known: Mapping[str, Task] | None = None,
     trim: bool = False,
     skip_bad: bool = False,
-    on_checked: Tell | None = None,
+    on_checked: OnProgress | None = None,
 ) -> MaskTrainer:
     """Check everything that a training needs; arguments and errors as for `train`.
 

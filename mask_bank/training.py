@@ -85,7 +85,7 @@ def score_mask(
     clips = sorted(clips, key=dev.features.count)  # so that little is padded
     batches = (dev.features.rows(clips[start : start + EVAL_BATCH]) for start in range(0, len(clips), EVAL_BATCH))
     references = [task.target(dev.labels[clip]) for clip in clips]
-    room = model.room_for(references)
+    room = model.max_tokens_for(references)
     said = [answer.text for answer in answers(model, batches, mask.gates.to(model.device), max_new_tokens=room)]
     return score_answers(task, said, references)
 

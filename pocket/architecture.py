@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from ..data.tasks import TaskSpec, parse_task
-from ..lalm.assembly import PromptTemplate
+from ..lalm.batching import PromptTemplate
 from .corpus.synthesis import RATE, WINDOW
 
 MELS, HOP, FFT = 80, 160, 400  # as Whisper has them

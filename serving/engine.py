@@ -19,9 +19,9 @@ from ..data.segments import split_at_pauses
 from ..data.tasks import Task, TaskSpec
 from ..errors import AudioError
 from ..lalm.answering import MAX_NEW_TOKENS, Answer, answers
-from ..lalm.assembly import AudioFeatures
 from ..lalm.base import LALM
-from ..lalm.forms import AnswerForm, form_of
+from ..lalm.batching import AudioFeatures
+from ..lalm.constrained_decoding import Constraint, task_constraint
 from ..lalm.likelihood import label_likelihoods
 from ..lalm.parallel import answer_parts
 from ..mask_bank.mask import HeadMask
@@ -83,7 +83,7 @@ class Limits:
     beams: int = 1
     max_new_tokens: int = MAX_NEW_TOKENS
     long: Long = "refuse"
-    form: AnswerForm | None = None
+    form: Constraint | None = None
     free: bool = False
 
 
@@ -196,14 +196,14 @@ def _answer_batch(model: LALM, batch: Sequence[tuple[_Clip, Float32[np.ndarray, 
     chances = label_likelihoods(model, features, labels, gates, _told(order, features)) if labels else torch.zeros(len(batch), 0)
     took = (time.perf_counter() - started) / len(batch)
     for at, ((clip, _), answer, row) in enumerate(zip(batch, found, chances.tolist(), strict=True)):
-        if limits.form is not None and not limits.form.is_whole(answer.text):
+        if limits.form is not None and not limits.form.is_complete(answer.text):
             clip.error = (
                 f"{clip.path}: its answer did not come to the end of its form; raise the number of new tokens, or ask for less"
             )
         clip.texts.append(answer.text)
         clip.steps += steps[at : at + 1]
         clip.chances.append(row)
-        clip.cut |= answer.cut
+        clip.cut |= answer.truncated
         clip.took += took
 
 
@@ -217,20 +217,20 @@ def _said(
     """The answers for some pieces, and what each step of a plan said, where there is one."""
     most, beams = limits.max_new_tokens, limits.beams
     if order.parts and order.task is not None:
-        how = {"free": limits.free, "max_new_tokens": most, "beams": beams}
+        how = {"unconstrained": limits.free, "max_new_tokens": most, "beams": beams}
         return answer_parts(model, features, order.task, order.parts, **how), []
     if not order.plan:
         gates = order.mask.gates.to(model.device) if order.mask else None
         told = _told(order, features)
-        return list(answers(model, [features], gates, told, max_new_tokens=most, beams=beams, form=limits.form)), []
+        return list(answers(model, [features], gates, told, max_new_tokens=most, beams=beams, constraint=limits.form)), []
 
     def say(rows: AudioFeatures, mask: HeadMask) -> list[Answer]:
-        form = None if limits.free or mask.task is None else form_of(mask.task)
-        return list(answers(model, [rows], mask.gates.to(model.device), max_new_tokens=most, beams=beams, form=form))
+        form = None if limits.free or mask.task is None else task_constraint(mask.task)
+        return list(answers(model, [rows], mask.gates.to(model.device), max_new_tokens=most, beams=beams, constraint=form))
 
     said = run_plan(features, order.plan, say)
     texts = [tuple(answer.text if answer is not None else None for answer in row) for row in said]
-    cuts = [any(answer.cut for answer in row if answer is not None) for row in said]
+    cuts = [any(answer.truncated for answer in row if answer is not None) for row in said]
     return [Answer(final_answer(row)[1], cut) for row, cut in zip(texts, cuts, strict=True)], texts
 
 

@@ -22,7 +22,7 @@ from ..data.labels import find_label
 from ..data.tasks import Task
 from ..errors import AmaskError, MaskError
 from ..lalm.answering import Answer
-from ..lalm.assembly import AudioFeatures
+from ..lalm.batching import AudioFeatures
 from ..mask_bank.mask import HeadMask
 
 _WORD = re.compile(r"\"([^\"]*)\"|'([^']*)'|([^\s\"']+|[\"'])")

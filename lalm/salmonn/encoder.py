@@ -45,7 +45,7 @@ class AudioEncoder(nn.Module):
         Args:
             waves: clips that are not longer than Whisper's window.
             batch_like_authors: do as the released code does, where a clip's embeddings depend on its batch: shorter
-                clips are padded before BEATs hears them, and the Q-Former is shown what BEATs makes of the padding.
+                clips are padded before BEATs encodes them, and the Q-Former is shown what BEATs makes of the padding.
         """
         speech, audio, padding = self.encode_apart(waves, batch_like_authors)
         return self.qformer(speech, audio, None if batch_like_authors else padding)

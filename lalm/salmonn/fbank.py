@@ -1,4 +1,4 @@
-"""What BEATs hears: Kaldi log-mel filter banks of a clip, and which patches of a batch are padding.
+"""BEATs' input: Kaldi log-mel filter banks of a clip, and which patches of a batch are padding.
 
 Formulas: Kaldi's `compute-fbank-feats` with a Povey window, and the normalisation of BEATs (Chen et al. 2022).
 """

@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 
 from ...data.audio import Channels
 from ...errors import ModelError
-from ..assembly import AudioFeatures, PromptTemplate
 from ..base import LALM
+from ..batching import AudioFeatures, PromptTemplate
 from ..devices import Placement
 from ..gating import find_sites
 from ..loading import read_model, read_pretrained
@@ -63,15 +63,15 @@ class Salmonn(LALM):
         return self._encode_batch(waves, batch_like_authors=True)
 
     def _encode_batch(self, waves: Sequence[Float32[np.ndarray, " _"]], batch_like_authors: bool) -> AudioFeatures:
-        fitting = [self._fitting(wave) for wave in waves]
-        embeds = self.encoder(fitting, batch_like_authors).to(self.device, self.model.dtype)
+        padded = [self._pad_to_minimum(wave) for wave in waves]
+        embeds = self.encoder(padded, batch_like_authors).to(self.device, self.model.dtype)
         return AudioFeatures(embeds, torch.full((len(embeds),), embeds.shape[1]))
 
-    def _fitting(self, wave: Float32[np.ndarray, " time"]) -> Float32[np.ndarray, " longertime"]:
+    def _pad_to_minimum(self, wave: Float32[np.ndarray, " time"]) -> Float32[np.ndarray, " longertime"]:
         return np.pad(wave, (0, max(0, round(SHORTEST * self.rate) - len(wave))))
 
-    def _prompt_rows(self, features: AudioFeatures, instructions: Sequence[str]) -> list[Tensor]:
-        return super()._prompt_rows(features, [text.strip() for text in instructions])
+    def _prompt_embeds(self, features: AudioFeatures, prompts: Sequence[str]) -> list[Tensor]:
+        return super()._prompt_embeds(features, [text.strip() for text in prompts])
 
     def _facts(self) -> dict[str, Any]:
         qformer = self.encoder.qformer
@@ -90,7 +90,7 @@ class Salmonn(LALM):
 def prompt_template(prompt: str, start: str) -> PromptTemplate:
     """SALMONN's prompt around the audio; `start` is the token that all begins with.
 
-    Without an instruction a space stays in front of what follows, as in training.
+    Without a prompt a space stays in front of what follows, as in training.
     """
     before, _, after = prompt.partition("{}")
     return PromptTemplate(f"{start}{before}<Speech>", "</Speech> {}" + after)

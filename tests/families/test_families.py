@@ -13,7 +13,7 @@ from torch import Tensor
 
 from amask.data.tasks import parse_task
 from amask.errors import AudioError, ModelError
-from amask.lalm.assembly import AudioFeatures
+from amask.lalm.batching import AudioFeatures
 from amask.lalm.gating import find_sites, gated
 from amask.lalm.generic import TransformersLALM
 from amask.lalm.registry import NEEDS, adapt, load_model
@@ -98,7 +98,7 @@ def test_hears_as_the_model_itself(name: str) -> None:
     model = lalm(name)
     mine = logits(model, heard(name)).split([len(model._ids(text)) for text in ANSWERS])
     for wave, words, answer, found in zip(waves(model), said(model) or ["", ""], ANSWERS, mine, strict=True):
-        inputs = model.prepare(model.turns.frame(words) + answer, wave)
+        inputs = model.prepare(model.chat_format.frame(words) + answer, wave)
         with torch.no_grad():
             own = model.model(**inputs, **model.deterministic, use_cache=False).logits[0]
         torch.testing.assert_close(found, own[-len(found) - 1 : -1], atol=1e-4, rtol=1e-4)
@@ -211,8 +211,8 @@ def test_beams_keep_each_rows_gates(name: str) -> None:
     """Beam search over a batch gives each row what it gets alone."""
     model = lalm(name)
     gates = torch.stack([some_gates(model, 5), some_gates(model, 6)])
-    together = model.generate(heard(name), gates, max_new_tokens=4, num_beams=2)
-    apart = [model.generate(heard(name).rows([row]), gates[row], max_new_tokens=4, num_beams=2)[0] for row in range(2)]
+    together = model.generate(heard(name), gates, max_new_tokens=4, beams=2)
+    apart = [model.generate(heard(name).rows([row]), gates[row], max_new_tokens=4, beams=2)[0] for row in range(2)]
     assert together == apart
 
 

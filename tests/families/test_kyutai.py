@@ -69,7 +69,7 @@ def test_what_it_cannot_do_is_said(model: KyutaiSpeechToText, waves: list[np.nda
     features = model.encode(waves)
     with pytest.raises(ModelError, match="without times"):
         model.token_losses(features, ["one", "two"])
-    with pytest.raises(ModelError, match="takes no instruction"):
-        model.generate(features, instructions=["transcribe"] * 2)
+    with pytest.raises(ModelError, match="takes no prompt"):
+        model.generate(features, prompts=["transcribe"] * 2)
     with pytest.raises(ModelError, match="without beams"):
-        model.generate(features, num_beams=2)
+        model.generate(features, beams=2)

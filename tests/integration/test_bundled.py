@@ -46,7 +46,7 @@ def test_a_bundled_mask_does_its_task(bundled, pocket, task):
     from amask.data.tasks import parse_task
     from amask.evaluation.harness import Trial, clips_for, predict
     from amask.evaluation.rows import table
-    from amask.lalm.listening import ClipFeatures
+    from amask.lalm.clip_features import ClipFeatures
     from amask.pocket import SLICE
 
     spec = parse_task(task)

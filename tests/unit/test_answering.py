@@ -13,7 +13,7 @@ SECONDS = (0.6, 2.0, 1.25, 0.8, 1.0)
 
 @pytest.fixture(scope="module")
 def lalm(tiny_qwen2_audio):
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
     from amask.lalm.qwen2_audio import Qwen2Audio
 
     return Qwen2Audio("tiny", *tiny_qwen2_audio(), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}\n"))
@@ -44,13 +44,13 @@ def mask(lalm):
     return SomeMask(lalm.identity, gates)
 
 
-def alone(lalm, waves, gates=None, instructions=None, **how) -> list[str]:
-    """The answers clip by clip; gates and instructions are one a clip."""
+def alone(lalm, waves, gates=None, prompts=None, **how) -> list[str]:
+    """The answers clip by clip; gates and prompts are one a clip."""
     return [
         lalm.generate(
             lalm.encode([wave]),
             None if gates is None else gates[at],
-            None if instructions is None else [instructions[at]],
+            None if prompts is None else [prompts[at]],
             **how,
         )[0]
         for at, wave in enumerate(waves)
@@ -66,9 +66,9 @@ def test_answers_in_batches_are_those_clip_by_clip(lalm, waves, features, mask, 
     gates = torch.stack([mask.gates.roll(at, 1) for at in range(5)])
     said = [f"say {at}" for at in range(5)]
     found = list(answers(lalm, in_batches(features, size), gates, said, max_new_tokens=6, beams=beams))
-    assert [answer.text for answer in found] == alone(lalm, waves, gates, said, max_new_tokens=6, num_beams=beams)
+    assert [answer.text for answer in found] == alone(lalm, waves, gates, said, max_new_tokens=6, beams=beams)
     same = list(answers(lalm, in_batches(features, size), mask.gates, "say it", max_new_tokens=6, beams=beams))
-    expected = alone(lalm, waves, [mask.gates] * 5, ["say it"] * 5, max_new_tokens=6, num_beams=beams)
+    expected = alone(lalm, waves, [mask.gates] * 5, ["say it"] * 5, max_new_tokens=6, beams=beams)
     assert [answer.text for answer in same] == expected
 
 
@@ -96,7 +96,7 @@ def test_as_many_gates_and_instructions_as_clips_are_wanted(lalm, features, mask
 
     with pytest.raises(ModelError, match="gates"):
         list(answers(lalm, in_batches(features, 2), mask.gates.expand(count, -1, -1), max_new_tokens=1))
-    with pytest.raises(ModelError, match="instructions"):
+    with pytest.raises(ModelError, match="prompts"):
         list(answers(lalm, in_batches(features, 2), None, ["say"] * count, max_new_tokens=1))
 
 
@@ -105,15 +105,15 @@ def test_an_answer_says_that_it_was_cut(lalm, features, monkeypatch, beams):
     """It was not where it ended by itself, be it with the last token allowed."""
     rows = features.rows([0])
     (answer,) = lalm.answer(rows, max_new_tokens=9, beams=beams)
-    assert answer.cut
+    assert answer.truncated
     ids = lalm._continue(rows, [""], lalm._settings(9))[0].tolist()
     ends = next(at for at in range(2, 10) if ids[at - 1] not in ids[: at - 1])
     monkeypatch.setattr(type(lalm), "end_token", ids[ends - 1])
-    cuts = [lalm.answer(rows, max_new_tokens=limit, beams=1)[0].cut for limit in (ends - 1, ends, ends + 1)]
+    cuts = [lalm.answer(rows, max_new_tokens=limit, beams=1)[0].truncated for limit in (ends - 1, ends, ends + 1)]
     assert cuts == [True, False, False]
     several = lalm.answer(features, max_new_tokens=ends)
-    assert not several[0].cut
-    assert any(other.cut for other in several[1:])
+    assert not several[0].truncated
+    assert any(other.truncated for other in several[1:])
 
 
 def test_run_answers_files_and_arrays(lalm, waves, mask, tmp_path):
@@ -135,7 +135,7 @@ def test_run_answers_files_and_arrays(lalm, waves, mask, tmp_path):
 def test_run_by_an_instruction_or_by_nothing(lalm, waves):
     clips = [(wave, lalm.rate) for wave in waves]
     said = alone(lalm, waves, None, ["who speaks?"] * 5, max_new_tokens=6)
-    assert lalm.run(clips, instruction="who speaks?", max_new_tokens=6) == said
+    assert lalm.run(clips, prompt="who speaks?", max_new_tokens=6) == said
     assert lalm.run(clips, max_new_tokens=6) == alone(lalm, waves, max_new_tokens=6) != said
 
 
@@ -171,5 +171,5 @@ def test_run_refuses_what_it_cannot_do(lalm, waves, mask):
         with pytest.raises(ModelError, match=f"{count} is 0; give 1 or more"):
             lalm.run([clip], **{count: 0})
     for wrong in (waves[0], (waves[0],), None):
-        with pytest.raises(AudioError, match=rf"cannot hear a {type(wrong).__name__}; .* as \(array, rate\)"):
+        with pytest.raises(AudioError, match=rf"cannot read a {type(wrong).__name__}; .* as \(array, rate\)"):
             lalm._read(wrong)

@@ -12,7 +12,7 @@ CLIPS = 30
 
 @pytest.fixture(scope="module")
 def lalm(tiny_qwen2_audio):
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
     from amask.lalm.qwen2_audio import Qwen2Audio
 
     return Qwen2Audio("tiny", *tiny_qwen2_audio(seed=0), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))
@@ -337,7 +337,7 @@ def test_what_masks_of_one_task_agree_on_is_measured_beside_a_random_mask_of_its
     clips = [clip for clip in manifest(both) if clip.split == "test"]
     assert len(clips) == 2
     waves = [manifest(both).wave(clip, lalm.rate) for clip in clips]
-    room = lalm.room_for([clip.labels["asr"] for clip in clips])
+    room = lalm.max_tokens_for([clip.labels["asr"] for clip in clips])
     said = lalm.generate(lalm.encode(waves), shared.gates, max_new_tokens=room)
     references = [clip.labels["asr"] for clip in clips]
     assert found[2].value == pytest.approx(score(masks["asr"].task, said, references)[0].value, abs=0.01)

@@ -14,8 +14,8 @@ RATE = 16_000
 def model(monkeypatch):
     """Hears at most two seconds, and says how loud most of a piece is in tenths; keeps the sizes of its batches."""
     from amask.lalm.answering import Answer
-    from amask.lalm.assembly import AudioFeatures
     from amask.lalm.base import LALM
+    from amask.lalm.batching import AudioFeatures
     from amask.serving import engine
 
     class Stub(LALM):
@@ -35,7 +35,7 @@ def model(monkeypatch):
 
     def answers(model, features, gates, instructions, *, max_new_tokens, beams, form):
         levels = (level for some in features for level in some.embeds.flatten().tolist())
-        yield from (Answer(f"{level:.1f}", cut=max_new_tokens < 3) for level in levels)
+        yield from (Answer(f"{level:.1f}", truncated=max_new_tokens < 3) for level in levels)
 
     monkeypatch.setattr(engine, "answers", answers)
     monkeypatch.setattr(

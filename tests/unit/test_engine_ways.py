@@ -9,7 +9,7 @@ import torch
 
 @pytest.fixture(scope="module")
 def lalm(tiny_qwen2_audio):
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
     from amask.lalm.qwen2_audio import Qwen2Audio
 
     return Qwen2Audio("tiny", *tiny_qwen2_audio(seed=0), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))
@@ -44,7 +44,7 @@ def clips(waves, tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(lalm, masks, clips):
     """What each mask answers, held to its form: clip by clip, by the engine in one pass."""
-    from amask.lalm.forms import form_of
+    from amask.lalm.constrained_decoding import task_constraint
     from amask.serving.engine import Limits, Order, answer_clips
 
     return {
@@ -52,7 +52,7 @@ def alone(lalm, masks, clips):
             reply.text
             for clip in clips
             for reply in answer_clips(
-                lalm, [clip], Order(mask.task, mask), Limits(max_new_tokens=12, form=form_of(mask.task), batch=1)
+                lalm, [clip], Order(mask.task, mask), Limits(max_new_tokens=12, form=task_constraint(mask.task), batch=1)
             )
         ]
         for name, mask in masks.items()

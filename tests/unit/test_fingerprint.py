@@ -14,7 +14,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @pytest.fixture(scope="module")
 def template():
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
 
     return PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}\n")
 

@@ -12,7 +12,7 @@ RATE = 16_000
 
 @pytest.fixture
 def model(tiny_qwen2_audio):
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
     from amask.lalm.qwen2_audio import Qwen2Audio
 
     return Qwen2Audio("tiny", *tiny_qwen2_audio(seed=0), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))
@@ -25,7 +25,7 @@ def events(model, monkeypatch):
     It hears the first samples of a clip, and says "female" to everything.
     """
     from amask.lalm.answering import Answer
-    from amask.lalm.assembly import AudioFeatures
+    from amask.lalm.batching import AudioFeatures
 
     found, width = [], model.model.get_input_embeddings().weight.shape[1]
 
@@ -34,7 +34,7 @@ def events(model, monkeypatch):
         embeds = torch.stack([torch.tensor(wave[: 2 * width]).view(2, width) for wave in waves])
         return AudioFeatures(embeds, torch.full((len(waves),), 2))
 
-    def answer(features, gates=None, instructions=None, *, max_new_tokens, **_):
+    def answer(features, gates=None, prompts=None, *, max_new_tokens, **_):
         found.append(("answered", len(features), max_new_tokens))
         return [Answer("female"[:max_new_tokens], max_new_tokens < 6)] * len(features)
 
@@ -258,10 +258,10 @@ def test_a_failure_on_the_way_keeps_the_others_tables(model, events, clips, bank
 
     answer = model.answer
 
-    def failing(features, gates=None, instructions=None, **settings):
-        if instructions and "gender" in instructions:
+    def failing(features, gates=None, prompts=None, **settings):
+        if prompts and "gender" in prompts:
             raise ModelError("too hot")
-        return answer(features, gates, instructions, **settings)
+        return answer(features, gates, prompts, **settings)
 
     monkeypatch.setattr(model, "answer", failing)
     found = outcomes(model, ["asr", "gr", "gr-asr"], clips, bank, tmp_path)

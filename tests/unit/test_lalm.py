@@ -43,7 +43,7 @@ FROM_FILES = {
 
 @pytest.fixture(scope="module")
 def template():
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
 
     return PromptTemplate("<|im_start|>listen<|audio_bos|>", "<|audio_eos|>\n{}<|im_end|>\n<|im_start|>")
 
@@ -92,17 +92,17 @@ def heard_by(lalm, inputs):
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_prompts_equal_the_path_of_transformers(lalm, waves, at):
     embeds, logits = heard_by(lalm, processed(lalm, waves[at : at + 1], ASKED[at : at + 1]))
-    (row,) = lalm._prompt_rows(lalm.encode(waves[at : at + 1]), ASKED[at : at + 1])
+    (row,) = lalm._prompt_embeds(lalm.encode(waves[at : at + 1]), ASKED[at : at + 1])
     assert torch.equal(row[None], embeds)
     assert torch.equal(lalm.model(inputs_embeds=row[None]).logits, logits)
 
 
 def test_prompts_of_a_batch_equal_the_path_of_transformers(lalm, waves, features):
-    from amask.lalm.assembly import pad_rows
+    from amask.lalm.batching import pad_rows
 
     inputs = processed(lalm, waves, ASKED)
     embeds, logits = heard_by(lalm, inputs)
-    padded, mask = pad_rows(lalm._prompt_rows(features, ASKED), "left")
+    padded, mask = pad_rows(lalm._prompt_embeds(features, ASKED), "left")
     assert torch.equal(mask, inputs["attention_mask"])
     torch.testing.assert_close(padded[mask.bool()], embeds[mask.bool()], **CLOSE)
     got = lalm.model(inputs_embeds=padded, attention_mask=mask).logits
@@ -110,9 +110,9 @@ def test_prompts_of_a_batch_equal_the_path_of_transformers(lalm, waves, features
 
 
 def test_no_instruction_is_an_empty_one_and_one_instruction_is_for_all(lalm, features):
-    assert lalm.generate(features, max_new_tokens=8) == lalm.generate(features, instructions=[""] * 3, max_new_tokens=8)
-    said = lalm.generate(features, instructions="who speaks?", max_new_tokens=8)
-    assert said == lalm.generate(features, instructions=["who speaks?"] * 3, max_new_tokens=8)
+    assert lalm.generate(features, max_new_tokens=8) == lalm.generate(features, prompts=[""] * 3, max_new_tokens=8)
+    said = lalm.generate(features, prompts="who speaks?", max_new_tokens=8)
+    assert said == lalm.generate(features, prompts=["who speaks?"] * 3, max_new_tokens=8)
 
 
 def test_encoding_a_batch_equals_encoding_each(lalm, waves, features):
@@ -170,7 +170,7 @@ def test_choosing_rows_of_features(features):
 @settings(max_examples=25, deadline=None)
 @given(lengths=st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(any), side=st.sampled_from(["left", "right"]))
 def test_padding(lengths, side):
-    from amask.lalm.assembly import pad_rows
+    from amask.lalm.batching import pad_rows
 
     rows = [torch.randn(length, 2) for length in lengths]
     padded, mask = pad_rows(rows, side)
@@ -244,7 +244,7 @@ def test_answers_equal_those_of_transformers(lalm, waves, features, gates, beams
     from amask.lalm.gating import gated
 
     gates = gates if masked else None
-    answers = lalm.generate(features, gates, ASKED, max_new_tokens=12, num_beams=beams)
+    answers = lalm.generate(features, gates, ASKED, max_new_tokens=12, beams=beams)
     with gated(lalm.sites, gates):
         assert answers == reference_answers(lalm, processed(lalm, waves, ASKED), beams)
     for at, answer in enumerate(answers):
@@ -256,9 +256,9 @@ def test_answers_equal_those_of_transformers(lalm, waves, features, gates, beams
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_batch_may_mix_masks(lalm, features, gates, beams):
     same = features.rows([1, 1, 1])  # only the gates differ
-    answers = lalm.generate(same, gates, max_new_tokens=12, num_beams=beams)
+    answers = lalm.generate(same, gates, max_new_tokens=12, beams=beams)
     for answer, alone in zip(answers, gates, strict=True):
-        assert [answer] == lalm.generate(features.rows([1]), alone, max_new_tokens=12, num_beams=beams)
+        assert [answer] == lalm.generate(features.rows([1]), alone, max_new_tokens=12, beams=beams)
     assert len(set(answers)) == 3
 
 
@@ -268,7 +268,7 @@ def test_eight_threads_with_masks_of_their_own_get_the_answers_of_one(lalm, wave
     def ask(at):
         mask = (torch.rand(lalm.geometry.shape, generator=torch.Generator().manual_seed(at % 16)) > 0.4).float()
         features = lalm.encode([waves[at % 3]])
-        return lalm.generate(features, mask, [ASKED[at % 3]], max_new_tokens=2, num_beams=1 + (at % 4 == 0))
+        return lalm.generate(features, mask, [ASKED[at % 3]], max_new_tokens=2, beams=1 + (at % 4 == 0))
 
     alone = [ask(at) for at in range(48)]
     with ThreadPoolExecutor(8) as pool:
@@ -328,8 +328,8 @@ def test_search_does_not_depend_on_settings_in_the_models_files(lalm, features, 
     model = Qwen2Audio("tiny", Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path), lalm.processor, template)
     own = model.model.generation_config
     assert {name: getattr(own, name) for name in FROM_FILES} == FROM_FILES
-    answers = lalm.generate(features, max_new_tokens=12, num_beams=beams)
-    assert model.generate(features, max_new_tokens=12, num_beams=beams) == answers
+    answers = lalm.generate(features, max_new_tokens=12, beams=beams)
+    assert model.generate(features, max_new_tokens=12, beams=beams) == answers
     assert model.model.generation_config is own
     assert model.end_tokens == [2, 3]
 
@@ -337,7 +337,7 @@ def test_search_does_not_depend_on_settings_in_the_models_files(lalm, features, 
 def test_gates_for_other_rows_are_refused(lalm, features, gates):
     from amask.errors import ModelError
 
-    with pytest.raises(ModelError, match="got 2 instructions for 3 rows"):
+    with pytest.raises(ModelError, match="got 2 prompts for 3 rows"):
         lalm.generate(features, None, ["a", "b"])
     four = features.rows([0, 1, 2, 0])
     with pytest.raises(ModelError, match="gates for 2 rows and audio for 4"):

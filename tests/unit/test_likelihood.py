@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture(scope="module")
 def lalm(tiny_qwen2_audio):
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
     from amask.lalm.qwen2_audio import Qwen2Audio
 
     return Qwen2Audio("tiny", *tiny_qwen2_audio(), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))

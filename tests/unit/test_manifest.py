@@ -140,7 +140,7 @@ def test_a_missing_second_file_is_named(joined):
 
 
 def test_models_hear_the_joined_clip(joined, tiny_qwen2_audio, monkeypatch):
-    from amask.lalm.listening import ClipFeatures
+    from amask.lalm.clip_features import ClipFeatures
     from amask.lalm.qwen2_audio import BASE_TEMPLATE, Qwen2Audio
 
     read, _ = joined

@@ -26,7 +26,7 @@ def lookup():
 
 @pytest.fixture(scope="module")
 def features():
-    from amask.lalm.assembly import AudioFeatures
+    from amask.lalm.batching import AudioFeatures
 
     return AudioFeatures(torch.arange(4.0)[:, None, None], torch.ones(4, dtype=torch.long))
 

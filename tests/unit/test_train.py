@@ -16,7 +16,7 @@ QUICK = {"steps": 4, "batch": 2, "warmup": 1, "evaluations": 2, "dev_clips": 4}
 
 @pytest.fixture(scope="module")
 def model(tiny_qwen2_audio):
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
     from amask.lalm.qwen2_audio import Qwen2Audio
 
     return Qwen2Audio("tiny", *tiny_qwen2_audio(seed=0), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))
@@ -292,8 +292,8 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import build_tiny_qwen2_audio
 from amask.data.manifest import Clip, Manifest
-from amask.lalm import listening
-from amask.lalm.assembly import AudioFeatures, PromptTemplate
+from amask.lalm import clip_features
+from amask.lalm.batching import AudioFeatures, PromptTemplate
 from amask.lalm.qwen2_audio import Qwen2Audio
 from amask.mask_bank.recipe import Recipe
 from amask.mask_bank.train import train
@@ -310,12 +310,12 @@ class Model(Qwen2Audio):
     def encode(self, waves):
         rows = [torch.full((256, 24), float(wave[0])) for wave in waves]
         return AudioFeatures(torch.stack(rows), torch.full((len(rows),), 256))
-    def token_losses(self, features, targets, gates=None, instructions=None):
+    def token_losses(self, features, targets, gates=None, prompts=None):
         return gates.mean((1, 2))[:, None] * features.embeds.mean(), torch.ones(len(targets), 1, dtype=torch.bool)
-    def generate(self, features, gates=None, instructions=None, **settings):
+    def generate(self, features, gates=None, prompts=None, **settings):
         return ["male"] * len(features)
 
-listening.MEMORY = 2**21
+clip_features.MEMORY = 2**21
 count = int(sys.argv[1])
 labels = [{{"gr": ("male", "female")[at % 2]}} for at in range(count)]
 clips = [Clip(path=str(at), labels=labels[at], split="train" if at % 10 else "dev") for at in range(count)]

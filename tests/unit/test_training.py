@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 @pytest.fixture(scope="module")
 def lalm(tiny_qwen2_audio):
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
     from amask.lalm.qwen2_audio import Qwen2Audio
 
     return Qwen2Audio("tiny", *tiny_qwen2_audio(seed=0), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))

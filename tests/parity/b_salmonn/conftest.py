@@ -73,7 +73,7 @@ def batches(recorded, model):
 @pytest.fixture(scope="module")
 def features(batches):
     """The recorded embeddings of a batch."""
-    from amask.lalm.assembly import AudioFeatures
+    from amask.lalm.batching import AudioFeatures
 
     def build(name: str) -> AudioFeatures:
         embeds = batches[name]["speech_embeds"]

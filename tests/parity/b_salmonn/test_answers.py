@@ -36,7 +36,7 @@ def test_prompts(model, recorded, features):
             real = sum(case["after_attention_mask"][at])
             assert model._ids(model.template.after.format(asked[at])).tolist() == case["after_ids"][at][:real]
         mask, embeds = tensors[f"{name}.wrapped_attention_mask"].bool(), tensors[f"{name}.wrapped_embeds"]
-        rows = model._prompt_rows(features("syn"), [f" {text}\n" for text in asked])
+        rows = model._prompt_embeds(features("syn"), [f" {text}\n" for text in asked])
         for row, wrapped, real in zip(rows, embeds, mask, strict=True):
             torch.testing.assert_close(row, torch.cat([start, wrapped[real]]), **EXACT)
 
@@ -78,7 +78,7 @@ def test_logits(padded, forward, case):
 
 
 def test_logits_from_the_waveform(model, batches, forward):
-    rows = torch.stack(model._prompt_rows(model.encode_like_authors(batches["syn"].waves), [""] * len(batches["syn"].waves)))
+    rows = torch.stack(model._prompt_embeds(model.encode_like_authors(batches["syn"].waves), [""] * len(batches["syn"].waves)))
     torch.testing.assert_close(rows, forward["empty.inputs_embeds"], rtol=1e-5, atol=2e-5)
     logits = run(model, head_gates(model, forward["weight_tensor_rows"]), rows, torch.ones(rows.shape[:2]))
     torch.testing.assert_close(logits, forward["empty.logits_masked"][..., : logits.shape[-1]], **LOGITS)
@@ -170,7 +170,7 @@ def test_generation(padded, recorded, features, forward, monkeypatch):
         asked = [instruction_of(padded, prompt.partition("<SpeechHere>")[2]) for prompt in case["prompts"]]
         on = forward["mask_logits"].sigmoid() >= case["prob_threshold"]
         gates = None if case["mask"] == "none" else head_gates(padded, on.float())
-        padded.generate(heard, gates, asked, max_new_tokens=settings["max_new_tokens"], num_beams=case["num_beams"])
+        padded.generate(heard, gates, asked, max_new_tokens=settings["max_new_tokens"], beams=case["num_beams"])
         got = seen.pop().tolist()
         end = padded.end_token
         assert [until_end(row, end) for row in got] == [until_end(row, end) for row in expected], name

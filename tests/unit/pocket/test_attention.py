@@ -39,7 +39,7 @@ def test_the_compiled_attention_is_pytorchs(monkeypatch, threads):
 
 def test_a_model_with_it_says_what_it_said_and_stays_the_same_model(tiny):
     """Plain causal attention, and answers token by token behind padding; masks stay valid."""
-    from amask.lalm.assembly import AudioFeatures
+    from amask.lalm.batching import AudioFeatures
     from amask.pocket.making.attention import use_attention
 
     model = tiny

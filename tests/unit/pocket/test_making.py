@@ -233,7 +233,7 @@ def _instruction(tiny, answer):
 
 def test_answers_behind_one_clip_cost_what_each_alone_costs(tiny, clips):
     """Against the model's own losses, one answer at a time."""
-    from amask.lalm.assembly import AudioFeatures
+    from amask.lalm.batching import AudioFeatures
     from amask.pocket.making.attention import use_attention
     from amask.pocket.making.language import FIRST, answer_loss
 
@@ -262,7 +262,7 @@ def test_answers_behind_one_clip_cost_what_each_alone_costs(tiny, clips):
 def test_told_nothing_the_first_token_is_as_likely_as_the_tasks(tiny, clips):
     """The loss is the mean of what each task's answer would give, by how likely the tasks are."""
     from amask.data.tasks import parse_task
-    from amask.lalm.assembly import AudioFeatures
+    from amask.lalm.batching import AudioFeatures
     from amask.pocket.making.attention import use_attention
     from amask.pocket.making.language import FIRST, answer_loss
     from amask.pocket.making.lessons import task_shares

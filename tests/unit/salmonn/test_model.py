@@ -103,12 +103,12 @@ def test_lora_is_merged(pristine, load, model):
 def test_prompts(model, features):
     start, said = model.tokenizer.bos_token_id, model.template.before
     assert model._ids(said).tolist() == [start, *model._ids(said.removeprefix("<s>")).tolist()]
-    (row,) = model._prompt_rows(features.rows([0]), [" who? "])
+    (row,) = model._prompt_embeds(features.rows([0]), [" who? "])
     embed = model.model.get_input_embeddings()
     pieces = [torch.tensor([start]), model._ids("USER: <Speech>"), model._ids("</Speech> who?\nASSISTANT:")]
     expected = torch.cat([embed(pieces[0]), embed(pieces[1]), features.embeds[0], embed(pieces[2])])
     assert torch.equal(row, expected)
-    (row,) = model._prompt_rows(features.rows([0]), [""])
+    (row,) = model._prompt_embeds(features.rows([0]), [""])
     assert torch.equal(row[-len(model._ids("</Speech> \nASSISTANT:")) :], embed(model._ids("</Speech> \nASSISTANT:")))
 
 
@@ -136,9 +136,9 @@ def test_gates(model, features, gates):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_answers_of_a_batch_are_those_alone(model, features, gates, beams):
     """Prompts of different length and rows that end early do not disturb the others."""
-    answers = model.generate(features, gates, ASKED, max_new_tokens=12, num_beams=beams)
+    answers = model.generate(features, gates, ASKED, max_new_tokens=12, beams=beams)
     for at, answer in enumerate(answers):
-        alone = model.generate(features.rows([at]), gates[at], [ASKED[at]], max_new_tokens=12, num_beams=beams)
+        alone = model.generate(features.rows([at]), gates[at], [ASKED[at]], max_new_tokens=12, beams=beams)
         assert [answer] == alone
     assert len(set(answers)) == 3
 

@@ -1,7 +1,7 @@
-"""Answers that keep a form: labels of a closed set, parts separated by bars, JSON objects.
+"""Constrained decoding: labels of a closed set, parts separated by bars, JSON objects.
 
-A form is a grammar that llguidance holds decoding to, token by token. Open text within a form ends where the token budget
-does: then only what leads to the end of the form is allowed, so an answer is never a broken object.
+A constraint is a grammar that llguidance applies to decoding, token by token. Open text within it ends where the token
+budget does: then only what leads to the end of the grammar is allowed, so an answer is never a broken object.
 """
 
 import json
@@ -34,21 +34,21 @@ PIPE_ENDINGS: Endings = ((BAR, BAR),)
 
 
 @dataclass(frozen=True)
-class AnswerForm:
-    """The form that an answer is held to.
+class Constraint:
+    """What an answer is constrained to.
 
     Attributes:
         grammar: as llguidance reads it.
         endings: what leads to the end.
-        room: tokens that labels, keys and marks need at most beyond open text.
+        extra_tokens: tokens that labels, keys and marks need at most beyond open text.
     """
 
     grammar: str
     endings: Endings
-    room: int
+    extra_tokens: int
 
-    def is_whole(self, answer: str) -> bool:
-        """Whether an answer came to its end; JSON that a schema wants longer than there was room for did not."""
+    def is_complete(self, answer: str) -> bool:
+        """Whether an answer came to its end; JSON that a schema wants longer than there were tokens for did not."""
         if self.endings != JSON_ENDINGS:
             return True
         try:
@@ -58,34 +58,34 @@ class AnswerForm:
         return True
 
 
-Forms = Sequence[AnswerForm | None] | None
-_HELD: ContextVar[tuple[Sequence[AnswerForm | None], int] | None] = ContextVar("amask_forms", default=None)
+Constraints = Sequence[Constraint | None] | None
+_ACTIVE: ContextVar[tuple[Sequence[Constraint | None], int] | None] = ContextVar("amask_constraints", default=None)
 
 
 @contextmanager
-def held_to(forms: Forms, budget: int) -> Iterator[None]:
-    """Within this context, and in this thread only, generations are held to these forms; see `processors`."""
-    token = _HELD.set(None if forms is None or not any(forms) else (forms, budget))
+def constrained_to(constraints: Constraints, budget: int) -> Iterator[None]:
+    """Within this context, and in this thread only, generations are held to these constraints; see `logits_processors`."""
+    token = _ACTIVE.set(None if constraints is None or not any(constraints) else (constraints, budget))
     try:
         yield
     finally:
-        _HELD.reset(token)
+        _ACTIVE.reset(token)
 
 
-def processors(tokenizer: PreTrainedTokenizerBase, prompt: int, ends: Sequence[int]) -> LogitsProcessorList:
-    """What transformers is given so that a generation keeps the forms of its context; nothing where there are none.
+def logits_processors(tokenizer: PreTrainedTokenizerBase, prompt: int, ends: Sequence[int]) -> LogitsProcessorList:
+    """What transformers is given so that a generation keeps the constraints of its context; nothing where there are none.
 
     Args:
         tokenizer: the model's.
         prompt: positions of the prompt in what transformers hands to processors.
         ends: the tokens that end an answer.
     """
-    held = _HELD.get()
-    return LogitsProcessorList([FormProcessor(tokenizer, held[0], prompt, held[1], ends)] if held else [])
+    held = _ACTIVE.get()
+    return LogitsProcessorList([ConstraintProcessor(tokenizer, held[0], prompt, held[1], ends)] if held else [])
 
 
-def form_of(spec: TaskSpec) -> AnswerForm | None:
-    """The form of a task's answers; None for a single task with open text, which has none."""
+def task_constraint(spec: TaskSpec) -> Constraint | None:
+    """The constraint of a task's answers; None for a single task with open text, which has none."""
     if spec.form == "plain" and not spec.parts[0].labels:
         return None
     values = [_value(part.labels, spec.form) for part in spec.parts]
@@ -98,15 +98,16 @@ def form_of(spec: TaskSpec) -> AnswerForm | None:
     longest = [max((len(_quoted(label).encode()) for label in part.labels), default=2) for part in spec.parts]
     marks = sum(len(_quoted(key).encode()) + 4 for key in spec.json_keys) + 8
     endings = JSON_ENDINGS if spec.form == "json" else PIPE_ENDINGS
-    return AnswerForm(llguidance.LLMatcher.grammar_from_regex(pattern), endings, sum(longest) + marks)
+    return Constraint(llguidance.LLMatcher.grammar_from_regex(pattern), endings, sum(longest) + marks)
 
 
-def schema_form(schema: dict[str, Any], room: int = 256) -> AnswerForm:
-    """The form of a JSON schema.
+def schema_constraint(schema: dict[str, Any], extra_tokens: int = 256) -> Constraint:
+    """The constraint of a JSON schema.
 
     Args:
         schema: as json-schema.org has it.
-        room: tokens that an answer may take beyond its budget to come to its end, besides those that the schema spells out.
+        extra_tokens: tokens that an answer may take beyond its budget to come to its end, besides those
+            that the schema spells out.
 
     Raises:
         ModelError: llguidance cannot follow it; the message says why.
@@ -117,7 +118,7 @@ def schema_form(schema: dict[str, Any], room: int = 256) -> AnswerForm:
     wrong = llguidance.LLMatcher.validate_grammar(grammar)
     if wrong:
         raise ModelError(f"cannot hold answers to this schema: {wrong.splitlines()[0]}")
-    return AnswerForm(grammar, JSON_ENDINGS, room + len(spelled.encode()))
+    return Constraint(grammar, JSON_ENDINGS, extra_tokens + len(spelled.encode()))
 
 
 def _quoted(label: str) -> str:
@@ -138,7 +139,7 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, width: int, ends: tuple[int, ...
     try:
         return from_tokenizer(cast(Any, tokenizer), n_vocab=width, eos_token=list(ends))
     except (ValueError, TypeError) as error:
-        raise ModelError(f"answers of this model's tokenizer cannot be held to a form: {error}; say --free") from None
+        raise ModelError(f"answers of this model's tokenizer cannot be constrained: {error}; use --unconstrained") from None
 
 
 @lru_cache(maxsize=16)
@@ -148,14 +149,14 @@ def _made_of(tokenizer: Any, first: str, marks: str) -> Bool[np.ndarray, " token
     return np.array([bool(piece) and piece[0] in first.encode() and set(piece) <= set(marks.encode()) for piece in pieces])
 
 
-class FormProcessor(LogitsProcessor):
-    """Holds each row of a generation to its own form, beams included.
+class ConstraintProcessor(LogitsProcessor):
+    """Holds each row of a generation to its own constraint, beams included.
 
-    A row without a form just ends at the budget, so that rows with and without one may share a batch.
+    A row without a constraint just ends at the budget, so that rows with and without one may share a batch.
 
     Args:
         tokenizer: the model's.
-        forms: one a row; None for no form.
+        constraints: one a row; None for none.
         prompt: positions of `input_ids` that belong to the prompt.
         budget: tokens of an answer after which open text ends.
         ends: the tokens that end an answer.
@@ -164,28 +165,34 @@ class FormProcessor(LogitsProcessor):
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        forms: Sequence[AnswerForm | None],
+        constraints: Sequence[Constraint | None],
         prompt: int,
         budget: int,
         ends: Sequence[int],
     ) -> None:
-        self.tokenizer, self.forms, self.prompt, self.budget, self.ends = tokenizer, tuple(forms), prompt, budget, tuple(ends)
+        self.tokenizer, self.constraints, self.prompt, self.budget, self.ends = (
+            tokenizer,
+            tuple(constraints),
+            prompt,
+            budget,
+            tuple(ends),
+        )
         self._matchers: dict[tuple[int, ...], Any] = {}  # (row, tokens of its answer so far) → llguidance's state
 
     def __call__(self, input_ids: Int[Tensor, "beam position"], scores: Float[Tensor, "beam token"]) -> Tensor:
-        """The scores with minus infinity where a token would leave a row's form."""
-        beams, width = len(input_ids) // len(self.forms), scores.shape[1]
+        """The scores with minus infinity where a token would violate a row's constraint."""
+        beams, width = len(input_ids) // len(self.constraints), scores.shape[1]
         kept: dict[tuple[int, ...], Any] = {}
         ended = set(self.ends)
         allowed = np.ones((len(input_ids), width), bool)
         for at, tokens in enumerate(input_ids[:, self.prompt :].tolist()):
-            form, spent = self.forms[at // beams], len(tokens) >= self.budget
-            if not ended.isdisjoint(tokens) or (form is None and spent):
+            constraint, spent = self.constraints[at // beams], len(tokens) >= self.budget
+            if not ended.isdisjoint(tokens) or (constraint is None and spent):
                 allowed[at] = self._stops(width)
-            elif form is not None:
+            elif constraint is not None:
                 key = (at // beams, *tokens)
-                kept[key] = self._matcher(form, key, width)
-                allowed[at] = self._allowed(kept[key], width, form.endings if spent else ())
+                kept[key] = self._matcher(constraint, key, width)
+                allowed[at] = self._allowed(kept[key], width, constraint.endings if spent else ())
         self._matchers = kept
         return scores.masked_fill(~torch.from_numpy(allowed).to(scores.device), -torch.inf)
 
@@ -195,17 +202,17 @@ class FormProcessor(LogitsProcessor):
         stops[list(self.ends)] = True
         return stops
 
-    def _matcher(self, form: AnswerForm, key: tuple[int, ...], width: int) -> Any:  # noqa: ANN401 - llguidance's
+    def _matcher(self, constraint: Constraint, key: tuple[int, ...], width: int) -> Any:  # noqa: ANN401 - llguidance's
         if len(key) == 1:
-            return llguidance.LLMatcher(_tokens(self.tokenizer, width, self.ends), form.grammar)
+            return llguidance.LLMatcher(_tokens(self.tokenizer, width, self.ends), constraint.grammar)
         matcher = self._matchers[key[:-1]].deep_copy()
         matcher.consume_token(key[-1])
         return matcher
 
     def _allowed(self, matcher: Any, width: int, endings: Endings) -> Bool[np.ndarray, " token"]:  # noqa: ANN401
-        """The tokens that keep the form; where endings are named, the answer must end: those that lead there soonest."""
+        """The tokens that the grammar allows; where endings are named, the answer must end: those that lead there soonest."""
         stops = self._stops(width)
-        if matcher.is_stopped():  # the form is complete
+        if matcher.is_stopped():  # the grammar is complete
             return stops
         bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
         allowed = np.unpackbits(bits, bitorder="little")[:width].astype(bool)

@@ -1,7 +1,7 @@
-"""From the clips of a manifest to what a model hears in them: made when it is asked for, and kept.
+"""Features of the clips of a manifest: computed when they are asked for, and cached.
 
-On disk is all that was ever heard, within a bound (`store`); in memory is only what was used last. So a training on many
-clips takes no more memory than one on few.
+On disk is all that was ever encoded, within a bound (`feature_cache`); in memory is only what was used last. So a training
+on many clips takes no more memory than one on few.
 """
 
 from collections import OrderedDict
@@ -19,15 +19,15 @@ from ..data.cores import count_cores
 from ..data.manifest import Manifest
 from ..errors import AudioError
 from .answering import Rows
-from .assembly import AudioFeatures
 from .base import LALM
-from .store import FeatureStore, stack_rows
+from .batching import AudioFeatures
+from .feature_cache import FeatureCache, stack_rows
 
 MEMORY = 2**28  # bytes of features that are kept in memory
 READERS = 2  # threads that read files, while the model is at work
 CHECKED = 256  # clips that are checked before the next ones are handed to the readers
 
-Tell = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """(done, of how many)"""
 
 
@@ -56,14 +56,14 @@ def join_features(pieces: Sequence[AudioFeatures]) -> AudioFeatures:
 
 
 class ClipFeatures:
-    """What a model hears in the clips of a manifest.
+    """Features of the clips of a manifest.
 
     Files are read in threads, also ahead (`prefetch`); the thread that asks encodes.
 
     Args:
-        model: whose ears.
+        model: the one that encodes.
         manifest: the clips.
-        trim: hear the beginning of clips that are too long, instead of refusing them.
+        trim: take the beginning of clips that are too long, instead of refusing them.
         digests: of each clip's files (`Manifest.digest`), where they are known.
         memory: bytes of features that are kept in memory, for clips that are asked for again; `MEMORY` by default.
     """
@@ -75,11 +75,11 @@ class ClipFeatures:
         self.memory = MEMORY if memory is None else memory
         self._digests = dict(enumerate(digests))
         self._counts: dict[int, int] = {}
-        self._store = FeatureStore(model)
+        self._cache = FeatureCache(model)
         self._memory: OrderedDict[int, Float[Tensor, "position width"]] = OrderedDict()
         self._bytes = 0
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="amask-reader")
-        self._coming: dict[int, Future] = {}
+        self._pending: dict[int, Future] = {}
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -118,19 +118,19 @@ class ClipFeatures:
     def prefetch(self, chosen: Iterable[int]) -> None:
         """Begin to read some clips that will be asked for; errors show when they are."""
         for at in chosen:
-            if at not in self._memory and at not in self._coming:
-                self._coming[at] = self._pool.submit(self._read, at)
+            if at not in self._memory and at not in self._pending:
+                self._pending[at] = self._pool.submit(self._read, at)
 
     def check(self, at: int) -> None:
-        """Find out whether a clip can be heard; one that was heard before can.
+        """Find out whether a clip can be encoded; one that is cached can.
 
         Raises:
             AudioError: it cannot be read or is too long for the model.
         """
-        if self._sound(at) not in self._store:
+        if self._sound_key(at) not in self._cache:
             self._wave(at)
 
-    def _sound(self, at: int) -> str:
+    def _sound_key(self, at: int) -> str:
         """What tells the samples of a clip apart: its files, and how they are read."""
         model = self.model
         return f"{self.digest(at)} {model.rate} {model.longest} {model.channels} {self.trim}"
@@ -141,15 +141,15 @@ class ClipFeatures:
 
     def _read(self, at: int) -> Tensor | np.ndarray:
         """What a reader does: features from the disk or, where there are none, samples to be encoded."""
-        found = self._store.find(self._sound(at))
+        found = self._cache.find(self._sound_key(at))
         return self._wave(at) if found is None else found
 
     def _row(self, at: int) -> Float[Tensor, "position width"]:
         if at in self._memory:
             self._memory.move_to_end(at)
             return self._memory[at]
-        read = self._coming.pop(at).result() if at in self._coming else self._read(at)
-        row = read if isinstance(read, Tensor) else self._store.encode(read, self._sound(at))
+        read = self._pending.pop(at).result() if at in self._pending else self._read(at)
+        row = read if isinstance(read, Tensor) else self._cache.encode(read, self._sound_key(at))
         self._memory[at], self._counts[at] = row, len(row)
         self._bytes += row.nbytes
         while self._bytes > self.memory and len(self._memory) > 1:
@@ -157,7 +157,7 @@ class ClipFeatures:
         return row
 
 
-def listen(model: LALM, manifest: Manifest) -> AudioFeatures:
+def encode_manifest(model: LALM, manifest: Manifest) -> AudioFeatures:
     """Features of all clips of a manifest, in memory: for few clips.
 
     Raises:
@@ -166,30 +166,30 @@ def listen(model: LALM, manifest: Manifest) -> AudioFeatures:
     return ClipFeatures(model, manifest).rows(list(range(len(manifest))))
 
 
-def hear(
+def checked_features(
     model: LALM,
     manifest: Manifest,
     *,
     trim: bool = False,
     skip_bad: bool = False,
     memory: int | None = None,
-    tell: Tell | None = None,
+    on_progress: OnProgress | None = None,
 ) -> tuple[ClipFeatures, tuple[str, ...]]:
-    """Check that all clips of a manifest can be heard, and give their features.
+    """Check that all clips of a manifest can be encoded, and give their features.
 
     Args:
-        model: whose ears.
+        model: the one that encodes.
         manifest: the clips.
-        trim: hear the beginning of clips that are too long, instead of refusing them.
-        skip_bad: leave out clips that cannot be heard, instead of refusing the first of them.
+        trim: take the beginning of clips that are too long, instead of refusing them.
+        skip_bad: leave out clips that cannot be encoded, instead of refusing the first of them.
         memory: see `ClipFeatures`.
-        tell: called as clips are checked.
+        on_progress: called as clips are checked.
 
     Returns:
-        Features of the clips that can be heard (their manifest is an attribute), and what is wrong with the others.
+        Features of the clips that can be encoded (their manifest is an attribute), and what is wrong with the others.
 
     Raises:
-        AudioError: a clip cannot be read or is too long, or none can be heard at all.
+        AudioError: a clip cannot be read or is too long, or none can be encoded at all.
     """
     found = ClipFeatures(model, manifest, trim=trim, memory=memory)
     good: list[int] = []
@@ -209,10 +209,10 @@ def hear(
                 if wrong and not skip_bad:
                     raise AudioError(f"{wrong}; --skip-bad leaves such clips out")
                 (bad.append(wrong) if wrong else good.append(at))
-                if tell:
-                    tell(at + 1, len(found))
+                if on_progress:
+                    on_progress(at + 1, len(found))
     if not good:
-        raise AudioError(f"none of {len(found)} clips can be heard; the first: {bad[0]}")
+        raise AudioError(f"none of {len(found)} clips can be read; the first: {bad[0]}")
     if not bad:
         return found, ()
     kept = replace(manifest, clips=tuple(manifest.clips[at] for at in good))

@@ -1,6 +1,6 @@
-"""Features on disk, under a hash of everything that they come of: sound, weights, settings and code.
+"""Features on disk, under a hash of everything that they depend on: sound, weights, settings and code.
 
-So a second training, another mask, a prompt, or the same clip in another manifest listens to nothing again.
+So a second training, another mask, a prompt, or the same clip in another manifest encodes nothing again.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 
 from ..data.audio import hash_wave
 from ..data.cache import DiskCache, cache_bytes, cache_folder
-from .assembly import AudioFeatures
 from .base import LALM
+from .batching import AudioFeatures
 
 SAMPLES = 1024  # values of each weight that tell models apart
-PLAIN = (str, int, float, bool, type(None))
+JSON_TYPES = (str, int, float, bool, type(None))
 
 
-class FeatureStore:
-    """What a model hears in clips, each encoded alone, so that its features are the same to the bit whenever they are made.
+class FeatureCache:
+    """Features of clips, each encoded alone, so that its features are the same to the bit whenever they are made.
 
     Args:
-        model: whose ears.
+        model: the one that encodes.
     """
 
     def __init__(self, model: LALM) -> None:
@@ -92,7 +92,7 @@ def _settings(thing: object) -> dict[str, object]:
     """The plain settings of a model and of its parts, and those of its processor; not its name, which may be a folder."""
     found: dict[str, object] = {}
     for key, value in vars(thing).items():
-        if isinstance(value, PLAIN) and key != "name":
+        if isinstance(value, JSON_TYPES) and key != "name":
             found[key] = value
         elif callable(getattr(value, "to_json_string", None)):
             found[key] = value.to_json_string()

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from ..errors import ModelError
-from .assembly import PromptTemplate
+from .batching import PromptTemplate
 
 MARK = "INSTRUCTION"
 REPLY = "REPLY"
@@ -22,8 +22,8 @@ TODAY, SOME_DAY = re.compile(r"strftime_now\([^)]*\)"), "January 1, 2025"
 SECONDS = (1.23, 1.87)  # two lengths that share no digit in any place
 
 
-def render_turns(processor: ProcessorMixin, audio: str, reply: str | None = None) -> str:
-    """A user's turn with audio and `MARK` for an instruction, and the model's reply or the beginning of its turn.
+def render_chat(processor: ProcessorMixin, audio: str, reply: str | None = None) -> str:
+    """A user's turn with audio and `MARK` for a prompt, and the model's reply or the beginning of its turn.
 
     A processor's chat template takes parts, a tokenizer's takes text; without either it is the audio and then the words.
 
@@ -49,19 +49,19 @@ def render_turns(processor: ProcessorMixin, audio: str, reply: str | None = None
     return source.apply_chat_template(turns, template, tokenize=False, add_generation_prompt=reply is None)
 
 
-class Turns:
-    """A user's turn with audio and an instruction, and the beginning of the model's turn.
+class ChatFormat:
+    """A user's turn with audio and a prompt, and the beginning of the model's turn.
 
     Args:
-        render: reply or None → a turn as text, as `render_turns` makes it.
+        render: reply or None → a turn as text, as `render_chat` makes it.
         tokens: text → token ids.
         prepare: a text with one placeholder, seconds → the ids that the processor makes of it and so much audio.
         tokenizer: names special tokens.
         placeholder: id of the token that stands for audio.
 
     Attributes:
-        before, after: the ids that are the same for all clips without instruction.
-        template: the turn as the model sees it, around the audio, with a place for the instruction if there is one.
+        before, after: the ids that are the same for all clips without prompt.
+        template: the turn as the model sees it, around the audio, with a place for the prompt if there is one.
         end_token: what the format writes behind an answer; else the tokenizer's end token.
 
     Raises:
@@ -90,12 +90,12 @@ class Turns:
         end = str(tokenizer.convert_ids_to_tokens(self.end_token))
         self.template = PromptTemplate(self._text(self.before), self._behind(self._text(self.after)), end)
 
-    def frame(self, instruction: str = "") -> str:
+    def frame(self, prompt: str = "") -> str:
         """What the processor is given for a clip: the turn with one placeholder."""
-        return self._before + self._audio + self._after.replace(MARK, instruction)
+        return self._before + self._audio + self._after.replace(MARK, prompt)
 
     def _behind(self, text: str) -> str:
-        """What follows the audio, and what its processor put there, with a place for the instruction."""
+        """What follows the audio, and what its processor put there, with a place for the prompt."""
         plain = self._after.replace(MARK, "")
         if text.endswith(plain):
             behind = text.removesuffix(plain) + self._after

@@ -12,7 +12,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def build(tiny_qwen2_audio):
-    from amask.lalm.assembly import PromptTemplate
+    from amask.lalm.batching import PromptTemplate
     from amask.lalm.qwen2_audio import Qwen2Audio
 
     return lambda seed=0: Qwen2Audio("tiny", *tiny_qwen2_audio(seed), PromptTemplate("<|audio_bos|>", "<|audio_eos|>{}"))
@@ -43,7 +43,7 @@ def encoded(model, monkeypatch):
 
 
 def features_of(model, clips, **settings):
-    from amask.lalm.listening import ClipFeatures
+    from amask.lalm.clip_features import ClipFeatures
 
     return ClipFeatures(model, clips, **settings)
 
@@ -86,7 +86,7 @@ def test_the_same_clip_elsewhere_is_known(model, clips, encoded, tmp_path_factor
 
 
 def test_other_sound_models_and_settings_are_not_confused(build, model, clips, encoded):
-    from amask.lalm.store import hash_source
+    from amask.lalm.feature_cache import hash_source
 
     rows = features_of(model, clips).rows([0])
     soundfile.write(clips.path(clips.clips[0]), np.full(8000, 0.1, np.float32), RATE, "FLOAT")
@@ -135,11 +135,11 @@ def test_without_room_on_the_disk_it_works_all_the_same(model, clips, encoded, m
 
 
 def test_memory_is_bounded(model, clips, encoded, monkeypatch):
-    from amask.lalm import listening
+    from amask.lalm import clip_features
 
     features = features_of(model, clips)
     size = features.rows([0]).embeds.nbytes
-    monkeypatch.setattr(listening, "MEMORY", 3 * size)
+    monkeypatch.setattr(clip_features, "MEMORY", 3 * size)
     monkeypatch.setenv("AMASK_CACHE_GB", "0")
     features = features_of(model, clips)
     for at in (0, 1, 2, 3, 4, 3):
@@ -165,43 +165,43 @@ def test_reading_ahead_reads_in_another_thread(model, clips, monkeypatch):
 
 def test_the_first_bad_clip_is_refused_before_any_is_encoded(model, clips, encoded):
     from amask.errors import AudioError
-    from amask.lalm.listening import hear
+    from amask.lalm.clip_features import checked_features
 
     clips.path(clips.clips[3]).write_bytes(b"no audio")
     with pytest.raises(AudioError, match=r"3\.wav is no audio.*--skip-bad leaves such clips out"):
-        hear(model, clips)
+        checked_features(model, clips)
     assert encoded == []
 
 
 def test_bad_clips_are_skipped_and_named(model, clips):
-    from amask.lalm.listening import hear
+    from amask.lalm.clip_features import checked_features
 
     clips.path(clips.clips[0]).unlink()
     soundfile.write(clips.path(clips.clips[2]), np.zeros(RATE * 3, np.float32), RATE)
     told = []
-    features, bad = hear(model, clips, skip_bad=True, tell=lambda done, total: told.append((done, total)))
+    features, bad = checked_features(model, clips, skip_bad=True, on_progress=lambda done, total: told.append((done, total)))
     assert [clip.path for clip in features.manifest] == ["1.wav", "3.wav", "4.wav"]
     assert told == [(at, 5) for at in range(1, 6)]
     assert "0.wav" in bad[0]
     assert "the model hears at most 2.0 s" in bad[1]
-    whole, _ = hear(model, clips.__class__(clips.clips[1:], clips.folder), trim=True)
+    whole, _ = checked_features(model, clips.__class__(clips.clips[1:], clips.folder), trim=True)
     assert whole.rows([1]).lengths.tolist() == [50]
     for clip in clips:
         clips.path(clip).unlink(missing_ok=True)
     from amask.errors import AudioError
 
     with pytest.raises(AudioError, match="none of 5 clips"):
-        hear(model, clips, skip_bad=True)
+        checked_features(model, clips, skip_bad=True)
 
 
 def test_samples_are_encoded_once_too(model, encoded):
-    from amask.lalm.store import FeatureStore
+    from amask.lalm.feature_cache import FeatureCache
 
     rng = np.random.default_rng(0)
     waves = [rng.normal(0, 0.1, size).astype(np.float32) for size in (8000, 16000)]
-    heard = FeatureStore(model).encode_all([*waves, waves[0]])
+    heard = FeatureCache(model).encode_all([*waves, waves[0]])
     assert encoded == [1, 1]
-    assert same(FeatureStore(model).encode_all([*waves, waves[0]]), heard)
+    assert same(FeatureCache(model).encode_all([*waves, waves[0]]), heard)
     assert encoded == [1, 1]
     alone = model.encode([waves[0]])
     assert torch.equal(heard.embeds[2, : heard.lengths[2]], alone.embeds[0, : alone.lengths[0]])

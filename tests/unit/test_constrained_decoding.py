@@ -34,13 +34,13 @@ def model(tokenizer):
 @pytest.fixture(scope="module")
 def say(model, tokenizer):
     """Samples answers from noise at temperature 5, each held to its form, with a budget of tokens."""
-    from amask.lalm.forms import FormProcessor
+    from amask.lalm.constrained_decoding import ConstraintProcessor
 
     def say(forms, budget, seed, beams=1):
         torch.manual_seed(seed)
         prompt = torch.randint(1, len(tokenizer), (len(forms), 3))
-        held = FormProcessor(tokenizer, forms, 3, budget, [tokenizer.eos_token_id])
-        most = budget + max(form.room if form else 0 for form in forms)
+        held = ConstraintProcessor(tokenizer, forms, 3, budget, [tokenizer.eos_token_id])
+        most = budget + max(form.extra_tokens if form else 0 for form in forms)
         how = {"num_beams": beams} if beams > 1 else {"do_sample": True, "temperature": 5.0, "top_k": 0}
         config = GenerationConfig(max_new_tokens=most, pad_token_id=0, eos_token_id=tokenizer.eos_token_id, **how)
         made = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config, logits_processor=[held])
@@ -62,10 +62,10 @@ SPECS = ("gr", "ser", "gr-asr", "asr-gr", "gr-asr-json", "asr-gr-json", "ser-age
 @given(names=st.lists(st.sampled_from(SPECS), min_size=1, max_size=6), budget=st.integers(1, 12), seed=st.integers(0, 10**6))
 def test_every_answer_fits_its_own_form(say, names, budget, seed):
     from amask.data.tasks import parse_task
-    from amask.lalm.forms import form_of
+    from amask.lalm.constrained_decoding import task_constraint
 
     specs = [parse_task(name) for name in names]
-    for spec, answer in zip(specs, say([form_of(spec) for spec in specs], budget, seed), strict=True):
+    for spec, answer in zip(specs, say([task_constraint(spec) for spec in specs], budget, seed), strict=True):
         assert fits(spec, answer), (spec.name, budget, answer)
         if spec.form == "json":
             assert json.loads(answer).keys() == set(spec.names)
@@ -73,19 +73,19 @@ def test_every_answer_fits_its_own_form(say, names, budget, seed):
 
 def test_beams_and_rows_without_a_form(say):
     from amask.data.tasks import parse_task
-    from amask.lalm.forms import form_of
+    from amask.lalm.constrained_decoding import task_constraint
 
     spec = parse_task("gr-asr-json")
-    held, free = say([form_of(spec), None], 6, 3, beams=3)
+    held, free = say([task_constraint(spec), None], 6, 3, beams=3)
     assert fits(spec, held)
     assert not fits(spec, free)
 
 
 def test_open_text_has_no_form():
     from amask.data.tasks import parse_task
-    from amask.lalm.forms import form_of
+    from amask.lalm.constrained_decoding import task_constraint
 
-    assert form_of(parse_task("asr")) is None
+    assert task_constraint(parse_task("asr")) is None
 
 
 def test_odd_text_and_keys_survive(tokenizer):
@@ -94,12 +94,12 @@ def test_odd_text_and_keys_survive(tokenizer):
     from llguidance.hf import from_tokenizer
 
     from amask.data.tasks import parse_task
-    from amask.lalm.forms import form_of
+    from amask.lalm.constrained_decoding import task_constraint
 
     spec = parse_task("gr-asr-json", keys=["Geschlecht (m/w)", 'was "gesagt" wird'])
     held = from_tokenizer(tokenizer, n_vocab=len(tokenizer), eos_token=[tokenizer.eos_token_id])
     for text in ('so "sagt" er', "grüß dich 🎉", "back\\slash\nline", "{}[]|", ""):
-        matcher = llguidance.LLMatcher(held, form_of(spec).grammar)
+        matcher = llguidance.LLMatcher(held, task_constraint(spec).grammar)
         said = tokenizer(spec.target({"gr": "male", "asr": text}), add_special_tokens=False)["input_ids"]
         assert matcher.try_consume_tokens(said) == len(said), text
         assert matcher.is_accepting()
@@ -107,7 +107,7 @@ def test_odd_text_and_keys_survive(tokenizer):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_schema_is_kept(say, seed):
-    from amask.lalm.forms import schema_form
+    from amask.lalm.constrained_decoding import schema_constraint
 
     schema = {
         "type": "object",
@@ -115,7 +115,7 @@ def test_a_schema_is_kept(say, seed):
         "required": ["size", "note", "sweet"],
         "additionalProperties": False,
     }
-    (answer,) = say([schema_form(schema)], 8, seed)
+    (answer,) = say([schema_constraint(schema)], 8, seed)
     found = json.loads(answer)
     assert found["size"] in ("big", "small")
     assert isinstance(found["note"], str)
@@ -144,11 +144,11 @@ SCHEMAS = {
 )
 def test_any_schema_comes_to_its_end(say, names, budget, seed):
     """Where the budget ends within a number, a list or a text, what follows leads out of it."""
-    from amask.lalm.forms import schema_form
+    from amask.lalm.constrained_decoding import schema_constraint
 
-    forms = [schema_form({"type": "object", "additionalProperties": False} | SCHEMAS[name]) for name in names]
+    forms = [schema_constraint({"type": "object", "additionalProperties": False} | SCHEMAS[name]) for name in names]
     for name, form, answer in zip(names, forms, say(forms, budget, seed), strict=True):
-        assert form.is_whole(answer), (name, answer)
+        assert form.is_complete(answer), (name, answer)
         found = json.loads(answer)
         assert set(SCHEMAS[name]["required"]) <= set(found)
 
@@ -174,12 +174,12 @@ def test_a_thousand_answers_in_json_parse_and_fit(say):
     import random
 
     from amask.data.tasks import parse_task
-    from amask.lalm.forms import form_of, schema_form
+    from amask.lalm.constrained_decoding import schema_constraint, task_constraint
 
     rng = random.Random(1)
     tasks = {name: parse_task(name) for name in SPECS if name.endswith("-json")}
-    forms = {name: form_of(task) for name, task in tasks.items()}
-    forms |= {name: schema_form({"type": "object", "additionalProperties": False} | SCHEMAS[name]) for name in SCHEMAS}
+    forms = {name: task_constraint(task) for name, task in tasks.items()}
+    forms |= {name: schema_constraint({"type": "object", "additionalProperties": False} | SCHEMAS[name]) for name in SCHEMAS}
     for batch in range(20):
         names = rng.choices(sorted(forms), k=50)
         for name, answer in zip(names, say([forms[name] for name in names], 1 + batch % 12, batch), strict=True):
@@ -190,17 +190,17 @@ def test_a_thousand_answers_in_json_parse_and_fit(say):
 
 
 def test_what_cannot_come_to_its_end_is_told(say):
-    from amask.lalm.forms import schema_form
+    from amask.lalm.constrained_decoding import schema_constraint
 
     wanted = {"type": "object", "properties": {"t": {"type": "string", "minLength": 2000}}, "required": ["t"]}
-    form = schema_form(wanted, room=8)
+    form = schema_constraint(wanted, extra_tokens=8)
     (answer,) = say([form], 4, 0)
-    assert not form.is_whole(answer)
+    assert not form.is_complete(answer)
 
 
 def test_a_schema_that_cannot_be_kept_is_refused():
     from amask.errors import ModelError
-    from amask.lalm.forms import schema_form
+    from amask.lalm.constrained_decoding import schema_constraint
 
     with pytest.raises(ModelError, match="cannot hold answers to this schema"):
-        schema_form({"type": "strange"})
+        schema_constraint({"type": "strange"})

@@ -15,7 +15,7 @@ class PromptTemplate:
 
     Attributes:
         before: from the start to the audio.
-        after: behind the audio; holds `{}` where an instruction goes, empty for none.
+        after: behind the audio; holds `{}` where a prompt goes, empty for none.
         end: the token that ends an answer; empty for the tokenizer's end token.
     """
 
