@@ -2,7 +2,7 @@
 
 SHARED is the folder of the free sets (docs/pocket.md). Of the sets that are trained on, only held-aside speakers and sources
 are heard; LibriSpeech is never trained on at all. Each line is a task on one group: by mask, by prompts (the best and the
-mean), by nothing, and by a random mask with as many heads.
+mean), unprompted, and by a random mask with as many heads.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from amask.data.manifest import Clip, Manifest
 from amask.data.tasks import TaskSpec, collect_tasks, parse_task
 from amask.evaluation.harness import predict, trials
 from amask.evaluation.predictions import Prediction
-from amask.evaluation.rows import table
+from amask.evaluation.summary import summarise
 from amask.lalm.clip_features import ClipFeatures
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
@@ -67,7 +67,10 @@ def groups(heard: Sequence[Recording], libri: Sequence[Recording]) -> dict[str, 
         "gender, Common Voice": ("gr", of("common_voice_en")),
         "gender, EmoDB": ("gr", of("emodb_german")),
         "gender, speechocean762 adults": ("gr", of("speechocean762", adult)),
-        "gender, the same without two": ("gr", of("speechocean762", lambda each: adult(each) and each.speaker not in DOUBTFUL)),
+        "gender, without 2 speakers of doubtful label": (
+            "gr",
+            of("speechocean762", lambda each: adult(each) and each.speaker not in DOUBTFUL),
+        ),
         "emotion, EmoDB": ("ser", of("emodb_german")),
         "words, Speech Commands": ("asr", of("speech_commands", lambda each: bool(each.text) and not is_digits(each))),
         "digits, Speech Commands": ("asr", of("speech_commands", is_digits)),
@@ -120,16 +123,16 @@ def spoken(runs: Sequence[Sequence[Prediction]]) -> list[str]:
     """A line's figures where nothing was said: per cent of the answers that are not empty."""
     shares: dict[str, list[float]] = {}
     for run in runs:
-        shares.setdefault(run[0].how, []).append(100 * sum(bool(each.answer.strip()) for each in run) / len(run))
+        shares.setdefault(run[0].condition, []).append(100 * sum(bool(each.answer.strip()) for each in run) / len(run))
     prompts = shares["prompt"]
-    figures = (shares["mask"][0], min(prompts), sum(prompts) / len(prompts), shares["none"][0], shares["random"][0])
+    figures = (shares["mask"][0], min(prompts), sum(prompts) / len(prompts), shares["unprompted"][0], shares["random"][0])
     return ["% spoken", *(f"{figure:.1f}" for figure in figures)]
 
 
 def scored(task: TaskSpec, runs: Sequence[Sequence[Prediction]]) -> list[str]:
-    """A line's figures: metric, mask, best and mean prompt, nothing, random."""
-    by = {row.how: row for row in table(task, [each for run in runs for each in run])}
-    figures = (by["mask"].value, by["prompt"].best, by["prompt"].value, by["none"].value, by["random"].value)
+    """A line's figures: metric, mask, best and mean prompt, unprompted, random."""
+    by = {row.condition: row for row in summarise(task, [each for run in runs for each in run])}
+    figures = (by["mask"].value, by["prompt"].best, by["prompt"].value, by["unprompted"].value, by["random"].value)
     return [by["mask"].metric, *(f"{figure:.1f}" for figure in figures)]
 
 
@@ -155,7 +158,9 @@ def main(shared: Path, chosen: Sequence[str], prompts: int, count: int) -> None:
     """One line a group on stdout."""
     model, bank = load_model("pocket"), MaskBank(BUNDLED)
     print(
-        "| group | clips | speakers | metric | mask | best prompt | mean prompt | nothing | random |", "|---" * 9 + "|", sep="\n"
+        "| group | clips | speakers | metric | mask | best prompt | mean prompt | unprompted | random |",
+        "|---" * 9 + "|",
+        sep="\n",
     )
     with tempfile.TemporaryDirectory() as folder:
         for name, (task, clips) in collect(shared, chosen, model.longest, count, Path(folder)).items():

@@ -9,7 +9,7 @@ NAMES = {
     **{"wer": "WER ↓", "cer": "CER ↓", "eer": "EER ↓", "acc": "accuracy", "bleu": "BLEU", "chrf": "chrF"},
     **{"rouge_l": "ROUGE-L", "meteor": "METEOR", "exact": "all right"},
 }
-WAYS = ("mask", "prompt", "none", "random")
+CONDITIONS = ("mask", "prompt", "unprompted", "random")
 
 
 def cell(row: dict | None) -> str:
@@ -27,14 +27,14 @@ def main(paths: list[str]) -> None:
         for row in json.loads(Path(path).read_text(encoding="utf-8"))["rows"]:
             tasks.setdefault(row["task"], []).append(row)
     lines = [
-        "| task | metric | mask [95 %] | prompts: mean (best … worst) | no instruction | random masks | clips |",
+        "| task | metric | mask [95 %] | prompts: mean (best … worst) | unprompted | random masks | clips |",
         "|---|---|---|---|---|---|---|",
     ]
     for task, rows in tasks.items():
-        masks = [row for row in rows if row["how"] == "mask"] or [None]
+        masks = [row for row in rows if row["condition"] == "mask"] or [None]
         for mask in masks:
             fitting = [row for row in rows if not row["mask"] or mask is None or row["mask"] == mask["mask"]]
-            cells = [cell(next((row for row in fitting if row["how"] == how), None)) for how in WAYS]
+            cells = [cell(next((row for row in fitting if row["condition"] == how), None)) for how in CONDITIONS]
             name, metric, clips = f"`{task}`", NAMES[rows[0]["metric"]], rows[0]["clips"]
             called = f"{name} ({mask['mask']})" if len(masks) > 1 and mask else name
             lines.append(f"| {called} | {metric} | **{cells[0]}** | {' | '.join(cells[1:])} | {clips} |")

@@ -14,7 +14,7 @@ from amask.data.manifest import Clip, Manifest
 from amask.data.reading import read_manifest
 from amask.data.tasks import parse_task
 from amask.evaluation.harness import clips_for, predict, trials
-from amask.evaluation.rows import table
+from amask.evaluation.summary import summarise
 from amask.lalm.clip_features import ClipFeatures
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
@@ -44,13 +44,13 @@ def main(seconds: float, count: int) -> None:
     for task in map(parse_task, ("asr", "gr")):
         found = clips_for(task, read_manifest(SLICE), "test")
         clips = Manifest(found.clips[:count], found.folder)
-        tried = [trial for trial in trials(task, bank.get(task.name).mask, 2, 1) if trial.how in ("mask", "prompt")]
+        tried = [trial for trial in trials(task, bank.get(task.name).mask, 2, 1) if trial.condition in ("mask", "prompt")]
         for place, (before, behind) in WHERE.items():
             with tempfile.TemporaryDirectory() as folder:
                 padded = quieted(clips, Path(folder), before * seconds, behind * seconds)
                 heard = ClipFeatures(model, padded).rows(list(range(len(padded))))
             made = [prediction for trial in tried for prediction in predict(model, heard, padded.clips, task, trial)]
-            mask, prompt = (next(row for row in table(task, made) if row.how == how) for how in ("mask", "prompt"))
+            mask, prompt = (next(row for row in summarise(task, made) if row.condition == how) for how in ("mask", "prompt"))
             cells = (task.name, place, mask.metric, f"{mask.value:.1f}", f"{prompt.value:.1f}", str(mask.clips))
             print(f"| {' | '.join(cells)} |", flush=True)
 

@@ -36,7 +36,7 @@ from .common import (
 from .import_export import NameArgument, export, import_mask
 
 if TYPE_CHECKING:
-    from ..evaluation.agreement import Doing
+    from ..evaluation.agreement import MaskScore
     from ..mask_bank.files import StoredMask
     from ..mask_bank.mask import HeadMask
 
@@ -143,18 +143,18 @@ def show(
 ) -> None:
     """Show a mask: layers × heads, lineage, scores."""
     with one_line_errors():
-        from ..evaluation.drawing import picture, terminal
+        from ..evaluation.plots import render_text, save_mask_plot
         from ..mask_bank.bank import open_mask
 
         opened = open_bank(bank)
         stored = open_mask(name, opened)
         if png:
-            picture(stored, png, stored.spec)
+            save_mask_plot(stored, png, stored.spec)
         shown = _about(stored, opened.defaults() if opened.holds(stored.path) else frozenset())
         if as_json:
             out.print_json(json.dumps(shown, ensure_ascii=False), indent=None)
             return
-        out.print(terminal(stored, stored.spec))
+        out.print(render_text(stored, stored.spec))
         shown["lineage"].pop("ffn", None)  # the authors' feed-forward numbers are kept for export only
         for key in ("task", "fingerprint", "scores", "lineage"):
             value = shown[key]
@@ -182,7 +182,7 @@ def compare(
     A mask that was imported without its model at hand is compared with all masks for a model of that name.
     """
     with one_line_errors():
-        from ..evaluation.drawing import heatmap
+        from ..evaluation.plots import save_heatmap
         from ..mask_bank.bank import open_mask
         from ..mask_bank.comparison import compare
 
@@ -191,7 +191,7 @@ def compare(
         called = [stored.spec if opened.holds(stored.path) else name for name, stored in zip(names, masks, strict=True)]
         found = compare(list(zip(called, masks, strict=True)))
         if png:
-            heatmap(found.masks, found.jaccard, png, "Jaccard index")
+            save_heatmap(found.masks, found.jaccard, png, "Jaccard index")
         tried = _try_masks(dict(zip(called, masks, strict=True)), clips, model, data, device) if clips else []
         if as_json:
             agreed = {"tried": [asdict(each) for each in tried]} if tried else {}
@@ -226,7 +226,7 @@ def compare(
             print_table(table)
 
 
-def _try_masks(masks: "Mapping[str, HeadMask]", clips: int, model: str, data: Path | None, device: str) -> "list[Doing]":
+def _try_masks(masks: "Mapping[str, HeadMask]", clips: int, model: str, data: Path | None, device: str) -> "list[MaskScore]":
     """What masks of one task do on test clips, and what they share."""
     from ..evaluation.agreement import measure_agreement
 

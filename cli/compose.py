@@ -273,14 +273,14 @@ def _explain(parts: "Mapping[str, HeadMask]", composed: "HeadMask", called: str,
     from rich.table import Table
 
     from ..composer.layer_overlap import layer_overlaps
-    from ..evaluation.drawing import layers
+    from ..evaluation.plots import save_layer_plot
 
     rows = layer_overlaps(list(parts.values()), composed)
     alone = [f"only {name}" for name in parts]
     if about.png:
         series = {"shared": [row.shared for row in rows]}
         series |= {name: [row.only[at] for row in rows] for at, name in enumerate(alone)}
-        layers(series, [row.heads for row in rows], about.png, called)
+        save_layer_plot(series, [row.heads for row in rows], about.png, called)
     if about.explain and not about.as_json:
         table = Table("layer", "heads", "shared", *alone, called, box=None, header_style="bold")
         for at, row in enumerate(rows):

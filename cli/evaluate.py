@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..evaluation.evaluate import Outcome
-    from ..evaluation.rows import Row
+    from ..evaluation.summary import Row
 
 
 def evaluate(
@@ -62,9 +62,9 @@ def evaluate(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure tasks: masked, prompted (mean, best, worst over wordings), unprompted, and by random masks."""
+    """Measure tasks: by mask, by prompt (mean, best, worst over wordings), unprompted, and by random masks."""
     with one_line_errors():
-        from ..evaluation.evaluate import Settings, beside, known_tasks, plan
+        from ..evaluation.evaluate import Settings, known_tasks, plan, predictions_dir
         from ..evaluation.predictions import PredictionLog
 
         manifest, opened = open_data(data), open_bank(bank)
@@ -72,14 +72,14 @@ def evaluate(
         settings = Settings(split, kind, clips, prompts, seeds, max_new_tokens, batch, trim, skip_bad)
         planned = plan(tasks, manifest, opened, settings, known)
         loaded = open_model(model, device, dtype)
-        ready = planned.ready(loaded, progress)
-        if ready.skipped:
-            count, first = len(ready.skipped), ready.skipped[0]
+        prepared = planned.prepare(loaded, progress)
+        if prepared.skipped:
+            count, first = len(prepared.skipped), prepared.skipped[0]
             err.print(f"amask: {count} clips are left out; the first: {first}", style="yellow", markup=False)
-        with PredictionLog(predictions) if predictions else PredictionLog.numbered(beside(opened)) as log:
+        with PredictionLog(predictions) if predictions else PredictionLog.numbered(predictions_dir(opened)) as log:
             err.print(f"amask: predictions go to {log.path}", style="dim", markup=False)
-            about = {"model": loaded.name, "predictions": str(log.path), "skipped": len(ready.skipped)}
-            failed = _show(ready.run(log, progress), about, as_json)
+            about = {"model": loaded.name, "predictions": str(log.path), "skipped": len(prepared.skipped)}
+            failed = _show(prepared.run(log, progress), about, as_json)
         if failed:
             raise typer.Exit(1)
 
@@ -106,13 +106,14 @@ def _show(outcomes: "Iterator[Outcome]", about: dict[str, object], as_json: bool
 
 def _table(rows: "Sequence[Row]") -> Table:
     table = Table(
-        *("task", "how", "metric", "value", "95 %", "best … worst", "clips", "other figures"), box=None, header_style="bold"
+        *("task", "condition", "metric", "value", "95 %", "best … worst", "clips", "other figures"), box=None, header_style="bold"
     )
     for row in rows:
-        how = f"{row.how} ×{row.runs}" if row.runs > 1 else f"{row.how} {row.mask if row.how == 'mask' else ''}".strip()
+        name = f"{row.condition} {row.mask}" if row.condition == "mask" and row.mask else row.condition
+        condition = f"{row.condition} ×{row.runs}" if row.runs > 1 else name
         several = f"{row.best:.1f} … {row.worst:.1f}" if row.runs > 1 else ""
-        others = row.detail | ({"cut": row.cut} if row.cut else {})
+        others = row.detail | ({"truncated": row.truncated} if row.truncated else {})
         detail = " ".join(f"{name} {value:.1f}" for name, value in others.items())
-        around = f"{row.low:.1f}–{row.high:.1f}"
-        table.add_row(row.task, how, row.metric, f"{row.value:.1f}", around, several, str(row.clips), detail)
+        interval = f"{row.low:.1f}–{row.high:.1f}"
+        table.add_row(row.task, condition, row.metric, f"{row.value:.1f}", interval, several, str(row.clips), detail)
     return table

@@ -112,13 +112,13 @@ def _line(decision: "Decision") -> str:
 
 
 def _show(decision: "Decision") -> None:
-    from ..evaluation.drawing import terminal
+    from ..evaluation.plots import render_text
 
     ways = {"one-pass": "by its mask of the bank", "parallel": "by its parts' masks, a row each", "bits": "by the predicted bits"}
     out.print(f"[bold]{decision.reading}[/bold] {ways[decision.how or 'one-pass']}, sure to {decision.sure:.0%}")
     for near in decision.neighbours:
         out.print(f"  near: {near.task} {near.chance:.0%}, as in {near.example!r}", style="dim", markup=False)
     if decision.mask is not None:
-        out.print(terminal(decision.mask, str(decision.reading)))
+        out.print(render_text(decision.mask, str(decision.reading)))
     else:
         err.print("amask: the bank has no mask for all of it; 'amask compose' makes one", style="dim", markup=False)

@@ -201,7 +201,7 @@ def sensitivity(
         from ..data.tasks import parse_task
         from ..errors import DataError
         from ..evaluation.harness import clips_for
-        from ..evaluation.sensitivity import WAYS, plot, spread
+        from ..evaluation.sensitivity import CONDITIONS, measure_sensitivity, save_sensitivity_plot
         from ..predictor.decider import Decider
         from ..predictor.wordings import read_wordings
 
@@ -221,15 +221,15 @@ def sensitivity(
             chosen = Manifest(found.clips[:clips], found.folder)
             features = hear(loaded, chosen)
             for seen, said in wordings_of(task, wordings).items():
-                for how in WAYS:
+                for how in CONDITIONS:
                     with progress(f"{name} by {how}", len(said)) as tell:
-                        rows.append(spread(loaded, decider, features, chosen, task, said, how, seen, tell))
+                        rows.append(measure_sensitivity(loaded, decider, features, chosen, task, said, how, seen, tell))
         if as_json:
             typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
         else:
             out.print(_table(rows, hidden={"values"}))
         if picture:
-            plot(rows, picture)
+            save_sensitivity_plot(rows, picture)
 
 
 def wordings_of(task: "TaskSpec", most: int) -> dict[bool, list[str]]:

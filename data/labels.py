@@ -12,10 +12,10 @@ import string
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 
 from ..errors import DataError
-from .confidence import Interval, resampled
+from .intervals import Sample
 from .normalise import tokens
 from .tasks import BAR, TaskSpec
 
@@ -122,8 +122,7 @@ def equal_error_rate(
     references: Sequence[str],
     labels: Sequence[str],
     likelihoods: Sequence[Mapping[str, float]] | None = None,
-    intervals: bool = False,
-) -> tuple[float, Interval | None]:
+) -> Sample:
     """Where as many of the second label are taken for the first as of the first for the second, in percent.
 
     Where no threshold gives equal rates, the line between the two nearest does (as in a ROC curve).
@@ -134,7 +133,6 @@ def equal_error_rate(
         labels: two; the first is what is detected, such as "yes".
         likelihoods: how likely the model finds each label, for each row. Without them an answer is a hard decision: 1 for
             the first label, 0 for the second, and 0.5 where none is found.
-        intervals: whether to resample for the 95 % interval, too.
 
     Raises:
         DataError: there are not two labels, or the references are all of one.
@@ -150,14 +148,12 @@ def equal_error_rate(
     else:
         scores = np.array([row[labels[0]] / max(row[labels[0]] + row[labels[1]], 1e-300) for row in likelihoods])
     value = _equal_error(truth, scores)
-    if not intervals:
-        return value, None
 
-    def again(rows: np.ndarray) -> float:
+    def rate(rows: Int[np.ndarray, " chosen"]) -> float:
         some = truth[rows]
-        return value if some.all() or not some.any() else _equal_error(some, scores[rows])
+        return value if some.all() or not some.any() else _equal_error(some, scores[rows])  # of one label only there is no rate
 
-    return value, resampled(len(truth), again)
+    return Sample(len(truth), rate)
 
 
 def _equal_error(truth: Bool[np.ndarray, " row"], scores: Float64[np.ndarray, " row"]) -> float:

@@ -1,14 +1,14 @@
 """Metrics: answers and references → figures, all in percent. A task's metric is one of `tasks.Metric`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from ..errors import DataError
 from . import text_metrics
-from .confidence import Counts, Interval, interval, ratio
+from .intervals import Clusters, Counts, Interval, Sample, interval
 from .labels import equal_error_rate, exact_label, find_label, require_labels, same_answer
 from .normalise import characters, plain, words_alike
 from .tasks import Metric, Task, TaskSpec
@@ -33,13 +33,15 @@ class Score:
             plain match, with nothing around it); "ifr": answers in the asked form.
         value: in percent; error rates may exceed 100.
         part: the single task that is measured within a composite; empty where it is the whole answer.
-        interval: where 95 % of the values would lie if other clips had been drawn; None where it was not asked for.
+        interval: where 95 % of the values would lie if other speakers or clips had been drawn; None where it was not asked for.
+        sample: the figure over any choice of the rows.
     """
 
     metric: str
     value: float
     part: str = ""
     interval: Interval | None = None
+    sample: Sample | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -52,38 +54,27 @@ class Score:
         return "lower" if self.metric in ERRORS else "higher"
 
 
-def _share_of(metric: str, counts: Counts, intervals: bool) -> Score:
-    return Score(metric, ratio(counts), interval=interval(counts) if intervals else None)
-
-
 def _single(
-    task: Task,
-    answers: Sequence[str],
-    references: Sequence[str],
-    likelihoods: Sequence[Mapping[str, float]] | None,
-    intervals: bool,
-) -> list[Score]:
+    task: Task, answers: Sequence[str], references: Sequence[str], likelihoods: Sequence[Mapping[str, float]] | None = None
+) -> list[tuple[str, Sample]]:
     """A single task's metric; where it has labels, also the share of answers that are a label and nothing else."""
     metric, labels = task.metric, task.labels
     if metric in COUNTS:
-        return [_share_of(metric, COUNTS[metric](answers, references), intervals)]
+        return [(metric, Sample.ratio(COUNTS[metric](answers, references)))]
     if metric in CORPUS:
-        value, around = CORPUS[metric](answers, references, intervals)
-        return [Score(metric, value, interval=around)]
+        return [(metric, CORPUS[metric](answers, references))]
     if metric == "exact":
-        return [_share_of(metric, _shares([same_answer(a, r) for a, r in zip(answers, references, strict=True)]), intervals)]
+        return [(metric, _share([same_answer(a, r) for a, r in zip(answers, references, strict=True)]))]
     right = [exact_label(reference, labels) for reference in references]
-    exact = [exact_label(answer, labels) == label for answer, label in zip(answers, right, strict=True)]
-    plainly = _share_of("exact", _shares(exact), intervals)
+    exact = _share([exact_label(answer, labels) == label for answer, label in zip(answers, right, strict=True)])
     if metric == "eer":
-        value, around = equal_error_rate(answers, references, labels, likelihoods, intervals)
-        return [Score(metric, value, interval=around), plainly]
-    found = [find_label(answer, labels) == label for answer, label in zip(answers, right, strict=True)]
-    return [_share_of(metric, _shares(found), intervals), plainly]
+        return [(metric, equal_error_rate(answers, references, labels, likelihoods)), ("exact", exact)]
+    found = _share([find_label(answer, labels) == label for answer, label in zip(answers, right, strict=True)])
+    return [(metric, found), ("exact", exact)]
 
 
-def _shares(right: Sequence[bool]) -> Counts:
-    return np.array([[float(each), 1.0] for each in right])
+def _share(right: Sequence[bool]) -> Sample:
+    return Sample.ratio(np.array([[float(each), 1.0] for each in right]))
 
 
 def is_right(task: Task, answer: str, reference: str) -> bool:
@@ -105,7 +96,7 @@ def score(
     references: Sequence[str],
     likelihoods: Sequence[Mapping[str, float]] | None = None,
     *,
-    intervals: bool = False,
+    clusters: Clusters | None = None,
 ) -> list[Score]:
     """Score the answers to one task; the headline comes first.
 
@@ -115,10 +106,10 @@ def score(
 
     Args:
         spec: the task.
-        answers: what was said.
+        answers: the model's.
         references: what is right, in the task's form.
         likelihoods: of a single task with the metric "eer", how likely the model finds each label.
-        intervals: whether to find the scores' 95 % intervals, too.
+        clusters: which rows belong together, such as those of each speaker; the scores then have their 95 % intervals.
 
     Raises:
         DataError: there are no answers, or not as many as references; a reference is not in the task's form or not of its
@@ -126,24 +117,37 @@ def score(
     """
     if not answers or len(answers) != len(references):
         raise DataError(f"cannot score {spec.name!r}: got {len(answers)} answers for {len(references)} references")
-    wanted = []
-    for reference in references:
-        parts = spec.split(reference)
-        if parts is None:
-            raise DataError(f"cannot score {spec.name!r}: reference {reference!r} is not in the {spec.form} form")
-        require_labels(spec, parts, f"cannot score {spec.name!r}: reference {reference!r}")
-        wanted.append(parts)
+    wanted = [_reference_parts(spec, reference) for reference in references]
     if spec.form == "plain":
-        return _single(spec.parts[0], answers, references, likelihoods, intervals)
+        return [_scored(*each, "", clusters) for each in _single(spec.parts[0], answers, references, likelihoods)]
     found = [spec.split(answer) for answer in answers]
     exact = [
         got is not None and all(is_right(part, got[part.name], right[part.name]) for part in spec.parts)
         for got, right in zip(found, wanted, strict=True)
     ]
-    followed = [got is not None for got in found]
-    scores = [_share_of("exact", _shares(exact), intervals), _share_of("ifr", _shares(followed), intervals)]
+    scores = [
+        _scored("exact", _share(exact), "", clusters),
+        _scored("ifr", _share([got is not None for got in found]), "", clusters),
+    ]
     for part in spec.parts:
         said = [got[part.name] if got is not None else "" for got in found]
-        of_part = _single(part, said, [right[part.name] for right in wanted], None, intervals)
-        scores += [replace(each, part=part.name) for each in of_part]
+        of_part = _single(part, said, [right[part.name] for right in wanted])
+        scores += [_scored(*each, part.name, clusters) for each in of_part]
     return scores
+
+
+def _scored(metric: str, sample: Sample, part: str, clusters: Clusters | None) -> Score:
+    return Score(metric, sample.value, part, interval(sample, clusters) if clusters else None, sample)
+
+
+def _reference_parts(spec: TaskSpec, reference: str) -> dict[str, str]:
+    """What is right for each part.
+
+    Raises:
+        DataError: the reference is not in the task's form, or not of its labels.
+    """
+    parts = spec.split(reference)
+    if parts is None:
+        raise DataError(f"cannot score {spec.name!r}: reference {reference!r} is not in the {spec.form} form")
+    require_labels(spec, parts, f"cannot score {spec.name!r}: reference {reference!r}")
+    return parts

@@ -9,7 +9,7 @@ import sacrebleu
 from rapidfuzz.distance import Levenshtein
 
 from ..errors import DataError
-from .confidence import Counts, Interval, resampled
+from .intervals import Counts, Sample
 from .normalise import characters, tokens, words_alike
 
 _HAN = regex.compile(r"\p{Han}")
@@ -82,26 +82,21 @@ def _of_one(values: Sequence[float]) -> Counts:
     return np.array([[value, 1.0] for value in values], np.float64)
 
 
-def bleu(answers: Sequence[str], references: Sequence[str], intervals: bool = False) -> tuple[float, Interval | None]:
+def bleu(answers: Sequence[str], references: Sequence[str]) -> Sample:
     """Corpus BLEU as sacrebleu has it, case and punctuation included; scripts without spaces are cut into characters."""
     text = "".join(references)
     # sacrebleu's tokenizer of Japanese needs a dictionary (MeCab)
-    cut = "char" if _OTHERS_WITHOUT_SPACES.search(text) else "zh" if _HAN.search(text) else "13a"
+    tokenize = "char" if _OTHERS_WITHOUT_SPACES.search(text) else "zh" if _HAN.search(text) else "13a"
     # effective_order only matters where no answer has four words: a right one is then worth 100, not 0.
-    return _corpus(sacrebleu.BLEU(tokenize=cut, effective_order=True), answers, references, intervals)
+    return _corpus(sacrebleu.BLEU(tokenize=tokenize, effective_order=True), answers, references)
 
 
-def chrf(answers: Sequence[str], references: Sequence[str], intervals: bool = False) -> tuple[float, Interval | None]:
+def chrf(answers: Sequence[str], references: Sequence[str]) -> Sample:
     """Corpus chrF2 as sacrebleu has it (Popović 2015)."""
-    return _corpus(sacrebleu.CHRF(), answers, references, intervals)
+    return _corpus(sacrebleu.CHRF(), answers, references)
 
 
-def _corpus(
-    metric: sacrebleu.BLEU | sacrebleu.CHRF, answers: Sequence[str], references: Sequence[str], intervals: bool
-) -> tuple[float, Interval | None]:
-    value = metric.corpus_score(list(answers), [list(references)]).score
-    if not intervals:
-        return value, None
+def _corpus(metric: sacrebleu.BLEU | sacrebleu.CHRF, answers: Sequence[str], references: Sequence[str]) -> Sample:
     # sacrebleu's own resampling fails on some texts: it mixes numpy's and Python's floats.
     counts = np.array(metric._extract_corpus_statistics(answers, [references]))
-    return value, resampled(len(counts), lambda rows: metric._compute_score_from_stats(counts[rows].sum(0).tolist()).score)
+    return Sample(len(counts), lambda rows: float(metric._compute_score_from_stats(counts[rows].sum(0).tolist()).score))

@@ -1,4 +1,4 @@
-"""Masks of one task, such as those of several seeds: do the heads that they agree on still do it?"""
+"""Masks of one task, such as those of several seeds: do the heads that they share still do it?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from .controls import random_like
 
 
 @dataclass(frozen=True)
-class Doing:
+class MaskScore:
     """How well a mask does the task.
 
     Attributes:
@@ -37,7 +37,7 @@ class Doing:
 
 def measure_agreement(
     model: LALM, masks: Mapping[str, HeadMask], data: Manifest, *, clips: int = 50, split: str = "test", seed: int = 1
-) -> list[Doing]:
+) -> list[MaskScore]:
     """Measure masks of one task, their intersection, their union, and a random mask as large as the intersection.
 
     Args:
@@ -70,6 +70,6 @@ def measure_agreement(
     )
     part_scores = [score(task, answers, references)[0] for answers in said]
     return [
-        Doing(name, mask.heads_on, part_score.metric, round(part_score.value, 2), len(some))
+        MaskScore(name, mask.heads_on, part_score.metric, round(part_score.value, 2), len(some))
         for (name, mask), part_score in zip(tried.items(), part_scores, strict=True)
     ]

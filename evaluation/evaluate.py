@@ -1,7 +1,7 @@
-"""Evaluation as a function: tasks by their masks, by prompts, by nothing and by random masks, checked before the work begins.
+"""Evaluation as a function: tasks by their masks, by prompts, unprompted and by random masks, checked before the work begins.
 
-Clips are heard in batches, and each batch is answered in every way before the next is heard, so that many clips take no more
-memory than few. Predictions are on disk before they are scored.
+Clips are encoded in batches, and each batch is answered under every condition before the next is encoded, so that memory
+does not grow with the number of clips. Predictions are on disk before they are scored.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from ..mask_bank.mask import HeadMask
 from .harness import predict, trials
 from .planning import Target, choose_clips, find_targets, with_masks
 from .predictions import Prediction, PredictionLog
-from .rows import Row, table
+from .summary import Row, summarise
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 """(what is done, of how many steps) → a context, within which a function is told how many are done, and a note."""
@@ -29,7 +29,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How an evaluation is made; the attributes are the arguments of `evaluate`."""
+    """Condition an evaluation is made; the attributes are the arguments of `evaluate`."""
 
     split: str = "test"
     kind: str | None = None
@@ -64,7 +64,7 @@ class Evaluation:
     Attributes:
         model: what is measured.
         targets: by what, as what and on which clips.
-        features: what the model hears in all of the clips.
+        features: of all of the clips.
         settings: how.
         skipped: what is wrong with each clip that is left out.
     """
@@ -83,13 +83,13 @@ class Evaluation:
             progress: told of every batch.
         """
         prompted: set[str] = set()
-        for target in sorted(self.targets, key=lambda target: not target.refusal):  # what is refused is said at once
+        for target in sorted(self.targets, key=lambda target: not target.skip_reason):  # what is refused is said at once
             name = target.task.name
-            if target.refusal:
-                yield Outcome(name, error=DataError(target.refusal))
+            if target.skip_reason:
+                yield Outcome(name, error=DataError(target.skip_reason))
                 continue
             try:
-                rows = table(target.task, self._predict(target, name not in prompted, log, progress or silent))
+                rows = summarise(target.task, self._predict(target, name not in prompted, log, progress or no_progress))
             except FileError:  # without a place for predictions nothing can be measured
                 raise
             except AmaskError as error:
@@ -103,8 +103,8 @@ class Evaluation:
         settings, clips = self.settings, target.clips
         tried = trials(target.task, target.mask, settings.prompts, settings.seeds)
         tried = [trial for trial in tried if unmasked or trial.mask is not None]
-        numbers = {key_of(clip): at for at, clip in enumerate(self.features.manifest)}
-        places = [numbers[key_of(clip)] for clip in clips]
+        numbers = {audio_key(clip): at for at, clip in enumerate(self.features.manifest)}
+        places = [numbers[audio_key(clip)] for clip in clips]
         made: list[Prediction] = []
         with progress(target.task.name, len(clips) * len(tried)) as tell:
             for start in range(0, len(clips), settings.batch):
@@ -116,18 +116,18 @@ class Evaluation:
                     new = predict(self.model, heard, clips[some], target.task, trial, **limits)
                     log.add(new)
                     made += new
-                    tell(len(made), f"{trial.how} {trial.wording}")
+                    tell(len(made), f"{trial.condition} {trial.wording}")
         return made
 
 
-def key_of(clip: Clip) -> tuple[str, ...]:
+def audio_key(clip: Clip) -> tuple[str, ...]:
     """What tells the sound of a manifest's clips apart: their files."""
     return (clip.path, *clip.more)
 
 
 @contextmanager
-def silent(_words: str, _total: int) -> Iterator[Callable[..., None]]:
-    """Progress that nobody is told of."""
+def no_progress(_words: str, _total: int) -> Iterator[Callable[..., None]]:
+    """Progress that goes nowhere."""
     yield lambda *_: None
 
 
@@ -141,7 +141,7 @@ def known_tasks(bank: MaskBank, manifest: Manifest, file: Path | None = None) ->
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is to be measured, with all checked that can be without the model.
 
     Attributes:
@@ -158,7 +158,7 @@ class Plan:
     settings: Settings
     problems: tuple[str, ...]
 
-    def ready(self, model: LALM, progress: Progress = silent) -> Evaluation:
+    def prepare(self, model: LALM, progress: Progress = no_progress) -> Evaluation:
         """Check everything else: masks against the model, and files.
 
         Raises:
@@ -167,7 +167,7 @@ class Plan:
         """
         settings = self.settings
         targets = with_masks(self.targets, self.bank, model)
-        once = {key_of(clip): clip for target in targets if not target.refusal for clip in target.clips}
+        once = {audio_key(clip): clip for target in targets if not target.skip_reason for clip in target.clips}
         clips = replace(self.manifest, clips=tuple(once.values()))
         with progress("checking clips", len(once)) as tell:
             features, bad = checked_features(
@@ -178,12 +178,12 @@ class Plan:
                 memory=0,  # every batch is asked for once
                 on_progress=lambda done, _: tell(done),
             )
-        good = {key_of(clip) for clip in features.manifest}
+        good = {audio_key(clip) for clip in features.manifest}
         kept = []
         for target in targets:
-            left = tuple(clip for clip in target.clips if key_of(clip) in good)
-            unheard = "" if left else f"none of the clips for {target.task.name} can be heard"
-            kept.append(replace(target, clips=left, refusal=target.refusal or unheard))
+            left = tuple(clip for clip in target.clips if audio_key(clip) in good)
+            unreadable = "" if left else f"none of the clips for {target.task.name} can be read"
+            kept.append(replace(target, clips=left, skip_reason=target.skip_reason or unreadable))
         return Evaluation(model, tuple(kept), features, settings, (*self.problems, *bad))
 
 
@@ -193,12 +193,12 @@ def plan(
     bank: MaskBank,
     settings: Settings,
     known: Mapping[str, Task] | None = None,
-) -> Plan:
+) -> EvaluationPlan:
     """Check names, labels and forms; arguments and errors as for `evaluate`."""
     manifest = data if isinstance(data, Manifest) else read_manifest(Path(data))
     targets = find_targets(tasks, bank, known_tasks(bank, manifest) if known is None else known)
     targets, problems = choose_clips(targets, manifest, settings.split, settings.kind, settings.clips, settings.skip_bad)
-    return Plan(tuple(targets), manifest, bank, settings, tuple(problems))
+    return EvaluationPlan(tuple(targets), manifest, bank, settings, tuple(problems))
 
 
 def evaluate(
@@ -218,9 +218,9 @@ def evaluate(
     skip_bad: bool = False,
     known: Mapping[str, Task] | None = None,
     predictions: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> list[Row]:
-    """Measure tasks: masked, prompted (mean, best and worst over wordings), unprompted, and by random masks.
+    """Measure tasks: by mask, by prompt (mean, best and worst over wordings), unprompted, and by random masks.
 
     Args:
         model: what is measured.
@@ -234,7 +234,7 @@ def evaluate(
         seeds: random masks a task.
         max_new_tokens: where an answer is cut.
         batch: clips at once.
-        trim: hear the beginning of clips that are too long, instead of refusing them.
+        trim: use the beginning of clips that are too long, instead of refusing them.
         skip_bad: leave out clips that cannot be used, instead of refusing the first of them.
         known: single tasks by name, for tasks given by name; by default the built-in ones, those of the bank's masks, and
             those of a `tasks.toml` in the bank or beside the data.
@@ -242,7 +242,7 @@ def evaluate(
         progress: told of clips that are checked and of answers.
 
     Returns:
-        For each task one row for each way of having it done.
+        For each task one row for each condition.
 
     Raises:
         DataError: a name is unknown, no clip measures a task, or a label is not of its task's closed set.
@@ -253,9 +253,9 @@ def evaluate(
     bank = MaskBank.default() if bank is None else bank
     given = [tasks] if isinstance(tasks, str | TaskSpec | HeadMask) else tasks
     settings = Settings(split, kind, clips, prompts, seeds, max_new_tokens, batch, trim, skip_bad)
-    ready = plan(given, data, bank, settings, known).ready(model, progress)
+    ready = plan(given, data, bank, settings, known).prepare(model, progress)
     rows: list[Row] = []
-    with PredictionLog(predictions) if predictions else PredictionLog.numbered(beside(bank)) as log:
+    with PredictionLog(predictions) if predictions else PredictionLog.numbered(predictions_dir(bank)) as log:
         for outcome in ready.run(log, progress):
             if outcome.error:
                 raise outcome.error
@@ -263,6 +263,6 @@ def evaluate(
     return rows
 
 
-def beside(bank: MaskBank) -> Path:
+def predictions_dir(bank: MaskBank) -> Path:
     """The folder of predictions that goes with a bank."""
     return bank.folder.with_name(f"{bank.folder.name}-predictions")

@@ -1,4 +1,4 @@
-"""The harness: a task done by its mask, by prompts, by nothing, and by random masks, on the same clips."""
+"""The harness: a task by its mask, by prompts, unprompted, and by random masks, on the same clips."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from ..lalm.batching import AudioFeatures
 from ..mask_bank.files import StoredMask
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
-from .predictions import How, Prediction
+from .predictions import Condition, Prediction
 
 
 def clips_for(task: TaskSpec, manifest: Manifest, split: str, kind: str | None = None) -> Manifest:
@@ -43,29 +43,29 @@ def _kinds(task: TaskSpec) -> set[str]:
 
 @dataclass(frozen=True)
 class Trial:
-    """One way of having a task done.
+    """One run over the clips: what makes the model do the task.
 
     Attributes:
-        how: by a mask, a prompt, nothing, or a random mask.
+        condition: by a mask, a prompt, unprompted, or a random mask.
         wording: the prompt, or which random mask it is.
         mask: the mask whose heads are on.
         name: that of the mask, or of the mask that a random one is made like.
     """
 
-    how: How
+    condition: Condition
     wording: str
     mask: HeadMask | None = None
     name: str = ""
 
 
 def trials(task: TaskSpec, mask: HeadMask | None, prompts: int, seeds: int) -> list[Trial]:
-    """What is tried for a task: its mask if there is one, up to some prompts, nothing, and random masks."""
+    """What is tried for a task: its mask if there is one, up to some prompts, unprompted, and random masks."""
     name = mask.spec if isinstance(mask, StoredMask) else ""
     found = [Trial("mask", "", mask, name)] if mask else []
     said = wordings(task)
     chosen = [said[i * len(said) // prompts] for i in range(prompts)] if len(said) > prompts else said
     found += [Trial("prompt", wording) for wording in chosen]
-    found.append(Trial("none", ""))
+    found.append(Trial("unprompted", ""))
     if mask:
         found += [Trial("random", f"seed {seed}", random_like(mask, seed), name) for seed in range(1, seeds + 1)]
     return found
@@ -99,19 +99,19 @@ def predict(
     if trial.mask is not None:
         trial.mask.require(model)
         gates = trial.mask.gates.to(model.device)
-    said = trial.wording if trial.how == "prompt" else None
+    said = trial.wording if trial.condition == "prompt" else None
     found = answers(model, in_batches(features, batch), gates, said, max_new_tokens=max_new_tokens)
     likely = _likelihoods(model, in_batches(features, batch), task, gates, said)
     return [
         Prediction(
             path=clip.path,
             task=task.name,
-            how=trial.how,
+            condition=trial.condition,
             mask=trial.name,
             wording=trial.wording,
             answer=answer.text,
             reference=task.target(clip.labels),
-            cut=answer.truncated,
+            truncated=answer.truncated,
             likelihoods=each,
         )
         for clip, answer, each in zip(clips, found, likely, strict=True)
@@ -122,7 +122,7 @@ def predict(
 def _likelihoods(
     model: LALM, batches: Iterable[AudioFeatures], task: TaskSpec, gates: Tensor | None, said: str | None
 ) -> list[dict[str, float] | None]:
-    """How likely the model finds each label, of each clip, where the task's metric asks for it; the sum is 1."""
+    """Condition likely the model finds each label, of each clip, where the task's metric asks for it; the sum is 1."""
     labels, asked = task.parts[0].labels, task.form == "plain" and task.parts[0].metric == "eer"
     found: list[dict[str, float] | None] = []
     for heard in batches:

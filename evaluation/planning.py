@@ -28,18 +28,18 @@ class Target:
     Attributes:
         task: what the answers are measured as.
         mask: what does it; until the model is known, only where it was given itself.
-        called: the name of the mask, where one was named and not its task.
-        masked: whether it is to be measured only if there is a mask, as for "all".
+        mask_name: the name of the mask, where one was named and not its task.
+        only_if_mask: whether it is to be measured only if there is a mask, as for "all".
         clips: those that measure it, with the task's labels.
-        refusal: why it cannot be measured; empty where it can.
+        skip_reason: why it cannot be measured; empty where it can.
     """
 
     task: TaskSpec
     mask: HeadMask | None = None
-    called: str = ""
-    masked: bool = False
+    mask_name: str = ""
+    only_if_mask: bool = False
     clips: tuple[Clip, ...] = ()
-    refusal: str = ""
+    skip_reason: str = ""
 
 
 def find_targets(names: Sequence[str | TaskSpec | HeadMask], bank: MaskBank, known: Mapping[str, Task]) -> list[Target]:
@@ -58,7 +58,7 @@ def find_targets(names: Sequence[str | TaskSpec | HeadMask], bank: MaskBank, kno
     found: list[Target] = []
     for name in names:
         if name == ALL:
-            found += [Target(task, masked=True) for task in bank.tasks()]
+            found += [Target(task, only_if_mask=True) for task in bank.tasks()]
         elif isinstance(name, str):
             found.append(_named(name, bank, known))
         else:
@@ -74,9 +74,9 @@ def _named(name: str, bank: MaskBank, known: Mapping[str, Task]) -> Target:
         return Target(parse_task(name, known))
     except DataError as unknown:
         try:
-            return replace(_of_mask(open_mask(name, bank)), mask=None, called=name)
+            return replace(_of_mask(open_mask(name, bank)), mask=None, mask_name=name)
         except BankError:
-            raise DataError(f"{unknown}; no mask is called so either") from None
+            raise DataError(f"{unknown}; and no mask has that name") from None
 
 
 def _of_mask(mask: HeadMask) -> Target:
@@ -95,7 +95,7 @@ def with_masks(targets: Sequence[Target], bank: MaskBank, model: Identified) -> 
     found: dict[tuple[str, str], Target] = {}
     for target in targets:
         mask = _mask_for(target, bank, model)
-        if mask is not None or not target.masked:
+        if mask is not None or not target.only_if_mask:
             key = (target.task.model_dump_json(), mask.digest if mask else "")
             found.setdefault(key, replace(target, mask=mask))
     if not found:
@@ -107,21 +107,21 @@ def _mask_for(target: Target, bank: MaskBank, model: Identified) -> HeadMask | N
     if target.mask is not None:
         target.mask.require(model)
         return target.mask
-    if target.called:
-        mask = open_mask(target.called, bank, model)
+    if target.mask_name:
+        mask = open_mask(target.mask_name, bank, model)
         if mask.task != target.task:
-            raise DataError(f"{mask.spec}, the mask {target.called!r} for this model, is for another task; say which version")
+            raise DataError(f"{mask.spec}, the mask {target.mask_name!r} for this model, is for another task; say which version")
         return mask
     try:
         return bank.for_task(target.task, model)
     except (BankError, MaskError) as error:
-        if not target.masked:
+        if not target.only_if_mask:
             _log.warning("%s; %s is measured without a mask", error, target.task.name)
         return None
 
 
 def choose_clips(
-    targets: Sequence[Target], manifest: Manifest, split: str, kind: str | None, most: int | None, skip_bad: bool
+    targets: Sequence[Target], manifest: Manifest, split: str, kind: str | None, limit: int | None, skip_bad: bool
 ) -> tuple[list[Target], list[str]]:
     """Give every target the clips that measure it, all fit to be scored.
 
@@ -130,18 +130,18 @@ def choose_clips(
         manifest: the data.
         split: train, dev or test.
         kind: see `clips_for`.
-        most: clips of each target; None for all.
+        limit: clips of each target; None for all.
         skip_bad: leave out clips whose labels are bad, instead of refusing the first of them.
 
     Returns:
-        The targets; those that no clip measures, or whose metric lacks something, with a refusal. And what is wrong with the
+        The targets; those that no clip measures, or whose metric lacks something, with a skip_reason. And what is wrong with the
         clips that are left out.
 
     Raises:
         DataError: a clip's label is not of its task's closed set, or cannot stand in the answer's form; or all targets have
-            a refusal.
+            a skip_reason.
     """
-    _tell_doubles(manifest, split)
+    _warn_duplicates(manifest, split)
     chosen: list[Target] = []
     problems: dict[str, None] = {}
     for target in targets:
@@ -154,18 +154,18 @@ def choose_clips(
                 if not skip_bad:
                     raise DataError(f"{error}; --skip-bad leaves such clips out") from None
                 problems[str(error)] = None
-        target = replace(target, clips=tuple(fit[:most]))
-        target = replace(target, refusal=_refusal(target, split))
-        if target.masked and target.refusal:
-            _log.warning("%s; it is left out", target.refusal)
+        target = replace(target, clips=tuple(fit[:limit]))
+        target = replace(target, skip_reason=_skip_reason(target, split))
+        if target.only_if_mask and target.skip_reason:
+            _log.warning("%s; it is left out", target.skip_reason)
         else:
             chosen.append(target)
-    if all(target.refusal for target in chosen):
-        raise DataError("; ".join(dict.fromkeys(target.refusal for target in chosen)))
+    if all(target.skip_reason for target in chosen):
+        raise DataError("; ".join(dict.fromkeys(target.skip_reason for target in chosen)))
     return chosen, list(problems)
 
 
-def _refusal(target: Target, split: str) -> str:
+def _skip_reason(target: Target, split: str) -> str:
     """Why a target could not be scored in the end, found out before the beginning."""
     task = target.task
     if not target.clips:
@@ -178,7 +178,7 @@ def _refusal(target: Target, split: str) -> str:
     return ""
 
 
-def _tell_doubles(manifest: Manifest, split: str) -> None:
+def _warn_duplicates(manifest: Manifest, split: str) -> None:
     """Log clips that are in a manifest more than once; those of two splits may have been learned from."""
     places: dict[tuple[str, ...], Counter[str]] = {}
     for clip in manifest:

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import DataError, FileError
 
-How = Literal["mask", "prompt", "none", "random"]
+Condition = Literal["mask", "prompt", "unprompted", "random"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))
@@ -22,23 +22,23 @@ class Prediction:
     Attributes:
         path: the clip.
         task: the task's name, such as `gr` or `gr-asr-json`.
-        how: what made the model do it: its mask, a prompt, nothing at all, or a random mask.
+        condition: its mask, a prompt, unprompted (no mask and no prompt), or a random mask.
         mask: the mask's name and version, where it has one; of a random one, that of the mask it is made like.
         wording: the prompt, or the seed of a random mask; empty where there is none.
         answer: what the model said, as it said it.
         reference: what is right.
-        cut: whether the answer ended at the limit of tokens and not by itself.
+        truncated: whether the answer ended at the limit of tokens and not by itself.
         likelihoods: of each label, where the task's metric asks for them.
     """
 
     path: str
     task: str
-    how: How
+    condition: Condition
     mask: str = ""
     wording: str = ""
     answer: str
     reference: str
-    cut: bool = False
+    truncated: bool = False
     likelihoods: dict[str, float] | None = None
 
 

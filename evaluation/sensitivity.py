@@ -1,6 +1,6 @@
 """Instruction sensitivity: how much a task's score moves with the words that ask for it, by prompt, by mask, by predicted bits.
 
-A prompted model is told the words. A masked one is told nothing: the words go to the predictor, and what it decides is run.
+A prompted model is told the words. A masked one is unprompted: the words go to the predictor, and what it decides is run.
 A refused instruction counts as if every answer were empty, so that refusing is never free.
 """
 
@@ -21,44 +21,44 @@ from ..mask_bank.mask import HeadMask
 from ..predictor.decider import Decider
 from .harness import Trial, predict
 
-How = Literal["prompt", "mask", "bits"]
-WAYS: tuple[How, ...] = ("prompt", "mask", "bits")
+Condition = Literal["prompt", "mask", "bits"]
+CONDITIONS: tuple[Condition, ...] = ("prompt", "mask", "bits")
 
 
 @dataclass(frozen=True)
-class Spread:
+class SensitivityRow:
     """A task's score over some wordings.
 
     Attributes:
         task: the task's name.
-        how: told the words ("prompt"), the bank's mask that they are snapped to ("mask"), or the predicted bits ("bits").
+        condition: told the words ("prompt"), the bank's mask that they are snapped to ("mask"), or the predicted bits ("bits").
         seen: whether the wordings are those that the model may have been trained with.
         metric: the headline metric.
-        mean, deviation, worst: of `values`.
+        mean, std, worst: of `values`.
         values: one for each wording, in percent.
     """
 
     task: str
-    how: How
+    condition: Condition
     seen: bool
     metric: str
     mean: float
-    deviation: float
+    std: float
     worst: float
     values: tuple[float, ...]
 
 
-def spread(
+def measure_sensitivity(
     model: LALM,
     decider: Decider,
     features: Rows,
     clips: Manifest,
     task: TaskSpec,
     wordings: Sequence[str],
-    how: How,
+    condition: Condition,
     seen: bool,
-    tell: Callable[[int, str], None] = lambda _done, _note: None,
-) -> Spread:
+    on_progress: Callable[[int, str], None] = lambda _done, _note: None,
+) -> SensitivityRow:
     """Have a task done once for each wording.
 
     Args:
@@ -68,17 +68,17 @@ def spread(
         clips: their labels.
         task: what the wordings ask for.
         wordings: at least one.
-        how: by prompt, mask or bits.
+        condition: by prompt, mask or bits.
         seen: for the result.
-        tell: told how many are done, and the wording.
+        on_progress: told how many are done, and the wording.
     """
     references = [task.target(clip.labels) for clip in clips]
     answered: dict[str, list[str]] = {}
     values: list[float] = []
     for done, wording in enumerate(wordings):
-        tell(done, wording)
-        mask = None if how == "prompt" else _mask(decider, wording, how == "bits")
-        if how != "prompt" and mask is None:
+        on_progress(done, wording)
+        mask = None if condition == "prompt" else _mask(decider, wording, condition == "bits")
+        if condition != "prompt" and mask is None:
             answers = [""] * len(references)
         else:
             key = wording if mask is None else mask.digest
@@ -90,7 +90,7 @@ def spread(
         values.append(round(head.value, 2))
     worst = (max if head.better == "lower" else min)(values)
     figures = (round(mean(values), 2), round(pstdev(values), 2), worst)
-    return Spread(task.name, how, seen, head.metric, *figures, tuple(values))
+    return SensitivityRow(task.name, condition, seen, head.metric, *figures, tuple(values))
 
 
 def _mask(decider: Decider, wording: str, raw: bool) -> HeadMask | None:
@@ -98,11 +98,11 @@ def _mask(decider: Decider, wording: str, raw: bool) -> HeadMask | None:
     return decider.decide([wording], raw=raw, neighbours=False)[0].mask
 
 
-def plot(rows: Sequence[Spread], path: Path) -> None:
+def save_sensitivity_plot(rows: Sequence[SensitivityRow], path: Path) -> None:
     """A picture: a panel a task, a dot a wording, a column each for prompts and masks with seen and unseen wordings.
 
     Args:
-        rows: of `spread`.
+        rows: of `measure_sensitivity`.
         path: ends in `.png` or `.svg`.
     """
     from matplotlib.figure import Figure  # noqa: PLC0415  (heavy, and needed for pictures only)
@@ -113,11 +113,11 @@ def plot(rows: Sequence[Spread], path: Path) -> None:
         axes = figure.add_subplot(1, len(tasks), at + 1)
         own = [row for row in rows if row.task == task]
         for column, row in enumerate(own):
-            colour = {"prompt": "#e76f51", "mask": "#2a9d8f", "bits": "#457b9d"}[row.how]
+            colour = {"prompt": "#e76f51", "mask": "#2a9d8f", "bits": "#457b9d"}[row.condition]
             places = [column + 0.5 * (number / max(1, len(row.values) - 1) - 0.5) for number in range(len(row.values))]
             axes.scatter(places, row.values, s=9, color=colour, alpha=0.7, linewidths=0)
             axes.hlines(row.mean, column - 0.35, column + 0.35, color=colour, linewidth=1.5)
-        axes.set_xticks(range(len(own)), [f"{row.how}\n{'seen' if row.seen else 'unseen'}" for row in own], fontsize=6)
+        axes.set_xticks(range(len(own)), [f"{row.condition}\n{'seen' if row.seen else 'unseen'}" for row in own], fontsize=6)
         axes.set_title(f"{task} ({own[0].metric})", fontsize=9)
         axes.tick_params(labelsize=6, length=0)
         axes.spines[["top", "right"]].set_visible(False)

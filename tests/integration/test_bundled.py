@@ -45,12 +45,12 @@ def test_a_bundled_mask_does_its_task(bundled, pocket, task):
     from amask.data.reading import read_manifest
     from amask.data.tasks import parse_task
     from amask.evaluation.harness import Trial, clips_for, predict
-    from amask.evaluation.rows import table
+    from amask.evaluation.summary import summarise
     from amask.lalm.clip_features import ClipFeatures
     from amask.pocket import SLICE
 
     spec = parse_task(task)
     found = clips_for(spec, read_manifest(SLICE), "test")
     clips = Manifest(found.clips[:30], found.folder)
-    row = table(spec, predict(pocket, ClipFeatures(pocket, clips), clips.clips, spec, Trial("mask", "", bundled[task])))[0]
+    row = summarise(spec, predict(pocket, ClipFeatures(pocket, clips), clips.clips, spec, Trial("mask", "", bundled[task])))[0]
     assert row.value <= WORST[task] if row.metric == "wer" else row.value >= WORST[task]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 QUICK = ["--prompts", "2", "--seeds", "1", "--clips", "8", "--max-new-tokens", "40"]
-WAYS = ("mask", "prompt", "none", "random")
+CONDITIONS = ("mask", "prompt", "unprompted", "random")
 
 
 @pytest.fixture
@@ -22,7 +22,9 @@ def test_rows_come_of_the_predictions(amask, tmp_path, predictions):
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["predictions"], found["errors"], found["skipped"]) == (str(kept), [], 0)
-    assert [(row["task"], row["how"]) for row in found["rows"]] == [(task, how) for task in ("gr", "gr-asr") for how in WAYS]
+    assert [(row["task"], row["condition"]) for row in found["rows"]] == [
+        (task, condition) for task in ("gr", "gr-asr") for condition in CONDITIONS
+    ]
     for row in found["rows"]:
         assert row["clips"] == 8
         assert row["low"] <= row["value"] <= row["high"]
@@ -30,11 +32,11 @@ def test_rows_come_of_the_predictions(amask, tmp_path, predictions):
     from dataclasses import asdict
 
     from amask.data.tasks import parse_task
-    from amask.evaluation.rows import table
+    from amask.evaluation.summary import summarise
 
     made = predictions(kept)
     assert len(made) == 2 * 5 * 8
-    assert [asdict(row) for task in ("gr", "gr-asr") for row in table(parse_task(task), made)] == found["rows"]
+    assert [asdict(row) for task in ("gr", "gr-asr") for row in summarise(parse_task(task), made)] == found["rows"]
 
 
 def test_what_cannot_be_measured_does_not_keep_the_rest(amask, tmp_path):
@@ -42,7 +44,7 @@ def test_what_cannot_be_measured_does_not_keep_the_rest(amask, tmp_path):
     done = amask("eval", "gr", "age", *QUICK, "--json", "--bank", tmp_path / "mine")
     assert done.exit_code == 1
     found = json.loads(done.stdout)
-    assert [row["how"] for row in found["rows"]] == list(WAYS)
+    assert [row["condition"] for row in found["rows"]] == list(CONDITIONS)
     assert [(error["task"], error["error"].partition(";")[0]) for error in found["errors"]] == [
         ("age", "no test clip of the data has labels for age")
     ]
@@ -51,7 +53,7 @@ def test_what_cannot_be_measured_does_not_keep_the_rest(amask, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "mine-predictions").iterdir()) == ["0001.jsonl", "0002.jsonl"]
     assert f"predictions go to {tmp_path / 'mine-predictions' / '0002.jsonl'}" in done.stderr
-    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == list(WAYS)
+    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == list(CONDITIONS)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +91,4 @@ def test_bad_clips_and_tasks_of_ones_own(amask, tmp_path):
     found = json.loads(done.stdout)
     assert found["skipped"] == 2
     assert "2 clips are left out" in done.stderr
-    assert [(row["task"], row["how"], row["clips"]) for row in found["rows"]] == [("voice", "none", 4)]
+    assert [(row["task"], row["condition"], row["clips"]) for row in found["rows"]] == [("voice", "unprompted", 4)]

@@ -89,7 +89,7 @@ def test_an_exclusive_write_spares_what_is_there(
 def test_it_is_the_only_writer(root: Path) -> None:
     """Nobody else has half-written files with names of their own, to be moved into place."""
     found = set()
-    for room in ("data", "lalm", "mask_bank", "composer", "predictor", "evaluation", "serving", "cli"):
+    for room in ("data", "lalm", "mask_bank", "composer", "predictor", "serving", "evaluation", "cli"):
         for path in (root / room).rglob("*.py"):
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if any(isinstance(node, ast.Constant) and str(node.value).endswith((".part", ".tmp")) for node in nodes):

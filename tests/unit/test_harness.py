@@ -129,14 +129,14 @@ def test_clips_have_a_label_for_every_part(clips, change):
 def test_rows_of_every_way(evaluate, events, bank, mask):
     bank.add(mask(), "gr")
     rows = evaluate(["gr"])
-    assert [(row.how, row.mask, row.runs) for row in rows] == [
+    assert [(row.condition, row.mask, row.runs) for row in rows] == [
         ("mask", "gr@1", 1),
         ("prompt", "", 2),
-        ("none", "", 1),
+        ("unprompted", "", 1),
         ("random", "gr@1", 1),
     ]
     for row in rows:
-        assert (row.metric, row.value, row.clips, row.cut, row.detail) == ("acc", 50.0, 8, 0.0, {"exact": 50.0})
+        assert (row.metric, row.value, row.clips, row.truncated, row.detail) == ("acc", 50.0, 8, 0.0, {"exact": 50.0})
         assert (row.low, row.high) == pytest.approx((21.5, 78.5), abs=0.05)  # Wilson's interval of 4 of 8
 
 
@@ -147,13 +147,13 @@ def test_one_limit_for_all_answers_and_cuts_are_said(evaluate, events):
     events.clear()
     rows = evaluate(["gr"], max_new_tokens=5)
     assert {limit for kind, *_, limit in events if kind == "answered"} == {5}
-    assert {(row.value, row.cut) for row in rows} == {(0.0, 100.0)}
+    assert {(row.value, row.truncated) for row in rows} == {(0.0, 100.0)}
 
 
 def test_what_is_named_twice_is_measured_once(evaluate, events, bank, mask):
     stored = bank.add(mask(), "gr").stored
     rows = evaluate(["gr", "gr", "gr@1", stored, stored.task])
-    assert [(row.how, row.clips) for row in rows] == [("mask", 8), ("prompt", 8), ("none", 8), ("random", 8)]
+    assert [(row.condition, row.clips) for row in rows] == [("mask", 8), ("prompt", 8), ("unprompted", 8), ("random", 8)]
 
 
 def test_masks_under_other_names_and_versions(evaluate, events, bank, mask):
@@ -161,13 +161,13 @@ def test_masks_under_other_names_and_versions(evaluate, events, bank, mask):
     bank.add(mask("gr", 1), "gr")
     other = bank.add(mask("gr", 2), "gr").stored
     rows = evaluate(["gr-asr", "gr", other.spec])
-    masked = [(row.task, row.how, row.mask) for row in rows if row.mask]
+    masked = [(row.task, row.condition, row.mask) for row in rows if row.mask]
     assert masked == [
         *(("gr-asr", how, "both@1") for how in ("mask", "random")),
         *(("gr", how, spec) for spec in ("gr@1", "gr@2") for how in ("mask", "random")),
     ]
     # The second mask of a task brings no prompts of its own: they have been measured.
-    assert len([row for row in rows if row.task == "gr" and row.how == "prompt"]) == 1
+    assert len([row for row in rows if row.task == "gr" and row.condition == "prompt"]) == 1
     assert [row.task for row in evaluate(["both"])] == ["gr-asr"] * 4
     assert {row.task for row in evaluate("all")} == {"gr", "gr-asr"}
 
@@ -180,12 +180,12 @@ def test_tasks_of_ones_own(evaluate, events, bank, mask, clips):
     from amask.errors import DataError
 
     own = Task(name="voice", metric="acc", labels=("male", "female"), column="gr", wordings=("which voice",))
-    with pytest.raises(DataError, match="unknown task 'voice'.* no mask is called so either"):
+    with pytest.raises(DataError, match="unknown task 'voice'.* and no mask has that name"):
         evaluate(["voice"])
     bank.add(mask(TaskSpec(parts=(own,))), "mine")
     assert [(row.task, row.metric, row.value) for row in evaluate(["voice"])][:1] == [("voice", "acc", 50.0)]
     (clips.folder / "tasks.toml").write_text('[word]\nmetric = "wer"\ncolumn = "asr"\n')
-    assert [(row.task, row.how) for row in evaluate(["word"])] == [("word", "none")]
+    assert [(row.task, row.condition) for row in evaluate(["word"])] == [("word", "unprompted")]
     assert len(evaluate(["voice"], replace(clips, folder=clips.folder))) == 4
 
 
@@ -233,7 +233,7 @@ def test_what_was_skipped_is_counted(model, bank, events, change):
     from amask.evaluation.evaluate import Settings, plan
 
     data = change(3, labels={"gr": "F"})
-    ready = plan(["gr", "asr"], data, bank, Settings(skip_bad=True)).ready(model)
+    ready = plan(["gr", "asr"], data, bank, Settings(skip_bad=True)).prepare(model)
     assert [len(target.clips) for target in ready.targets] == [7, 7]
     assert len(ready.skipped) == 1
 
@@ -243,7 +243,7 @@ def outcomes(model, names, clips, bank, tmp_path):
     from amask.evaluation.predictions import PredictionLog
 
     with PredictionLog(tmp_path / "p.jsonl") as log:
-        return list(plan(names, clips, bank, Settings(prompts=1, seeds=1)).ready(model).run(log))
+        return list(plan(names, clips, bank, Settings(prompts=1, seeds=1)).prepare(model).run(log))
 
 
 def test_one_tasks_refusal_keeps_the_others_tables(model, events, clips, bank, tmp_path, monkeypatch):
@@ -276,17 +276,17 @@ def test_a_failure_on_the_way_keeps_the_others_tables(model, events, clips, bank
 def test_predictions_are_kept_beside_the_bank_before_they_are_scored(evaluate, events, bank, mask, monkeypatch):
     from amask.data.tasks import parse_task
     from amask.evaluation.predictions import read
-    from amask.evaluation.rows import table
+    from amask.evaluation.summary import summarise
 
     bank.add(mask(), "gr")
     rows = evaluate(["gr"])
     folder = bank.folder.parent / "bank-predictions"
-    assert table(parse_task("gr"), read(folder / "0001.jsonl")) == rows
+    assert summarise(parse_task("gr"), read(folder / "0001.jsonl")) == rows
 
     def broken(*_, **__):
         raise RuntimeError("cannot be scored")
 
-    monkeypatch.setattr("amask.evaluation.rows.score", broken)
+    monkeypatch.setattr("amask.evaluation.summary.score", broken)
     with pytest.raises(RuntimeError, match="cannot be scored"):
         evaluate(["gr"])
     assert read(folder / "0002.jsonl") == read(folder / "0001.jsonl")
@@ -315,7 +315,7 @@ def test_equal_error_rates_come_of_the_models_likelihoods(evaluate, events, mode
     from amask.data.tasks import Task, TaskSpec
 
     task = TaskSpec(parts=(Task(name="gr", metric="eer", labels=("female", "male"), wordings=("say it",)),))
-    (row,) = [row for row in evaluate(task) if row.how == "none"]
+    (row,) = [row for row in evaluate(task) if row.condition == "unprompted"]
     likely = []
     for clip in clips:
         heard = model.encode([clips.wave(clip)])

@@ -24,10 +24,10 @@ def test_counts_by_hand(mask):
 
 def test_a_picture_of_layers_is_drawn(mask, tmp_path):
     from amask.composer.layer_overlap import layer_overlaps
-    from amask.evaluation.drawing import layers
+    from amask.evaluation.plots import save_layer_plot
 
     a, b = mask("1101", "1000"), mask("1011", "0100")
     rows = layer_overlaps([a, b], a & b)
     series = {"shared": [row.shared for row in rows], "only a": [row.only[0] for row in rows]}
-    layers(series, [row.heads for row in rows], tmp_path / "x.png", "a AND b")
+    save_layer_plot(series, [row.heads for row in rows], tmp_path / "x.png", "a AND b")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -343,6 +343,7 @@ def test_a_single_task_has_its_metric_alone(task, metric, better):
 def test_every_metric_of_a_task_can_be_scored(task, monkeypatch):
     from typing import get_args
 
+    from amask.data.intervals import Clusters
     from amask.data.metrics import score
     from amask.data.tasks import Metric
 
@@ -350,7 +351,7 @@ def test_every_metric_of_a_task_can_be_scored(task, monkeypatch):
     third = dict.fromkeys(("wer", "eer", "meteor"), 100 / 3) | {"cer": 37.5}  # METEOR of a right word is a half
     for metric in get_args(Metric):
         labels = ("yes", "no") if metric in ("acc", "eer") else ()
-        found = score(task(metric, labels), ["yes", "no", "no"], ["yes", "no", "yes"], intervals=True)
+        found = score(task(metric, labels), ["yes", "no", "no"], ["yes", "no", "yes"], clusters=Clusters.by([""] * 3))
         assert found[0].metric == metric
         assert found[0].value == pytest.approx(third.get(metric, 200 / 3), abs=9)
         for scores in found:
@@ -361,10 +362,11 @@ def test_every_metric_of_a_task_can_be_scored(task, monkeypatch):
 @pytest.mark.parametrize(("right", "of", "low", "high"), [(81, 263, 25.5, 36.6), (15, 148, 6.2, 16.0), (0, 20, 0.0, 16.1)])
 def test_intervals_of_shares_are_wilsons(task, right, of, low, high):
     """The examples of Newcombe (1998), table I, method 3."""
+    from amask.data.intervals import Clusters
     from amask.data.metrics import score
 
     answers = ["yes"] * right + ["no"] * (of - right)
-    found = score(task("acc", ("yes", "no")), answers, ["yes"] * of, intervals=True)
+    found = score(task("acc", ("yes", "no")), answers, ["yes"] * of, clusters=Clusters.by([""] * of))
     assert found[0].interval == pytest.approx((low, high), abs=0.05)
 
 
@@ -372,6 +374,7 @@ def test_intervals_of_word_errors_are_those_of_resampled_clips(task):
     """scipy's bootstrap of the same ratio, within the noise of 1000 resamples."""
     from scipy.stats import bootstrap
 
+    from amask.data.intervals import Clusters
     from amask.data.metrics import score
 
     rng = np.random.default_rng(1)
@@ -382,10 +385,11 @@ def test_intervals_of_word_errors_are_those_of_resampled_clips(task):
     expected = bootstrap(
         (errors, words), lambda e, w, axis: 100 * e.sum(axis) / w.sum(axis), paired=True, vectorized=True, method="percentile"
     ).confidence_interval
-    (found,) = score(task("wer"), answers, references, intervals=True)
+    clusters = Clusters.by([""] * 200)
+    (found,) = score(task("wer"), answers, references, clusters=clusters)
     assert found.interval == pytest.approx((expected.low, expected.high), abs=0.3)
     assert expected.high - expected.low > 2
-    assert score(task("wer"), answers, references, intervals=True)[0] == found
+    assert score(task("wer"), answers, references, clusters=clusters)[0] == found
 
 
 def test_pipe_composite(score):

@@ -17,9 +17,11 @@ def predictions():
 def some(predictions):
     about = {"path": "clips/a.opus", "task": "s2tt", "reference": "die tür"}
     return [
-        predictions.Prediction(how="mask", mask="s2tt@1", answer="die tür", likelihoods={"yes": 0.75, "no": 0.25}, **about),
-        predictions.Prediction(how="prompt", wording="say it in German", answer='"a"\n\u2028\x85\r\t|', cut=True, **about),
-        predictions.Prediction(how="none", answer="", **about),
+        predictions.Prediction(condition="mask", mask="s2tt@1", answer="die tür", likelihoods={"yes": 0.75, "no": 0.25}, **about),
+        predictions.Prediction(
+            condition="prompt", wording="say it in German", answer='"a"\n\u2028\x85\r\t|', truncated=True, **about
+        ),
+        predictions.Prediction(condition="unprompted", answer="", **about),
     ]
 
 
@@ -32,13 +34,13 @@ def test_round_trip(predictions, some, tmp_path):
     assert predictions.read(path) == some
     assert [file.name for file in path.parent.iterdir()] == ["p.jsonl"]
     lines = path.read_text(encoding="utf-8").split("\n")
-    assert list(json.loads(lines[0])) == ["path", "task", "how", "mask", "answer", "reference", "likelihoods"]
+    assert list(json.loads(lines[0])) == ["path", "task", "condition", "mask", "answer", "reference", "likelihoods"]
     assert list(json.loads(lines[2])) == ["path", "task", "how", "answer", "reference"]
     assert "die tür" in lines[0]
 
 
 def test_path_that_is_not_utf8(predictions, tmp_path):
-    odd = predictions.Prediction(path="\udce4.wav", task="gr", how="random", answer="male", reference="male")
+    odd = predictions.Prediction(path="\udce4.wav", task="gr", condition="random", answer="male", reference="male")
     with predictions.PredictionLog(tmp_path / "p.jsonl") as log:
         log.add([odd])
     assert predictions.read(tmp_path / "p.jsonl") == [odd]

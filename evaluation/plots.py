@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 # One character holds 2 × 2 dots: 1 upper left + 2 upper right + 4 lower left + 8 lower right.
 BLOCKS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
-WIDEST = 64  # heads up to here are a character wide (two layers a line, so dots are square), beyond half a character
+MAX_FULL_WIDTH = 64  # heads up to here are a character wide (two layers a line, so dots are square), beyond half a character
 ON, OFF = "#2a9d8f", "#24333a"
 INK, PALE, GRID = "#1d3557", "#e6ecef", "#6b7c85"
 
 
 def _cells(dots: Bool[Tensor, "layer head"]) -> Int[Tensor, "line cell"]:
     """Which block stands in each cell of the terminal."""
-    if dots.shape[1] <= WIDEST:
+    if dots.shape[1] <= MAX_FULL_WIDTH:
         dots = dots.repeat_interleave(2, dim=1)
     dots = nn.functional.pad(dots, (0, dots.shape[1] % 2, 0, dots.shape[0] % 2))
     return (dots.unfold(0, 2, 2).unfold(1, 2, 2) * tensor([[1, 2], [4, 8]])).sum((-1, -2))
@@ -34,7 +34,7 @@ def _cells(dots: Bool[Tensor, "layer head"]) -> Int[Tensor, "line cell"]:
 
 def _ruler(heads: int) -> str:
     """Numbers of some heads, each over its cell."""
-    shrink = 1 if heads <= WIDEST else 2
+    shrink = 1 if heads <= MAX_FULL_WIDTH else 2
     line = ""
     for head in range(0, heads, 8 * shrink):
         line = line.ljust(head // shrink) + str(head)
@@ -49,7 +49,7 @@ def summary(mask: HeadMask) -> str:
     return f"{mask.identity.name} · {shape} · {mask.heads_on} of {mask.heads_total} heads on ({100 * share:.0f} %)"
 
 
-def terminal(mask: HeadMask, title: str = "") -> Text:
+def render_text(mask: HeadMask, title: str = "") -> Text:
     """The mask for a terminal of 80 columns: two layers a line, and how many heads the upper and the lower have on.
 
     Args:
@@ -69,7 +69,7 @@ def terminal(mask: HeadMask, title: str = "") -> Text:
     return text
 
 
-def _heads(axes: "Axes", mask: HeadMask) -> None:
+def _draw_heads(axes: "Axes", mask: HeadMask) -> None:
     """One square a head; numbers of layers and heads at the edges."""
     from matplotlib.colors import ListedColormap  # noqa: PLC0415  # heavy, and needed for pictures only
 
@@ -82,7 +82,7 @@ def _heads(axes: "Axes", mask: HeadMask) -> None:
         axis.set_ticks([at + 0.5 for at in range(0, number, step)], [str(at) for at in range(0, number, step)])
 
 
-def _counts(axes: "Axes", mask: HeadMask) -> None:
+def _draw_counts(axes: "Axes", mask: HeadMask) -> None:
     """A bar a layer: how many of its heads are on, over how many it has."""
     layers, heads = mask.geometry.shape
     on = mask.bits.sum(1).tolist()
@@ -105,8 +105,8 @@ def _figure(mask: HeadMask, title: str) -> "Figure":
     figure = Figure(figsize=(width, height), facecolor="white")
     main = figure.add_axes((left / width, bottom / height, wide / width, high / height))
     side = figure.add_axes(((left + wide + gap) / width, bottom / height, bars / width, high / height))
-    _heads(main, mask)
-    _counts(side, mask)
+    _draw_heads(main, mask)
+    _draw_counts(side, mask)
     for axes in (main, side):
         axes.tick_params(length=0, labelsize=7, labelcolor=GRID)
         axes.xaxis.label.set(color=GRID, fontsize=8)
@@ -118,7 +118,7 @@ def _figure(mask: HeadMask, title: str) -> "Figure":
     return figure
 
 
-def _write(figure: "Figure", path: Path) -> None:
+def _save(figure: "Figure", path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise FileError(f"cannot draw to {path}: pictures are .png or .svg, got {path.suffix or 'no ending'!r}")
@@ -127,7 +127,7 @@ def _write(figure: "Figure", path: Path) -> None:
     write_atomic(drawn.getvalue(), path)
 
 
-def picture(mask: HeadMask, path: Path, title: str = "") -> None:
+def save_mask_plot(mask: HeadMask, path: Path, title: str = "") -> None:
     """Draw the mask into a file: layers × heads, and how many heads each layer has on.
 
     Args:
@@ -138,10 +138,10 @@ def picture(mask: HeadMask, path: Path, title: str = "") -> None:
     Raises:
         FileError: the ending is another, or the file cannot be written.
     """
-    _write(_figure(mask, title or mask.task_name or "mask"), path)
+    _save(_figure(mask, title or mask.task_name or "mask"), path)
 
 
-def heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: Path, title: str) -> None:
+def save_heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: Path, title: str) -> None:
     """Draw a square table of figures from 0 to 1 into a file, such as the Jaccard index of each mask with each.
 
     Args:
@@ -172,10 +172,10 @@ def heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: Path,
     axes.tick_params(length=0, labelsize=8, labelcolor=INK)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=11, color=INK, loc="left", parse_math=False)
-    _write(figure, path)
+    _save(figure, path)
 
 
-def layers(series: Mapping[str, Sequence[int]], heads: Sequence[int], path: Path, title: str) -> None:
+def save_layer_plot(series: Mapping[str, Sequence[int]], heads: Sequence[int], path: Path, title: str) -> None:
     """Draw into a file how many heads of each layer belong to what, as bars side by side on the layer's line.
 
     Args:
@@ -205,4 +205,4 @@ def layers(series: Mapping[str, Sequence[int]], heads: Sequence[int], path: Path
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=11, color=INK, loc="left", parse_math=False)
     figure.legend(loc="outside lower center", ncols=min(4, len(series)), frameon=False, fontsize=8)
-    _write(figure, path)
+    _save(figure, path)

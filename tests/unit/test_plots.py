@@ -21,11 +21,11 @@ def make(heads, seed: int = 0):
 
 def drawn(mask, title: str = "gr@1") -> list[str]:
     """What the terminal shows on 80 columns, without colours."""
-    from amask.evaluation.drawing import terminal
+    from amask.evaluation.plots import render_text
 
     console = Console(width=80, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(terminal(mask, title))
+        console.print(render_text(mask, title))
     return capture.get().splitlines()
 
 
@@ -68,11 +68,11 @@ def test_masks_without_a_task_are_drawn() -> None:
 
 @pytest.mark.parametrize("heads", [[64] * 8, [40] * 40, [3, 5, 2], [1], [128] * 4, [2] * 60])
 def test_pictures(tmp_path: Path, heads: list[int]) -> None:
-    from amask.evaluation.drawing import picture
+    from amask.evaluation.plots import save_mask_plot
 
     mask = make(heads)
     for ending in ("png", "svg", "PNG"):
-        picture(mask, tmp_path / f"mask.{ending}", "gr@1 $x$ <b>")
+        save_mask_plot(mask, tmp_path / f"mask.{ending}", "gr@1 $x$ <b>")
     png, svg = (tmp_path / "mask.png").read_bytes(), (tmp_path / "mask.svg").read_text(encoding="utf-8")
     assert png.startswith(b"\x89PNG")
     assert (tmp_path / "mask.PNG").read_bytes() == png
@@ -85,40 +85,40 @@ def test_pictures(tmp_path: Path, heads: list[int]) -> None:
 def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    from amask.evaluation.drawing import picture
+    from amask.evaluation.plots import save_mask_plot
 
-    picture(make([4, 4]), tmp_path / "mask.png")
+    save_mask_plot(make([4, 4]), tmp_path / "mask.png")
     assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize("name", ["mask.gif", "mask", "mask.png.txt", ".png"])
 def test_other_endings_are_refused(tmp_path: Path, name: str) -> None:
     from amask.errors import FileError
-    from amask.evaluation.drawing import picture
+    from amask.evaluation.plots import save_mask_plot
 
     with pytest.raises(FileError, match=r"pictures are \.png or \.svg") as caught:
-        picture(make([4, 4]), tmp_path / name)
+        save_mask_plot(make([4, 4]), tmp_path / name)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_unwritable_places_are_told(tmp_path: Path) -> None:
     from amask.errors import FileError
-    from amask.evaluation.drawing import picture
+    from amask.evaluation.plots import save_mask_plot
 
     with pytest.raises(FileError, match="cannot write"):
-        picture(make([4, 4]), tmp_path / "none" / "mask.png")
+        save_mask_plot(make([4, 4]), tmp_path / "none" / "mask.png")
 
 
 @pytest.mark.parametrize("count", [2, 12])
 def test_heatmaps(tmp_path: Path, count: int) -> None:
-    from amask.evaluation.drawing import heatmap
+    from amask.evaluation.plots import save_heatmap
 
     values = [[round(1 / (1 + abs(row - column)), 2) for column in range(count)] for row in range(count)]
     names = [f"gr-$x$-{at}@1" for at in range(count)]
     names[1] = "/a/very/long/" * 10 + "name.pth"
     for ending in ("png", "svg"):
-        heatmap(names, values, tmp_path / f"map.{ending}", "Jaccard index")
+        save_heatmap(names, values, tmp_path / f"map.{ending}", "Jaccard index")
     svg = (tmp_path / "map.svg").read_text(encoding="utf-8")
     assert svg.count("<!-- 1.00 -->") == count
     assert svg.count("<!-- 0.50 -->") == 2 * (count - 1)
