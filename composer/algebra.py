@@ -83,7 +83,7 @@ def _composed(masks: Sequence[HeadMask], bits: Bool[Tensor, "layer head"], opera
     """A mask of the model of some masks, which its lineage names."""
     lineage = {"operation": operation, **about, "parents": [mask.reference() for mask in masks]}
     identity = masks[0].identity
-    return HeadMask(bits & identity.geometry.present, identity, lineage=lineage)
+    return HeadMask(identity.geometry.allowed(bits), identity, lineage=lineage)
 
 
 def evaluate(expression: Expression, lookup: Lookup) -> HeadMask:

@@ -36,11 +36,11 @@ def layer_overlaps(parts: Sequence[HeadMask], composed: HeadMask) -> tuple[Layer
         raise MaskError("nothing to explain: got no parts; expected one mask or more")
     for part in parts:
         part.require(composed)
-    bits = torch.stack([part.bits for part in parts])
+    bits = torch.stack([part.bits for part in parts]) & composed.geometry.switchable
     counts = bits.sum(0)
     shared = (counts == len(parts)).sum(1).tolist()
     only = (bits & (counts == 1)).sum(2).T.tolist()
-    on = composed.bits.sum(1).tolist()
+    on = (composed.bits & composed.geometry.switchable).sum(1).tolist()
     return tuple(
         LayerOverlap(heads, both, tuple(alone), whole)
         for heads, both, alone, whole in zip(composed.geometry.heads, shared, only, on, strict=True)

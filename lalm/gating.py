@@ -23,9 +23,23 @@ class Geometry:
     """How many heads each masked layer has; layers may differ (hybrid models).
 
     Tensors over a ragged geometry are as wide as the widest layer; entries that are not `present` mean nothing.
+
+    Attributes:
+        heads: of each layer.
+        fixed_layers: layers whose heads are always on, as a model declares: no mask may switch them and no figure counts them.
     """
 
     heads: tuple[int, ...]
+    fixed_layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse fixed layers that are not there, and a model none of whose heads may be switched."""
+        layers = tuple(sorted(set(self.fixed_layers)))
+        if layers and not (0 <= layers[0] and layers[-1] < len(self.heads) and len(layers) < len(self.heads)):
+            raise ModelError(
+                f"fixed layers {list(self.fixed_layers)} do not fit {len(self.heads)} layers: give some of them, from 0"
+            )
+        object.__setattr__(self, "fixed_layers", layers)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -34,18 +48,35 @@ class Geometry:
 
     @property
     def total(self) -> int:
-        """All heads."""
-        return sum(self.heads)
+        """All heads that a mask may switch."""
+        return sum(self.heads[layer] for layer in range(len(self.heads)) if layer not in self.fixed_layers)
 
     @property
     def present(self) -> Bool[Tensor, "layer head"]:
         """True where a layer has a head."""
         return torch.arange(max(self.heads))[None] < torch.tensor(self.heads)[:, None]
 
+    @property
+    def fixed(self) -> Bool[Tensor, "layer head"]:
+        """True for the heads of fixed layers."""
+        return self.present & torch.tensor([layer in self.fixed_layers for layer in range(len(self.heads))])[:, None]
+
+    @property
+    def switchable(self) -> Bool[Tensor, "layer head"]:
+        """True for the heads that a mask may switch."""
+        return self.present & ~self.fixed
+
+    def allowed(self, bits: Bool[Tensor, "*any layer head"]) -> Bool[Tensor, "*any layer head"]:
+        """The bits that a mask may have: off for heads that a layer does not have, on in fixed layers."""
+        return bits & self.present.to(bits.device) | self.fixed.to(bits.device)
+
     def __str__(self) -> str:
-        """`40×40`, or `40×16–32` where layers differ."""
+        """`40×40`, or `40×16–32` where layers differ; `10×20 (layer 0 fixed)`."""
         fewest, most = min(self.heads), max(self.heads)
-        return f"{len(self.heads)}×{most}" if fewest == most else f"{len(self.heads)}×{fewest}–{most}"
+        shape = f"{len(self.heads)}×{most}" if fewest == most else f"{len(self.heads)}×{fewest}–{most}"
+        if not self.fixed_layers:
+            return shape
+        return f"{shape} (layer{'s' * (len(self.fixed_layers) > 1)} {', '.join(map(str, self.fixed_layers))} fixed)"
 
 
 @dataclass(frozen=True)

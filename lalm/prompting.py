@@ -38,11 +38,12 @@ class PromptedModel(ABC):
         tokenizer: PreTrainedTokenizerBase,
         template: PromptTemplate,
         sites: Sequence[HeadSite],
+        fixed_layers: Sequence[int] = (),
     ) -> None:
         self.name, self.template, self.sites = name, template, tuple(sites)
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.geometry = Geometry(tuple(site.heads for site in sites))
+        self.geometry = Geometry(tuple(site.heads for site in sites), tuple(fixed_layers))
         # Several threads may use a model. Tokenizers change their own settings with each call, hence one at a time.
         self._tokenizing = RLock()
         self._exclusive: AbstractContextManager[Any] = RLock() if keeps_state(model) else nullcontext()

@@ -38,10 +38,11 @@ class Setup(pydantic.BaseModel):
     after: str
     end: str = ""
     silence: pydantic.NonNegativeFloat | None = None
+    fixed_layers: tuple[pydantic.NonNegativeInt, ...] = ()
 
 
-def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float | None]:
-    """The text around the audio, and how much silence is kept.
+def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float | None, tuple[int, ...]]:
+    """The text around the audio, how much silence is kept, and the layers whose heads no mask may switch.
 
     Without a setup file the text is that of Instruct where answers end as turns of a chat do, or where the name's last
     part says "instruct"; else that of Base.
@@ -59,10 +60,10 @@ def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float 
             found = Setup.model_validate_json(file.read_bytes())
         except (OSError, pydantic.ValidationError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"cannot read {file}: {reason}; expected before, after, end and silence") from None
-        return PromptTemplate(found.before, found.after, found.end), found.silence
+            raise ModelError(f"cannot read {file}: {reason}; expected before, after, end, silence and fixed_layers") from None
+        return PromptTemplate(found.before, found.after, found.end), found.silence, found.fixed_layers
     chats = INSTRUCT_TEMPLATE.end in ends or "instruct" in Path(name).name.lower()
-    return INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE, None
+    return INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE, None, ()
 
 
 def hidden_states(
@@ -99,6 +100,7 @@ class Qwen2Audio(LALM):
 
     Attributes:
         silence: seconds of silence that are kept at most before and behind a clip; None for all there is.
+        fixed_layers: layers whose heads no mask may switch, such as one that counts positions.
     """
 
     def __init__(
@@ -108,8 +110,9 @@ class Qwen2Audio(LALM):
         processor: Qwen2AudioProcessor,
         template: PromptTemplate,
         silence: float | None = None,
+        fixed_layers: Sequence[int] = (),
     ) -> None:
-        super().__init__(name, model, processor.tokenizer, template, find_sites(model.get_decoder()))
+        super().__init__(name, model, processor.tokenizer, template, find_sites(model.get_decoder()), fixed_layers)
         self.processor, self.silence = processor, silence
         self.longest = float(processor.feature_extractor.chunk_length)
 

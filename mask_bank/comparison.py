@@ -55,7 +55,7 @@ class Comparison:
 
     Attributes:
         masks: their names.
-        heads_total: how many heads the model has.
+        heads_total: how many heads of the model a mask may switch; those of fixed layers count nowhere.
         heads_on: of each mask.
         heads_only: of each mask those that are on in no other.
         in_all, in_none: heads on in all of them, and in none.
@@ -111,7 +111,7 @@ def compare(masks: Sequence[tuple[str, HeadMask]]) -> Comparison:
     for name, mask in masks[1:]:
         if not _comparable(mask.identity, first.identity):
             mask.require(first, name)
-    bits = torch.stack([mask.bits for _, mask in masks])
+    bits = torch.stack([mask.bits for _, mask in masks]) & first.geometry.switchable
     counts = bits.sum(0)
     pairs = []
     for (one, a), (other, b) in combinations(zip([name for name, _ in masks], bits, strict=True), 2):
@@ -125,7 +125,7 @@ def compare(masks: Sequence[tuple[str, HeadMask]]) -> Comparison:
         heads_on=tuple(mask.heads_on for _, mask in masks),
         heads_only=tuple(int((each & (counts == 1)).sum()) for each in bits),
         in_all=int((counts == len(masks)).sum()),
-        in_none=int(((counts == 0) & first.geometry.present).sum()),
+        in_none=int(((counts == 0) & first.geometry.switchable).sum()),
         pairs=tuple(pairs),
         regions=_regions(names, bits),
         layers=tuple(map(tuple, bits.sum(2).T.tolist())),

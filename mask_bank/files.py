@@ -41,6 +41,7 @@ class _Record(pydantic.BaseModel):
     model: str
     fingerprint: str
     heads: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
+    fixed_layers: list[pydantic.NonNegativeInt] = []
     lineage: dict[str, Any]
     scores: dict[str, pydantic.FiniteFloat]
 
@@ -115,6 +116,7 @@ def to_bytes(mask: HeadMask, name: str, version: int) -> bytes:
         "model": mask.identity.name,
         "fingerprint": mask.identity.fingerprint,
         "heads": list(mask.geometry.heads),
+        **({"fixed_layers": list(mask.geometry.fixed_layers)} if mask.geometry.fixed_layers else {}),
         "lineage": dict(mask.lineage),
         "scores": {metric: float(value) for metric, value in mask.scores.items()},
     }
@@ -145,7 +147,7 @@ def _parse(data: bytes) -> tuple[HeadMask, str, int]:
     if record.pop("checksum", None) != _checksum(record, arrays):
         raise MaskError("its checksum does not match its content")
     about = _Record.model_validate(record)
-    geometry = Geometry(tuple(about.heads))
+    geometry = Geometry(tuple(about.heads), tuple(about.fixed_layers))
     kinds = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
     expected = {"bits": ("|u1", geometry.shape), "logits": ("<f4", geometry.shape)}
     if "bits" not in kinds or any(expected.get(name) != kind for name, kind in kinds.items()):
@@ -245,6 +247,7 @@ def describe(stored: StoredMask) -> dict[str, Any]:
         "heads_on": stored.heads_on,
         "heads_total": stored.heads_total,
         "geometry": list(stored.geometry.heads),
+        "fixed_layers": list(stored.geometry.fixed_layers),
         "fingerprint": stored.identity.fingerprint,
         "digest": stored.digest,
         "lineage": dict(stored.lineage),

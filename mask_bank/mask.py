@@ -29,9 +29,8 @@ class HeadMask:
     """A binary mask over the heads of one model.
 
     Attributes:
-        bits: True where a head is on.
-        identity: the model that the mask belongs to; masks of different models never mix. Bits of heads that a layer of it
-            does not have are False.
+        bits: True where a head is on; False for heads that a layer of the model does not have, True in its fixed layers.
+        identity: the model that the mask belongs to; masks of different models never mix.
         task: what the mask triggers, with its definition; None for what has no task of its own, such as `NOT gr`.
         logits: the numbers before the threshold, where the mask was trained: on is `logits >= 0`.
         lineage: how it came to be: trained with which recipe, data and seed, or composed of which parents. "dev_data" is
@@ -68,6 +67,9 @@ class HeadMask:
             raise MaskError("mask bits do not agree with its logits (on is logit >= 0)")
         if bool((self.bits & ~self.geometry.present).any()):
             raise MaskError("mask bits are on for heads that the geometry does not have")
+        if bool((~self.bits & self.geometry.fixed).any()):
+            fixed = ", ".join(map(str, self.geometry.fixed_layers))
+            raise MaskError(f"mask bits are off in layer {fixed}, which this model keeps on; give geometry.allowed(bits)")
         object.__setattr__(self, "lineage", MappingProxyType(dict(self.lineage)))
         object.__setattr__(self, "scores", MappingProxyType(dict(self.scores)))
 
@@ -108,12 +110,12 @@ class HeadMask:
 
     @property
     def heads_on(self) -> int:
-        """Number of heads that are on."""
-        return int(self.bits.sum())
+        """Number of heads that are on, without those of fixed layers."""
+        return int((self.bits & self.geometry.switchable).sum())
 
     @property
     def heads_total(self) -> int:
-        """Number of heads that the model has."""
+        """Number of heads that a mask of this model may switch."""
         return self.geometry.total
 
     @property
@@ -179,7 +181,8 @@ class HeadMask:
     def _combine(self, other: "HeadMask", combine: Callable[[Tensor, Tensor], Tensor], operation: str) -> "HeadMask":
         other.require(self)
         lineage = {"operation": operation, "parents": [self.reference(), other.reference()]}
-        return HeadMask(combine(self.bits, other.bits), self.identity, lineage=lineage)
+        bits = self.geometry.allowed(combine(self.bits, other.bits))
+        return HeadMask(bits, self.identity, lineage=lineage)
 
     def __and__(self, other: "HeadMask") -> "HeadMask":
         """Heads that are on in both."""
@@ -200,15 +203,16 @@ class HeadMask:
     def __invert__(self) -> "HeadMask":
         """Heads that are off."""
         lineage = {"operation": "not", "parents": [self.reference()]}
-        return HeadMask(~self.bits & self.geometry.present, self.identity, lineage=lineage)
+        return HeadMask(self.geometry.allowed(~self.bits), self.identity, lineage=lineage)
 
     def jaccard(self, other: "HeadMask") -> float:
         """|both on| / |either on|; 1.0 for two empty masks."""
         other.require(self)
-        either = int((self.bits | other.bits).sum())
-        return int((self.bits & other.bits).sum()) / either if either else 1.0
+        counted = self.geometry.switchable
+        either = int(((self.bits | other.bits) & counted).sum())
+        return int((self.bits & other.bits & counted).sum()) / either if either else 1.0
 
 
 def threshold(logits: Float[Tensor, "layer head"], geometry: Geometry) -> Bool[Tensor, "layer head"]:
-    """On where the logit is at least 0; never for heads that a layer does not have."""
-    return (logits >= 0) & geometry.present.to(logits.device)
+    """On where the logit is at least 0 and in fixed layers; never for heads that a layer does not have."""
+    return geometry.allowed(logits >= 0)

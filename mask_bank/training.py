@@ -214,15 +214,15 @@ class MaskTrainer:
             targets += [job.task.target(self.train_set.labels[clip]) for clip in chosen]
             rows += chosen
         self.train_set.features.prefetch([*rows, *(clip for at in range(len(self.jobs)) for clip in self._draw(at, step + 1)[0])])
-        sampled = torch.cat(gates)
+        sampled = torch.cat(gates).masked_fill(self.model.geometry.fixed, 1.0)
         leaf = sampled.detach().requires_grad_()
         losses = self._row_losses(rows, targets, leaf)
         per_job = losses.view(len(self.jobs), recipe.batch).mean(1)
-        penalty = recipe.sparsity * sampled[:, self.model.geometry.present].sum() / recipe.batch
+        penalty = recipe.sparsity * sampled[:, self.model.geometry.switchable].sum() / recipe.batch
         state.optimizer.zero_grad()
         torch.autograd.backward([sampled, penalty], [leaf.grad, None])
         state.optimizer.step()
-        on = (state.logits.detach() >= 0)[:, self.model.geometry.present].sum(-1)
+        on = (state.logits.detach() >= 0)[:, self.model.geometry.switchable].sum(-1)
         return tuple(per_job.tolist()), tuple(on.tolist()), tau
 
     def _row_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:

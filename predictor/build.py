@@ -58,6 +58,7 @@ def train(
         model=training.identity.name,
         fingerprint=training.identity.fingerprint,
         heads=training.identity.geometry.heads,
+        fixed_layers=training.identity.geometry.fixed_layers,
         masks={str(reading): mask.digest for reading, mask in training.targets.masks.items()},
         calibration=Calibration(),
         lineage={

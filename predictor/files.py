@@ -29,7 +29,7 @@ class Record(pydantic.BaseModel):
         format: of the file.
         encoder: the encoder's name, and a digest of what it says, since another's vectors mean other things.
         tasks: the single tasks that instructions may ask for.
-        model, fingerprint, heads: the LALM whose masks were rebuilt.
+        model, fingerprint, heads, fixed_layers: the LALM whose masks were rebuilt.
         masks: reading → digest of the mask that was rebuilt.
         calibration: how sure it is, and when it refuses.
         lineage: settings and data of the training.
@@ -44,6 +44,7 @@ class Record(pydantic.BaseModel):
     model: str
     fingerprint: str
     heads: tuple[pydantic.PositiveInt, ...] = pydantic.Field(min_length=1)
+    fixed_layers: tuple[pydantic.NonNegativeInt, ...] = ()
     masks: dict[str, str]
     calibration: Calibration
     lineage: dict[str, Any]
@@ -51,7 +52,7 @@ class Record(pydantic.BaseModel):
     @property
     def identity(self) -> Identity:
         """The LALM."""
-        return Identity(Geometry(self.heads), self.fingerprint, self.model)
+        return Identity(Geometry(self.heads, self.fixed_layers), self.fingerprint, self.model)
 
 
 def encoder_digest(encoder: Encoder) -> str:

@@ -188,11 +188,12 @@ class HeadLogits(nn.Module):
         self.out = nn.Linear(hidden, code)
         self.heads = nn.Parameter(code**-0.5 * torch.randn(heads, code))
         self.register_buffer("present", geometry.present, persistent=False)
+        self.register_buffer("fixed", geometry.fixed, persistent=False)
 
     def forward(self, state: Float[Tensor, "row width"]) -> Float[Tensor, "row layer head"]:
-        """Logits; those of heads that a layer does not have are far below 0."""
+        """Logits; those of heads that a layer does not have are far below 0, those of fixed layers far above."""
         codes = self.out(nn.functional.gelu(self.into(state[:, None] * self.scale + self.shift)))
-        return (codes @ self.heads.T).masked_fill(~self.present, -1e4)
+        return (codes @ self.heads.T).masked_fill(~self.present, -1e4).masked_fill(self.fixed, 1e4)
 
 
 class Network(nn.Module):

@@ -258,7 +258,7 @@ def bits_table(predictor: Predictor, masks: Sequence[HeadMask], tests: TestSet) 
     chosen = [example for example in tests.single if example.reading.parts[0] in by_task]
     if not chosen:
         return []
-    present = predictor.identity.geometry.present
+    present = predictor.identity.geometry.switchable
     truth = torch.stack([by_task[example.reading.parts[0]].bits[present] for example in chosen])
     said = torch.stack([heard.logits[present] >= 0 for heard in predictor.hear([example.text for example in chosen])])
     mean = torch.stack([mask.gates[present] for mask in by_task.values()]).mean(0) >= 0.5

@@ -104,9 +104,9 @@ class MaskTargets:
 
 
 def _confidence(mask: HeadMask) -> Float[Tensor, "layer head"]:
-    """How sure a mask is of each bit: |2σ(logit) - 1|, at least a tenth; 0 for heads that there are not."""
+    """How sure a mask is of each bit: |2σ(logit) - 1|, at least a tenth; 0 for heads that no mask may switch."""
     sure = torch.ones(mask.geometry.shape) if mask.logits is None else (2 * mask.logits.sigmoid() - 1).abs().clamp(min=0.1)
-    return sure * mask.geometry.present
+    return sure * mask.geometry.switchable
 
 
 def reading_of(mask: HeadMask) -> Reading:

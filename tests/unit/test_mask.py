@@ -175,3 +175,58 @@ def test_stored_masks_are_masks_that_lineages_name(tmp_path) -> None:
     ]
     assert (~gr).lineage["parents"][0]["mask"] == "gr@1"
     assert gr.mask.digest == gr.digest
+
+
+FIXED = st.sampled_from([((3, 4, 2), (0,)), ((4, 4), (1,)), ((2, 5, 3), (0, 2))]).flatmap(
+    lambda look: st.tuples(
+        st.just(look), *[st.lists(st.floats(-3, 3), min_size=3 * 5, max_size=3 * 5) for _ in range(2)], st.integers(0, 9)
+    )
+)
+
+
+@settings(deadline=None)
+@given(FIXED)
+def test_fixed_layers_stay_on_and_are_not_counted(look) -> None:
+    from amask.composer.algebra import evaluate
+    from amask.composer.expression import parse
+    from amask.evaluation.controls import random_like
+    from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
+    from amask.mask_bank.comparison import compare
+    from amask.mask_bank.mask import HeadMask
+
+    (heads, fixed), *drawn, seed = look
+    model = Identity(Geometry(heads, fixed), "f", "tiny")
+    shape = model.geometry.shape
+    a, b = (HeadMask.from_logits(torch.tensor(values)[: shape[0] * shape[1]].view(shape), model) for values in drawn)
+    free = [layer for layer in range(len(heads)) if layer not in fixed]
+    expressed = [evaluate(parse(text), {"a": a, "b": b}.__getitem__) for text in ("NOT a", "a XOR b", "a MINUS b")]
+    for mask in (a, b, a & b, a | b, a ^ b, a - b, ~a, *expressed, random_like(a, seed)):
+        assert all(mask.bits[layer, : heads[layer]].all() for layer in fixed)
+        assert not (mask.bits & ~model.geometry.present).any()
+        assert mask.heads_on == int(mask.bits[free].sum()) <= mask.heads_total == sum(heads[layer] for layer in free)
+    assert same(expressed[0], ~a)
+    assert same(~~a, a)
+    assert a.jaccard(~a) == (1.0 if a.heads_total == 0 else 0.0)
+    found = compare([("a", a), ("b", b)])
+    assert found.heads_on == (a.heads_on, b.heads_on)
+    assert found.pairs[0].both + found.pairs[0].only_first + found.pairs[0].only_second + found.pairs[0].neither == a.heads_total
+
+
+def test_a_mask_with_a_fixed_head_off_is_refused(tmp_path) -> None:
+    from amask.errors import MaskError, ModelError
+    from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
+    from amask.mask_bank.mask import HeadMask
+
+    model = Identity(Geometry((2, 2), (0,)), "f", "tiny")
+    bits = torch.tensor([[True, False], [True, False]])
+    with pytest.raises(MaskError, match="off in layer 0"):
+        HeadMask(bits, model)
+    mask = HeadMask(model.geometry.allowed(bits), model)
+    assert mask.save(tmp_path / "mask.safetensors").identity == HeadMask.load(tmp_path / "mask.safetensors").identity == model
+    with pytest.raises(MaskError, match="2×2 heads"):  # the same heads of a model that fixes none are another model's
+        mask.require(Identity(Geometry((2, 2)), "f", "tiny"))
+    for wrong in ((2,), (-1,), (0, 1)):
+        with pytest.raises(ModelError, match="fixed layers"):
+            Geometry((2, 2), wrong)

@@ -198,6 +198,25 @@ def test_sparsity_switches_heads_off(train):
     assert sparse.heads_on < dense.heads_on
 
 
+def test_fixed_layers_stay_on_in_training(lalm, train, monkeypatch):
+    from amask.lalm.gating import Geometry
+
+    seen = []
+
+    def spy(_model, _features, _targets, gates, _recipe):
+        seen.append(gates.detach())
+        return gates.sum((1, 2))
+
+    monkeypatch.setattr(lalm, "geometry", Geometry(lalm.geometry.heads, (0,)))
+    monkeypatch.setattr("amask.mask_bank.training.row_losses", spy)
+    trainer, told = train([("gr", 1)], steps=30, mean=0.0, sparsity=1.0)
+    assert all(bool((gates[:, 0] == 1).all()) for gates in seen)
+    assert any(bool((gates[:, 1] == 0).any()) for gates in seen)
+    assert trainer.masks[0].heads_total == lalm.geometry.heads[1]
+    assert told[-1].heads_on[0] <= lalm.geometry.heads[1]
+    assert trainer.masks[0].bits[0].all()
+
+
 @pytest.mark.parametrize("noise_end, scales", [(0.0, (1, 0.75, 0.5, 0.25)), (1.0, (1, 1, 1, 1))])
 def test_noise_fades(train, monkeypatch, noise_end, scales):
     off = []
