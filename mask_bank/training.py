@@ -132,8 +132,8 @@ class MaskTrainer:
                 job.start.require(model)
         self.model, self.jobs, self.recipe, self.score_answers = model, tuple(jobs), recipe, score_answers
         self.train_set, self.dev_set = train, dev
-        self.train_clips = [train.serving(job.task) for job in jobs]
-        self.dev_clips = [dev.serving(job.task)[: recipe.dev_clips] for job in jobs]
+        self.train_clips = [train.clips_for(job.task) for job in jobs]
+        self.dev_clips = [dev.clips_for(job.task)[: recipe.dev_clips] for job in jobs]
         for job, clips, tried in zip(jobs, self.train_clips, self.dev_clips, strict=True):
             if not clips or not tried:
                 where = "train" if not clips else "dev"
