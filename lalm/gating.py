@@ -35,10 +35,8 @@ class Geometry:
     def __post_init__(self) -> None:
         """Refuse fixed layers that are not there, and a model none of whose heads may be switched."""
         layers = tuple(sorted(set(self.fixed_layers)))
-        if layers and not (0 <= layers[0] and layers[-1] < len(self.heads) and len(layers) < len(self.heads)):
-            raise ModelError(
-                f"fixed layers {list(self.fixed_layers)} do not fit {len(self.heads)} layers: give some of them, from 0"
-            )
+        if layers and not set(layers) < set(range(len(self.heads))):
+            raise ModelError(f"fixed layers {list(self.fixed_layers)} do not fit {len(self.heads)} layers; name some, from 0")
         object.__setattr__(self, "fixed_layers", layers)
 
     @property

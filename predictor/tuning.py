@@ -66,7 +66,7 @@ class Tuning:
     def clips_for(self, spec: TaskSpec) -> list[int]:
         """The clips that have labels for a task."""
         if spec.names not in self._serving:
-            self._serving[spec.names] = self.data.serving(spec)
+            self._serving[spec.names] = self.data.clips_for(spec)
         return self._serving[spec.names]
 
     def rows(self, step: int) -> list[tuple[Example, TaskSpec, int]]:

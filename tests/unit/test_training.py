@@ -104,13 +104,13 @@ def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, ma
 
 @given(st.lists(st.floats(1, 400), max_size=60))
 def test_pieces_have_each_row_once_and_little_padding(lengths):
-    from amask.mask_bank.training import LONGER, TOGETHER, alike
+    from amask.mask_bank.training import MAX_LENGTH_RATIO, MAX_ROWS, group_by_length
 
-    pieces = alike(lengths)
+    pieces = group_by_length(lengths)
     assert sorted(at for piece in pieces for at in piece) == list(range(len(lengths)))
     for piece in pieces:
-        assert 1 <= len(piece) <= TOGETHER
-        assert max(lengths[at] for at in piece) <= LONGER * min(lengths[at] for at in piece)
+        assert 1 <= len(piece) <= MAX_ROWS
+        assert max(lengths[at] for at in piece) <= MAX_LENGTH_RATIO * min(lengths[at] for at in piece)
 
 
 def test_memory_does_not_grow_with_the_rows_of_a_step(train, monkeypatch):
