@@ -1,17 +1,34 @@
 """`amask bank import` and `amask bank export`: masks as files, ours and those of others."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import BankOption, DeviceOption, JsonOption, err, one_line_errors, open_bank, open_model, out, report
+from .common import (
+    BankOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    err,
+    note,
+    one_line_errors,
+    open_bank,
+    open_model,
+    out,
+    report,
+)
+
+if TYPE_CHECKING:
+    from ..lalm.base import LALM
+    from ..mask_bank.files import StoredMask
 
 NameArgument = Annotated[str, typer.Argument(help="NAME or NAME@VERSION; or a mask's file, .safetensors or .pth.")]
 
 
 def import_mask(
-    path: Annotated[Path, typer.Argument(help="A mask file: ours, the AHAMask authors' .pth, or HeadsUp's.")],
+    path: Annotated[Path, typer.Argument(help="A mask file: ours, the AHAMask authors' .pth, or HeadsUp's; or PEFT's folder.")],
     name: Annotated[str | None, typer.Option(help="Name in the bank; the file's, the task's or the folder's by default.")] = None,
     task: Annotated[str | None, typer.Option(help="What the mask triggers.")] = None,
     layers: Annotated[int | None, typer.Option(min=1, help="Layers of the model, where the file's size does not tell.")] = None,
@@ -24,7 +41,7 @@ def import_mask(
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a mask file into the bank.
+    """Import a mask file, or an (IA)³ adapter folder of PEFT that is a head mask, into the bank.
 
     Files of the authors of AHAMask and of HeadsUp (for text models) do not say which weights they were trained on. Without
     --vouch such a mask can be listed, shown, compared and exported, but is never run. A mask of others is the default of its
@@ -32,6 +49,7 @@ def import_mask(
     """
     with one_line_errors():
         from ..errors import MaskError
+        from ..mask_bank.adapters import import_peft, is_adapter
         from ..mask_bank.ahamask_files import default_name, import_ahamask, is_ahamask_file
         from ..mask_bank.files import load_mask
 
@@ -39,7 +57,11 @@ def import_mask(
         spec = opened.parse_task(task) if task else None
         if vouch and (not model or layers or heads):
             raise MaskError("--vouch loads the model that the mask was made for: say which with --model, which tells its heads")
-        if is_ahamask_file(path):
+        if is_adapter(path):
+            loaded = open_model(model, device) if vouch else None
+            mask = import_peft(path, loaded and loaded.identity, spec, model, heads)
+            called = name or mask.task_name or path.absolute().name.lower()
+        elif is_ahamask_file(path):
             loaded = open_model(model, device) if vouch else None
             geometry, fingerprint = (loaded.geometry, loaded.fingerprint) if loaded else (None, None)
             mask, note = import_ahamask(path, geometry, spec, model, fingerprint, (layers, heads))
@@ -54,17 +76,43 @@ def import_mask(
         report([opened.add(mask, called)], as_json)
 
 
+class Format(StrEnum):
+    """What `amask bank export` writes."""
+
+    safetensors = "safetensors"
+    ahamask = "ahamask"
+    peft = "peft"
+    lora = "lora"
+    folded = "folded"
+    pruned = "pruned"
+
+
+FILES = (Format.safetensors, Format.ahamask)  # the others are folders, and need the mask's model
+
+
 def export(
     name: NameArgument,
-    path: Annotated[Path, typer.Argument(help="The file to write.")],
+    path: Annotated[Path | None, typer.Argument(help="The file or folder to write; NAME-FORMAT by default.")] = None,
     layout: Annotated[
-        str | None,
-        typer.Option("--format", help="amask (.safetensors) or ahamask (.pth, or HeadsUp's .safetensors); by the ending."),
+        Format | None,
+        typer.Option(
+            "--format",
+            help="safetensors (amask's own); ahamask (.pth, or HeadsUp's .safetensors); peft: an (IA)³ adapter; folded: the "
+            "masked model whole; pruned: a smaller checkpoint; lora. By the ending of PATH where it tells, else safetensors.",
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    model: Annotated[
+        str, typer.Option(help="The mask's model, for the formats that need it; by default as the mask calls it.")
+    ] = "",
+    max_rank: Annotated[
+        int | None, typer.Option(min=1, help="lora: cut to this rank by singular values, no longer exact.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
     bank: BankOption = None,
 ) -> None:
-    """Write a mask of the bank to a file."""
+    """Write a mask of the bank for amask, for PEFT, transformers and engines that load their checkpoints (docs/exporting.md)."""
     with one_line_errors():
         from ..errors import FileError
         from ..mask_bank.ahamask_files import ENDINGS, export_ahamask
@@ -72,15 +120,45 @@ def export(
         from ..mask_bank.files import save_mask
 
         stored = open_mask(name, open_bank(bank))
-        layout = layout or ("ahamask" if path.suffix in ENDINGS else "amask")
+        kind = layout or (Format.ahamask if path and path.suffix in ENDINGS else Format.safetensors)
+        if max_rank is not None and kind is not Format.lora:
+            raise FileError(f"--max-rank is for --format lora, not for {kind}")
+        ending = {Format.safetensors: ".safetensors", Format.ahamask: ".pth"}.get(kind, f"-{kind}")
+        path = path or Path(f"{stored.name}{ending}")
         try:
-            if layout == "ahamask":
+            if kind is Format.ahamask:
                 written = export_ahamask(stored, path, exclusive=not force)
-            elif layout == "amask":
+            elif kind is Format.safetensors:
                 save_mask(stored, stored.name, stored.version, path, exclusive=not force)
                 written = f"for {stored.identity}"
             else:
-                raise FileError(f"unknown format {layout!r}; there are amask and ahamask")
+                loaded = open_model(model or stored.identity.name, device, dtype)
+                written = _export_folder(stored, kind, path, loaded, max_rank, force)
         except FileExistsError:
             raise FileError(f"{path} is there already; choose another name, or replace it with --force") from None
         out.print(f"{stored.spec} written to {path}: {stored.heads_on} of {stored.heads_total} heads on, {written}", markup=False)
+
+
+def _export_folder(stored: "StoredMask", kind: Format, path: Path, model: "LALM", max_rank: int | None, force: bool) -> str:
+    """Write a folder; what it costs or gains is said before the work."""
+    from ..mask_bank import adapters, cards, exporting
+
+    stored.require(model)
+    if kind is Format.lora:
+        size = adapters.lora_size(model, stored, max_rank)
+        note(f"exact at rank {size.exact}; writing rank {size.rank}, {size.bytes / 2**20:.1f} MiB")
+    elif kind is Format.pruned:
+        note(f"{exporting.pruned_size(model, stored)} (most masks gain little so; --format folded has the same answers)")
+    with exporting.new_folder(path, force=force) as folder:
+        if kind is Format.peft:
+            written = adapters.export_peft(model, stored, folder, stored.name)
+        elif kind is Format.lora:
+            done = adapters.export_lora(model, stored, folder, stored.name, max_rank)
+            lost = f", which leaves out up to {100 * done.lost:.1f} % of a layer's update" if done.lost else ", exact"
+            written = f"a LoRA of rank {done.rank}{lost}"
+        elif kind is Format.folded:
+            written = exporting.export_folded(model, stored, folder, stored.name)
+        else:
+            written = str(exporting.export_pruned(model, stored, folder, stored.name))
+        cards.write_readme(stored, kind.value, folder)
+    return written

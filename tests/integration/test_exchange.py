@@ -92,7 +92,7 @@ def test_export_replaces_nothing_unasked(amask, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mine", "mine.bin", "mine.pth.txt"])
-@pytest.mark.parametrize("options", [[], ["--format", "ahamask"], ["--format", "amask"]])
+@pytest.mark.parametrize("options", [[], ["--format", "ahamask"], ["--format", "safetensors"]])
 def test_export_writes_no_endings_that_import_refuses(amask, tmp_path, name, options):
     assert f"{tmp_path / name}" in failed(amask("bank", "export", "gr", tmp_path / name, *options))
     assert list(tmp_path.iterdir()) == []
