@@ -1,6 +1,6 @@
 """Predicted bits through the pocket model: `python benchmarks/predicted_masks.py --leave-out 300`; see `--help`.
 
-Three tables on test clips of the slice. Single tasks, over withheld wordings: the bank's mask, the mask that the predictor
+Three tables on test clips of the slice. Single tasks, over held-out wordings: the bank's mask, the mask that the predictor
 snaps to, its raw bits, and controls (bits for another task's wording, the mean of all masks). Compositions: raw bits in one pass,
 parallel rows of the parts' masks, and the bank's composite where there is one. With `--leave-out`, a predictor is trained on all
 masks but a task's, and what its bits for that task's wordings do is told.
@@ -26,11 +26,11 @@ from amask.lalm.registry import load_model
 from amask.mask_bank.bank import BUNDLED, MaskBank
 from amask.mask_bank.mask import HeadMask
 from amask.pocket import SLICE
-from amask.predictor.build import train
-from amask.predictor.decider import Decider
 from amask.predictor.network import Network
 from amask.predictor.predictor import SHIPPED, Predictor
-from amask.predictor.training import Settings
+from amask.predictor.router import InstructionRouter
+from amask.predictor.train_predictor import train_predictor
+from amask.predictor.training import PredictorSettings
 from amask.predictor.wordings import read_wordings
 
 SINGLE = ("asr", "gr", "ser", "s2tt")
@@ -59,8 +59,8 @@ class DevEvaluator:
         return spec, Manifest(found.clips[: self.clips], found.folder)
 
     def said(self, task: str) -> list[str]:
-        """Some withheld wordings of a task."""
-        every = read_wordings().tasks[task].withheld
+        """Some held-out wordings of a task."""
+        every = read_wordings().tasks[task].held_out
         return [every[at * len(every) // self.wordings] for at in range(self.wordings)]
 
     def value(self, spec: TaskSpec, clips: Manifest, mask: HeadMask | None) -> float:
@@ -76,7 +76,7 @@ def rows(name: str, part_scores: Sequence[str]) -> None:
     print(f"| {' | '.join((name, *part_scores))} |", flush=True)
 
 
-def singles(ground: DevEvaluator, decider: Decider) -> None:
+def singles(ground: DevEvaluator, router: InstructionRouter) -> None:
     """The first table."""
     rows("task", ("metric", "bank", "snapped", "raw bits", "bits for another task", "mean mask"))
     rows("---", ("---",) * 6)
@@ -86,7 +86,7 @@ def singles(ground: DevEvaluator, decider: Decider) -> None:
         ways = [(task, False), (task, True), (SINGLE[at - 1], True)]
         found = [
             mean(
-                ground.value(spec, clips, decider.decide([text], raw=raw, neighbours=False)[0].mask)
+                ground.value(spec, clips, router.route([text], use_predicted_bits=raw, neighbours=False)[0].mask)
                 for text in ground.said(asked)
             )
             for asked, raw in ways
@@ -96,13 +96,13 @@ def singles(ground: DevEvaluator, decider: Decider) -> None:
         rows(f"`{task}`", (spec.parts[0].metric, *(f"{value:.1f}" for value in values)))
 
 
-def composed(ground: DevEvaluator, decider: Decider) -> None:
+def composed(ground: DevEvaluator, router: InstructionRouter) -> None:
     """The second table: IFR, and all right, in percent."""
     rows("composition", ("raw bits: IFR", "all right", "parallel: IFR", "all right", "bank's own: IFR", "all right"))
     rows("---", ("---",) * 6)
     for task, text in COMPOSED.items():
         spec, clips = ground.of(task)
-        decision = decider.decide([text], raw=True, neighbours=False)[0]
+        decision = router.route([text], use_predicted_bits=True, neighbours=False)[0]
         references = [spec.target(clip.labels) for clip in clips]
         parts = [ground.masks[part] for part in spec.names]
         parallel = answer_parts(ground.model, encode_manifest(ground.model, clips), spec, parts, max_new_tokens=MAX_NEW_TOKENS)
@@ -140,9 +140,9 @@ def left_out(ground: DevEvaluator, steps: int) -> Iterator[tuple[str, float, flo
     for task in SINGLE:
         spec, clips = ground.of(task)
         others = [mask for mask in ground.masks.values() if mask.task is not None and task not in mask.task.names]
-        trained = train(others, Settings(steps=steps, peak=5e-4), start=forgetful(Predictor.load()))
-        decider = Decider(trained, ground.masks.values())
-        bits = [decider.decide([text], raw=True, neighbours=False)[0].mask for text in ground.said(task)]
+        trained = train_predictor(others, PredictorSettings(steps=steps, peak=5e-4), start=forgetful(Predictor.load()))
+        router = InstructionRouter(trained, ground.masks.values())
+        bits = [router.route([text], use_predicted_bits=True, neighbours=False)[0].mask for text in ground.said(task)]
         yield task, ground.value(spec, clips, ground.masks[task]), mean(ground.value(spec, clips, mask) for mask in bits)
 
 
@@ -158,10 +158,10 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     ground = DevEvaluator(given.clips, given.wordings)
-    decider = Decider(Predictor.load(given.predictor), ground.masks.values())
-    singles(ground, decider)
+    router = InstructionRouter(Predictor.load(given.predictor), ground.masks.values())
+    singles(ground, router)
     print()
-    composed(ground, decider)
+    composed(ground, router)
     if given.leave_out:
         print()
         rows("left out", ("own mask", "bits of a predictor that never met it"))

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.mask import HeadMask
-    from ..predictor.decision import Decision
     from ..predictor.predictor import Predictor
+    from ..predictor.route import InstructionRoute
 
 PredictorOption = Annotated[Path | None, typer.Option("--predictor", help="A predictor's file; yours or amask's by default.")]
-RawOption = Annotated[bool, typer.Option("--raw", help="The predicted bits, even where the bank has a mask.")]
+PredictedBitsOption = Annotated[bool, typer.Option("--predicted-bits", help="Predicted bits, whatever the bank has.")]
 
 STANDARD_INPUT = "-"
 TOGETHER = 256  # instructions that are read at once
@@ -64,7 +64,7 @@ def masks_of(bank: "MaskBank") -> "list[HeadMask]":
 
 def predict(
     instruction: Annotated[str, typer.Argument(help="What to do, in words; - reads one instruction a line.")],
-    raw: RawOption = False,
+    use_predicted_bits: PredictedBitsOption = False,
     predictor: PredictorOption = None,
     bank: BankOption = None,
     as_json: JsonOption = False,
@@ -75,25 +75,25 @@ def predict(
     """
     with one_line_errors():
         from ..errors import InstructionError
-        from ..predictor.decider import Decider
+        from ..predictor.router import InstructionRouter
 
         opened = open_predictor(predictor, bank)
         masks = served_masks(opened, bank)
         if instruction != STANDARD_INPUT:
-            decision = opened.decide([instruction], masks, raw=raw)[0]
+            route = InstructionRouter(opened, masks).route([instruction], use_predicted_bits=use_predicted_bits)[0]
             if as_json:
-                typer.echo(json.dumps(decision.as_row(), ensure_ascii=False))
-            decision.require()
+                typer.echo(json.dumps(route.as_row(), ensure_ascii=False))
+            route.spec_or_raise()
             if not as_json:
-                _show(decision)
+                _show(route)
             return
-        decider, told = Decider(opened, masks), False
+        router, printed_any = InstructionRouter(opened, masks), False
         for lines in _lines(sys.stdin.buffer):
-            told = True
-            for found in decider.decide(lines, raw=raw):
+            printed_any = True
+            for found in router.route(lines, use_predicted_bits=use_predicted_bits):
                 typer.echo(json.dumps(found.as_row(), ensure_ascii=False) if as_json else _line(found))
             sys.stdout.flush()
-        if not told:
+        if not printed_any:
             raise InstructionError("there is no instruction on standard input; give one a line")
 
 
@@ -107,18 +107,18 @@ def _lines(stream: "BinaryIO") -> "Iterator[list[str]]":
         yield [line.decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n") for line in lines]
 
 
-def _line(decision: "Decision") -> str:
-    return f"{decision.kind}\t{decision.reading or '-'}\t{decision.confidence:.2f}\t{decision.instruction}"
+def _line(route: "InstructionRoute") -> str:
+    return f"{route.kind}\t{route.intent or '-'}\t{route.confidence:.2f}\t{route.instruction}"
 
 
-def _show(decision: "Decision") -> None:
+def _show(route: "InstructionRoute") -> None:
     from ..evaluation.plots import render_text
 
     ways = {"one-pass": "by its mask of the bank", "parallel": "by its parts' masks, a row each", "bits": "by the predicted bits"}
-    out.print(f"[bold]{decision.reading}[/bold] {ways[decision.how or 'one-pass']}, sure to {decision.sure:.0%}")
-    for near in decision.neighbours:
-        out.print(f"  near: {near.task} {near.chance:.0%}, as in {near.example!r}", style="dim", markup=False)
-    if decision.mask is not None:
-        out.print(render_text(decision.mask, str(decision.reading)))
+    out.print(f"[bold]{route.intent}[/bold] {ways[route.how or 'one-pass']}, {route.confidence_total:.0%}")
+    for near in route.neighbours:
+        out.print(f"  near: {near.task} {near.prob:.0%}, as in {near.example!r}", style="dim", markup=False)
+    if route.mask is not None:
+        out.print(render_text(route.mask, str(route.intent)))
     else:
-        err.print("amask: the bank has no mask for all of it; 'amask compose' makes one", style="dim", markup=False)
+        err.print("amask: no single mask covers this request; 'amask compose' makes one", style="dim", markup=False)

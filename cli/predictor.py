@@ -43,27 +43,26 @@ def train(
     end_to_end: Annotated[int | None, typer.Option(min=1, help="Steps of a second stage, through the model itself.")] = None,
     data: DataOption = None,
     device: DeviceOption = "auto",
-    anew: Annotated[bool, typer.Option("--anew", help="Learn to read from nothing, not from the predictor that ships.")] = False,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Do not start from the predictor that ships.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
     out_file: Annotated[Path | None, typer.Option("--out", help="The file; beside your bank by default.")] = None,
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a predictor for the masks of the bank; what was stopped goes on from its last checkpoint.
+    """Train a predictor for the masks of the bank; a stopped training resumes from its last checkpoint.
 
-    It begins with how the predictor that ships reads, whatever model that is for, unless it is to have another encoder or to
-    start --anew.
+    It starts from the predictor that ships, whatever model that is for, unless another encoder or --from-scratch is asked for.
     """
     with one_line_errors():
         from ..data.tasks import read_tasks
         from ..errors import BankError
-        from ..predictor.build import train as build
         from ..predictor.encoder import STATIC, load_encoder
         from ..predictor.predictor import Predictor
-        from ..predictor.training import FURTHER, Settings
+        from ..predictor.train import train_predictor
+        from ..predictor.training import FINETUNE_SETTINGS, PredictorSettings
 
-        start = None if anew or encoder != STATIC else Predictor.load()
-        settings = Settings(seed=seed) if start is None else Settings(seed=seed, **FURTHER)
+        start = None if from_scratch or encoder != STATIC else Predictor.load()
+        settings = PredictorSettings(seed=seed) if start is None else PredictorSettings(seed=seed, **FINETUNE_SETTINGS)
         if steps:
             settings = settings.model_copy(update={"steps": steps, "warmup": min(settings.warmup, steps // 4)})
         path = out_file or own_predictor(bank)
@@ -72,9 +71,9 @@ def train(
         masks = [mask for mask in masks_of(open_bank(bank)) if mask.identity.name == model]
         if not masks:
             raise BankError(f"the bank has no masks of {model!r} to learn from; see 'amask bank list'")
-        with progress("training the predictor", settings.steps) as tell:
-            kept = {"checkpoint": checkpoint, "start": start, "tell": tell}
-            made = build(masks, settings, encoder=load_encoder(encoder), tasks=extra, **kept)
+        with progress("training the predictor", settings.steps) as on_progress:
+            kept = {"checkpoint": checkpoint, "start": start, "on_progress": on_progress}
+            made = train_predictor(masks, settings, encoder=load_encoder(encoder), tasks=extra, **kept)
         if end_to_end:
             made = _tuned(made, masks, model, data, device, end_to_end)
         made.save(path)
@@ -92,8 +91,8 @@ def _tuned(made: "Predictor", masks: "list[HeadMask]", model: str, data: Path | 
     from ..data.tasks import TaskSpec
     from ..errors import DataError
     from ..mask_bank.labelled_clips import find_labelled_clips, has_labels
-    from ..predictor.build import tune
-    from ..predictor.tuning import TuningSettings
+    from ..predictor.end_to_end import EndToEndSettings
+    from ..predictor.train import tune_predictor
 
     loaded = open_model(model, device)
     manifest = open_data(data)
@@ -102,8 +101,8 @@ def _tuned(made: "Predictor", masks: "list[HeadMask]", model: str, data: Path | 
     if not labelled:
         raise DataError("no train clip of the data has labels for a task of the masks; give some that have with --data")
     clips, _ = find_labelled_clips(loaded, manifest, labelled)
-    with progress("training it end to end", steps) as tell:
-        return tune(made, masks, loaded, clips, TuningSettings(steps=steps), tell=tell)
+    with progress("training it end to end", steps) as on_progress:
+        return tune_predictor(made, masks, loaded, clips, EndToEndSettings(steps=steps), on_progress=on_progress)
 
 
 @app.command()
@@ -127,42 +126,46 @@ def show(predictor: PredictorOption = None, bank: BankOption = None, as_json: Js
 @app.command(name="eval")
 def evaluate(
     predictor: PredictorOption = None,
-    beside: Annotated[
+    compare: Annotated[
         list[Path] | None, typer.Option(help="Further predictors to measure, such as one of another encoder.")
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Word statistics and nearest wordings beside it.")] = True,
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what is understood of wordings, orders and foreign requests that nothing was trained on."""
+    """Measure what is understood of held-out wordings, orders and unsupported requests."""
     with one_line_errors():
         from dataclasses import asdict
 
-        from ..predictor import tables
+        from ..evaluation import intent_benchmark
         from ..predictor.predictor import Predictor
 
         opened = open_predictor(predictor, bank)
         masks = served_masks(opened, bank)
         seen = frozenset(tuple(mask.task.names) for mask in masks if mask.task)
-        tests = tables.held_out(opened.record.tasks, seen)
-        systems = [opened, *(Predictor.load(path) for path in beside or [])]
+        tests = intent_benchmark.held_out(opened.record.tasks, seen)
+        systems = [opened, *(Predictor.load(path) for path in compare or [])]
         rows = []
         for each in systems:
             threshold = each.record.calibration.threshold
-            rows.append(tables.measure(f"predictor, {each.encoder.name}", tables.by_predictor(each), threshold, tests))
+            rows.append(
+                intent_benchmark.measure(
+                    f"predictor, {each.encoder.name}", intent_benchmark.predictor_system(each), threshold, tests
+                )
+            )
         if baselines:
             tasks = opened.record.tasks
-            named = {f"nearest wording, {opened.encoder.name}": tables.NearestWording(opened.encoder, tasks, seen)}
-            for name, guess in (named | {"word statistics (TF-IDF)": tables.WordStatistics(tasks, seen)}).items():
-                rows.append(tables.measure(name, guess, tables.baseline_threshold(guess, tasks, seen), tests))
-        bits = tables.bits_table(opened, masks, tests)
+            named = {f"nearest wording, {opened.encoder.name}": intent_benchmark.NearestWording(opened.encoder, tasks, seen)}
+            for name, guess in (named | {"word statistics (TF-IDF)": intent_benchmark.WordStatistics(tasks, seen)}).items():
+                rows.append(intent_benchmark.measure(name, guess, intent_benchmark.baseline_threshold(guess, tasks, seen), tests))
+        bits = intent_benchmark.bits_table(opened, masks, tests)
         if as_json:
             about = {"tests": {name: len(examples) for name, examples in vars(tests).items()}}
             figures = {"rows": [asdict(row) for row in rows], "bits": [asdict(row) for row in bits]}
             typer.echo(json.dumps(about | figures, ensure_ascii=False))
             return
         sizes = ", ".join(f"{len(examples)} {name.replace('_', ' ')}" for name, examples in vars(tests).items())
-        out.print(f"[dim]percent right, refused in vain, and refused, of {sizes}[/dim]")
+        out.print(f"[dim]percent right, falsely refused, and refused, of {sizes}[/dim]")
         out.print(_table(rows, hidden={"by_task"}))
         out.print(_table([{"system": row.system} | row.by_task for row in rows]))
         if bits:
@@ -202,7 +205,7 @@ def sensitivity(
         from ..errors import DataError
         from ..evaluation.harness import clips_for
         from ..evaluation.sensitivity import CONDITIONS, measure_sensitivity, save_sensitivity_plot
-        from ..predictor.decider import Decider
+        from ..predictor.router import InstructionRouter
         from ..predictor.wordings import read_wordings
 
         if picture is not None and picture.suffix not in (".png", ".svg"):
@@ -214,16 +217,16 @@ def sensitivity(
                 )
         opened, manifest, loaded = open_predictor(predictor, bank), open_data(data), open_model(model, device)
         masks = [mask for mask in masks_of(open_bank(bank)) if mask.identity.same(loaded.identity)]
-        decider, rows = Decider(opened, masks), []
+        router, rows = InstructionRouter(opened, masks), []
         for name in tasks:
-            task = parse_task(name, decider.tasks)
+            task = parse_task(name, router.tasks)
             found = clips_for(task, manifest, split)
             chosen = Manifest(found.clips[:clips], found.folder)
             features = hear(loaded, chosen)
             for seen, said in wordings_of(task, wordings).items():
                 for how in CONDITIONS:
-                    with progress(f"{name} by {how}", len(said)) as tell:
-                        rows.append(measure_sensitivity(loaded, decider, features, chosen, task, said, how, seen, tell))
+                    with progress(f"{name} by {how}", len(said)) as on_progress:
+                        rows.append(measure_sensitivity(loaded, router, features, chosen, task, said, how, seen, on_progress))
         if as_json:
             typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
         else:
@@ -237,5 +240,5 @@ def wordings_of(task: "TaskSpec", most: int) -> dict[bool, list[str]]:
     from ..data.wordings import wordings
     from ..predictor.wordings import read_wordings
 
-    withheld = read_wordings().tasks[task.names[0]].withheld
-    return {True: wordings(task)[:most], False: list(withheld[:most])}
+    held_out = read_wordings().tasks[task.names[0]].held_out
+    return {True: wordings(task)[:most], False: list(held_out[:most])}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.files import StoredMask
     from ..mask_bank.mask import HeadMask
-    from ..predictor.decision import Decision
+    from ..predictor.route import InstructionRoute
     from ..serving.engine import Limits, Long, Order, Reply
     from ..serving.plan import ParsedStep
     from ..serving.routing import How
@@ -98,7 +98,7 @@ def run(
         opened = open_bank(bank)
         try:
             decision = classify(instruction, opened, raw=raw) if instruction is not None else None
-            spec = decision.require() if decision else _task(None if hops else task, opened, tasks, named)
+            spec = decision.spec_or_raise() if decision else _task(None if hops else task, opened, tasks, named)
         except InstructionError as error:
             if fallback is None or not (instruction or "").strip():
                 raise
@@ -168,14 +168,16 @@ def _known(bank: "MaskBank", tasks: Path | None) -> "dict[str, Task]":
     return collect_tasks(bank.folder, file=tasks) | {part.name: part for each in bank.tasks() for part in each.parts}
 
 
-def classify(instruction: str, bank: "MaskBank", *, raw: bool = False) -> "Decision":
+def classify(instruction: str, bank: "MaskBank", *, raw: bool = False) -> "InstructionRoute":
     """What an instruction asks for, among what the bank has masks for, or with `raw` among all that can be read."""
-    from ..predictor.decider import Decider
+    from ..predictor.router import InstructionRouter
     from .predict import masks_of, open_predictor
 
-    decision = Decider(open_predictor(None, bank.folder), masks_of(bank)).decide([instruction], raw=raw, neighbours=False)[0]
+    decision = InstructionRouter(open_predictor(None, bank.folder), masks_of(bank)).route(
+        [instruction], use_predicted_bits=raw, neighbours=False
+    )[0]
     by = " by the predicted bits" if raw else ""
-    note(f"doing {decision.require().name}{by} (sure to {decision.sure:.0%})")
+    note(f"doing {decision.spec_or_raise().name}{by} (sure to {decision.confidence_total:.0%})")
     return decision
 
 

@@ -18,7 +18,7 @@ from ..data.tasks import TaskSpec
 from ..lalm.answering import Rows
 from ..lalm.base import LALM
 from ..mask_bank.mask import HeadMask
-from ..predictor.decider import Decider
+from ..predictor.router import InstructionRouter
 from .harness import Trial, predict
 
 Condition = Literal["prompt", "mask", "bits"]
@@ -50,7 +50,7 @@ class SensitivityRow:
 
 def measure_sensitivity(
     model: LALM,
-    decider: Decider,
+    router: InstructionRouter,
     features: Rows,
     clips: Manifest,
     task: TaskSpec,
@@ -63,7 +63,7 @@ def measure_sensitivity(
 
     Args:
         model: the model.
-        decider: reads the wordings for its masks.
+        router: reads the wordings for its masks.
         features: the clips, encoded.
         clips: their labels.
         task: what the wordings ask for.
@@ -77,7 +77,7 @@ def measure_sensitivity(
     values: list[float] = []
     for done, wording in enumerate(wordings):
         on_progress(done, wording)
-        mask = None if condition == "prompt" else _mask(decider, wording, condition == "bits")
+        mask = None if condition == "prompt" else _mask(router, wording, condition == "bits")
         if condition != "prompt" and mask is None:
             answers = [""] * len(references)
         else:
@@ -93,9 +93,9 @@ def measure_sensitivity(
     return SensitivityRow(task.name, condition, seen, head.metric, *figures, tuple(values))
 
 
-def _mask(decider: Decider, wording: str, raw: bool) -> HeadMask | None:
+def _mask(router: InstructionRouter, wording: str, raw: bool) -> HeadMask | None:
     """What the predictor has run; None where it refuses, or where no single mask does it."""
-    return decider.decide([wording], raw=raw, neighbours=False)[0].mask
+    return router.route([wording], use_predicted_bits=raw, neighbours=False)[0].mask
 
 
 def save_sensitivity_plot(rows: Sequence[SensitivityRow], path: Path) -> None:

@@ -18,10 +18,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..errors import ModelError
-from .reader import LONGEST, Reader, mean_state
+from .token_encoder import MAX_TOKENS, TokenEncoder, mean_state
 
 EMBEDDED = Path(__file__).parent / "weights" / "encoder"
-REMEMBERED = 20_000  # texts whose vectors a slow encoder keeps
+CACHE_SIZE = 20_000  # texts whose vectors a slow encoder keeps
 STATIC = "static"
 """The name of the encoder that comes with amask."""
 
@@ -64,18 +64,18 @@ class StaticEncoder:
 
     def __init__(self, folder: Path = EMBEDDED) -> None:
         try:
-            about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             tensors = safetensors.torch.load_file(folder / "encoder.safetensors")
             self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             self.table: Tensor = tensors.pop("vectors")
             self.scales: Tensor = tensors.pop("scales").float()
             self.width = self.table.shape[1]
-            self.reader = Reader(self.width, **about["reader"])
-            self.reader.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+            self.token_encoder = TokenEncoder(self.width, **config["reader"])
+            self.token_encoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"the encoder in {folder} cannot be read: {error}; install amask again") from None
-        self.reader.eval().requires_grad_(False)
-        self.tokenizer.enable_truncation(LONGEST)
+            raise ModelError(f"the encoder in {folder} cannot be read: {error}; reinstall amask") from None
+        self.token_encoder.eval().requires_grad_(False)
+        self.tokenizer.enable_truncation(MAX_TOKENS)
         self.tokenizer.enable_padding()
 
     def ids(self, texts: Sequence[str]) -> tuple[Tensor, Bool[Tensor, "row token"]]:
@@ -89,8 +89,8 @@ class StaticEncoder:
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """Vectors of each text's tokens, padded with zeros on the right, and where they are real."""
-        ids, real = self.ids(texts)
-        return self.table[ids].float() * (self.scales[ids] * real).unsqueeze(-1), real
+        ids, token_mask = self.ids(texts)
+        return self.table[ids].float() * (self.scales[ids] * token_mask).unsqueeze(-1), token_mask
 
     def offsets(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Where each token of a text begins and ends, in letters."""
@@ -99,8 +99,8 @@ class StaticEncoder:
     @torch.inference_mode()
     def sentences(self, texts: Sequence[str]) -> Float[Tensor, "row size"]:
         """One vector of length 1 for each text."""
-        vectors, real = self.tokens(texts)
-        return mean_state(self.reader(vectors, real), real)
+        vectors, token_mask = self.tokens(texts)
+        return mean_state(self.token_encoder(vectors, token_mask), token_mask)
 
 
 class SentenceEncoder:
@@ -129,9 +129,9 @@ class SentenceEncoder:
         new = [text for text in dict.fromkeys(texts) if text not in self._rows]
         if new:
             found = self.model.encode(new, output_value="token_embeddings", convert_to_numpy=False, show_progress_bar=False)
-            self._rows |= {text: row[:LONGEST].half().clone() for text, row in zip(new, found, strict=True)}
+            self._rows |= {text: row[:MAX_TOKENS].half().clone() for text, row in zip(new, found, strict=True)}
         rows = [self._rows[text].float() for text in texts]
-        if len(self._rows) > REMEMBERED:
+        if len(self._rows) > CACHE_SIZE:
             self._rows.clear()
         lengths = torch.tensor([len(row) for row in rows])
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

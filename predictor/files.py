@@ -30,7 +30,7 @@ class Record(pydantic.BaseModel):
         encoder: the encoder's name, and a digest of what it says, since another's vectors mean other things.
         tasks: the single tasks that instructions may ask for.
         model, fingerprint, heads, fixed_layers: the LALM whose masks were rebuilt.
-        masks: reading → digest of the mask that was rebuilt.
+        masks: intent → digest of the mask that was rebuilt.
         calibration: how sure it is, and when it refuses.
         lineage: settings and data of the training.
     """
@@ -69,8 +69,8 @@ def save(network: Network, record: Record, path: Path) -> None:
         FileError: it cannot be written.
     """
     tensors = {name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}
-    about = record.model_dump(mode="json", exclude_defaults=True) | {"format": FORMAT}
-    text = json.dumps(about, sort_keys=True, ensure_ascii=False)
+    metadata = record.model_dump(mode="json", exclude_defaults=True) | {"format": FORMAT}
+    text = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
     write_atomic(safetensors.torch.save(tensors, {"amask-predictor": text}), path, parents=True)
 
 

@@ -1,4 +1,4 @@
-"""The predictor's network: token vectors → a logit for each head, and a reading of what is asked for, in one forward pass."""
+"""The predictor's network: token vectors → a logit for each head, and an intent of what is asked for, in one forward pass."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,44 +8,44 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..lalm.gating import Geometry
-from .letters import Letters, LetterScore, LetterTasks
-from .reader import Reader, mean_state
-from .reading import SLOTS, Scores
+from .intent import SLOTS, IntentScores
+from .ngrams import NgramBags, NgramRefusalHead, NgramTaskHead
+from .token_encoder import TokenEncoder, mean_state
 
-Mask = Bool[Tensor, "row token"] | None
-QUESTIONS = SLOTS + 2  # one for each part of the answer, one for the form, one for the mask
+PaddingMask = Bool[Tensor, "row token"] | None
+N_QUERIES = SLOTS + 2  # one for each part of the answer, one for the form, one for the mask
 
 
 @dataclass(frozen=True)
-class Pointed:
+class PointerOutput:
     """Where the parts of the answer are spoken of; all are log-probabilities.
 
     Attributes:
         token: which task each token asks for; the last choice is none.
-        where: at which token each part is spoken of; place 0 is nowhere, place t + 1 is token t.
+        position_logp: at which token each part is spoken of; place 0 is none of them, place t + 1 is token t.
         part: of each task at each place of the answer; the last choice is none.
     """
 
     token: Float[Tensor, "row token choice"]
-    where: Float[Tensor, "row slot place"]
+    position_logp: Float[Tensor, "row slot place"]
     part: Float[Tensor, "row slot choice"]
 
 
 @dataclass(frozen=True)
-class Predicted:
+class NetworkOutput:
     """What the network says of some instructions.
 
     Attributes:
-        scores: of parts, forms and none; `reading.py` makes readings of them.
+        scores: of parts, forms and none; `intent.py` makes intents of them.
         logits: one a head; on is at least 0.
-        pointed: where the parts are spoken of.
-        alone: which task the letters speak for, if it is one alone.
+        pointer: where the parts are spoken of.
+        single_task: which task the n-grams speak for, if it is one alone.
     """
 
-    scores: Scores
+    scores: IntentScores
     logits: Float[Tensor, "row layer head"]
-    pointed: Pointed
-    alone: Float[Tensor, "row task"]
+    pointer: PointerOutput
+    single_task: Float[Tensor, "row task"]
 
 
 class Attention(nn.Module):
@@ -62,17 +62,19 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(
-        self, asking: Float[Tensor, "row question width"], asked: Float[Tensor, "row token width"], real: Mask = None
-    ) -> Float[Tensor, "row question width"]:
-        """What each question finds among the tokens that are real."""
-        rows = (self.query(asking), self.key(asked), self.value(asked))
+        self, queries: Float[Tensor, "row query width"], memory: Float[Tensor, "row token width"], token_mask: PaddingMask = None
+    ) -> Float[Tensor, "row query width"]:
+        """What each query finds among the tokens that are real."""
+        rows = (self.query(queries), self.key(memory), self.value(memory))
         query, key, value = (states.unflatten(-1, self.split).transpose(1, 2) for states in rows)
-        found = nn.functional.scaled_dot_product_attention(query, key, value, None if real is None else real[:, None, None])
+        found = nn.functional.scaled_dot_product_attention(
+            query, key, value, None if token_mask is None else token_mask[:, None, None]
+        )
         return self.out(found.transpose(1, 2).flatten(2))
 
 
-class Asking(nn.Module):
-    """One layer of questions: each sees the tokens, then thinks; none sees another, so that no combination is learned by heart.
+class QueryBlock(nn.Module):
+    """One layer of queries over the tokens; queries do not attend to each other, to avoid memorising combinations.
 
     Args:
         width: of all states.
@@ -83,18 +85,18 @@ class Asking(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
         self.tokens = Attention(width)
-        self.think = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, asking: Float[Tensor, "row question width"], asked: Float[Tensor, "row token width"], real: Mask
-    ) -> Float[Tensor, "row question width"]:
-        """The questions' states after it."""
-        asking = asking + self.dropout(self.tokens(self.norms[0](asking), asked, real))
-        return asking + self.dropout(self.think(self.norms[1](asking)))
+        self, queries: Float[Tensor, "row query width"], memory: Float[Tensor, "row token width"], token_mask: PaddingMask
+    ) -> Float[Tensor, "row query width"]:
+        """The queries' states after it."""
+        queries = queries + self.dropout(self.tokens(self.norms[0](queries), memory, token_mask))
+        return queries + self.dropout(self.mlp(self.norms[1](queries)))
 
 
-class Nearby(nn.Module):
+class LocalConv(nn.Module):
     """States of tokens that know the few tokens on both sides, and nothing of what is further away.
 
     Args:
@@ -113,10 +115,10 @@ class Nearby(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, vectors: Float[Tensor, "row token width_in"], real: Bool[Tensor, "row token"]
+        self, vectors: Float[Tensor, "row token width_in"], token_mask: Bool[Tensor, "row token"]
     ) -> Float[Tensor, "row token width"]:
         """The states."""
-        there = real.unsqueeze(-1)
+        there = token_mask.unsqueeze(-1)
         states = self.project(vectors) * there
         for layer in self.layers:
             around = nn.functional.pad(self.dropout(states), (0, 0, self.reach, self.reach)).unfold(1, 2 * self.reach + 1, 1)
@@ -141,29 +143,29 @@ class Pointer(nn.Module):
 
     def __init__(self, width_in: int, width: int, parts: int) -> None:
         super().__init__()
-        self.nearby = Nearby(width_in, width)
+        self.local = LocalConv(width_in, width)
         self.task = nn.Linear(width, parts)
         self.asked = nn.Linear(width, 1)
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        self.nowhere = nn.Parameter(0.1 * torch.randn(width))
+        self.null_key = nn.Parameter(0.1 * torch.randn(width))
 
     def forward(
         self,
-        asking: Float[Tensor, "row slot width"],
+        queries: Float[Tensor, "row slot width"],
         states: Float[Tensor, "row token width"],
         vectors: Float[Tensor, "row token width_in"],
-        real: Bool[Tensor, "row token"],
-    ) -> Pointed:
-        """Where each slot's question finds its part, and which it is."""
+        token_mask: Bool[Tensor, "row token"],
+    ) -> PointerOutput:
+        """Where each slot's query finds its part, and which it is."""
         asked = self.asked(states)
-        about = self.task(self.nearby(vectors, real)).log_softmax(-1)
+        about = self.task(self.local(vectors, token_mask)).log_softmax(-1)
         token = torch.cat([about + nn.functional.logsigmoid(asked), nn.functional.logsigmoid(-asked)], -1)
-        keys = torch.cat([self.nowhere.expand(len(states), 1, -1), self.key(states)], 1)
-        fits = self.query(asking) @ keys.mT / keys.shape[-1] ** 0.5
-        where = fits.masked_fill(~nn.functional.pad(real, (1, 0), value=True)[:, None], -1e4).log_softmax(-1)
+        keys = torch.cat([self.null_key.expand(len(states), 1, -1), self.key(states)], 1)
+        fits = self.query(queries) @ keys.mT / keys.shape[-1] ** 0.5
+        position_logp = fits.masked_fill(~nn.functional.pad(token_mask, (1, 0), value=True)[:, None], -1e4).log_softmax(-1)
         nothing = nn.functional.one_hot(torch.tensor(token.shape[-1] - 1), token.shape[-1]).expand(len(token), 1, -1)
-        part = where.exp() @ torch.cat([nothing, token.exp()], 1)
-        return Pointed(token, where, part.clamp(min=1e-6).log())
+        part = position_logp.exp() @ torch.cat([nothing, token.exp()], 1)
+        return PointerOutput(token, position_logp, part.clamp(min=1e-6).log())
 
 
 class HeadLogits(nn.Module):
@@ -197,40 +199,40 @@ class HeadLogits(nn.Module):
 
 
 class Network(nn.Module):
-    """Reads an instruction: the reader gives each token its state, and a few learned questions look for their answers there.
+    """Reads an instruction: the token encoder gives each token its state, and a few learned queries look for their answers there.
 
     Args:
         width_in: of the encoder's token vectors.
         parts: how many tasks there are to choose from.
         geometry: heads per masked layer of the LALM.
-        reader: settings of the reader.
+        token_encoder: settings of the token encoder.
     """
 
-    def __init__(self, width_in: int, parts: int, geometry: Geometry, **reader: Any) -> None:  # noqa: ANN401
+    def __init__(self, width_in: int, parts: int, geometry: Geometry, **token_encoder: Any) -> None:  # noqa: ANN401
         super().__init__()
-        self.reader = Reader(width_in, **reader)
-        width = self.reader.positions.shape[1]
-        self.questions = nn.Parameter(0.1 * torch.randn(QUESTIONS, width))
-        self.asking = nn.ModuleList(Asking(width) for _ in range(2))
+        self.token_encoder = TokenEncoder(width_in, **token_encoder)
+        width = self.token_encoder.positions.shape[1]
+        self.queries = nn.Parameter(0.1 * torch.randn(N_QUERIES, width))
+        self.blocks = nn.ModuleList(QueryBlock(width) for _ in range(2))
         self.norm = nn.LayerNorm(width)
         self.pointer = Pointer(width_in, width, parts)
         self.form = nn.Linear(width, 2)  # pipe, JSON
-        self.none = nn.Linear(2 * width, 1)
-        self.letters = LetterScore()
-        self.alone = LetterTasks(parts)
+        self.unsupported = nn.Linear(2 * width, 1)
+        self.ngram_refusal = NgramRefusalHead()
+        self.ngram_tasks = NgramTaskHead(parts)
         self.heads = HeadLogits(width, geometry)
 
     def forward(
-        self, vectors: Float[Tensor, "row token width_in"], real: Bool[Tensor, "row token"], letters: Letters
-    ) -> Predicted:
+        self, vectors: Float[Tensor, "row token width_in"], token_mask: Bool[Tensor, "row token"], ngrams: NgramBags
+    ) -> NetworkOutput:
         """What is asked for, and the mask for it."""
-        states = self.reader(vectors, real)
-        found = self.questions.expand(len(states), -1, -1)
-        for layer in self.asking:
-            found = layer(found, states, None if bool(real.all()) else real)
+        states = self.token_encoder(vectors, token_mask)
+        found = self.queries.expand(len(states), -1, -1)
+        for layer in self.blocks:
+            found = layer(found, states, None if bool(token_mask.all()) else token_mask)
         found = self.norm(found)
-        about_all = torch.cat([found[:, SLOTS], mean_state(states, real)], 1)
-        pointed = self.pointer(found[:, :SLOTS], states, vectors, real)
-        none = self.none(about_all)[:, 0] + self.letters(letters)
-        scores = Scores(pointed.part, self.form(found[:, SLOTS]), none)
-        return Predicted(scores, self.heads(found[:, -1]), pointed, self.alone(letters))
+        about_all = torch.cat([found[:, SLOTS], mean_state(states, token_mask)], 1)
+        pointer = self.pointer(found[:, :SLOTS], states, vectors, token_mask)
+        unsupported = self.unsupported(about_all)[:, 0] + self.ngram_refusal(ngrams)
+        scores = IntentScores(pointer.part, self.form(found[:, SLOTS]), unsupported)
+        return NetworkOutput(scores, self.heads(found[:, -1]), pointer, self.ngram_tasks(ngrams))

@@ -1,7 +1,9 @@
 """`Predictor`: a trained network with its encoder, on disk and in use."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,38 +16,37 @@ from torch import Tensor
 from ..data.tasks import Task
 from ..errors import ModelError
 from ..lalm.identity import Identity
-from ..mask_bank.mask import HeadMask
-from .decision import Decision
 from .encoder import Encoder, load_encoder
 from .files import Record, encoder_digest, load, save
-from .letters import read_in
+from .intent import IntentScores, intent_space
 from .nearest import WordingIndex
 from .network import Network
+from .ngrams import encode_batch
 from .quick import QuickNetwork
-from .reading import Scores, possible_readings
 from .wordings import read_wordings
 
 SHIPPED = Path(__file__).parent / "weights" / "pocket.safetensors"
-REMEMBERED = 4096  # instructions whose answers are kept
-COMPARED = 200  # wordings of a task that others are compared with
+CACHE_SIZE = 4096  # instructions whose predictions are kept
+PREDICT_BATCH = 256
+MAX_INDEXED_WORDINGS = 200  # wordings of a task that others are compared with
 
 
 @dataclass(frozen=True)
-class Heard:
+class Prediction:
     """What the network says of one instruction.
 
     Attributes:
-        chances: of each possible reading; they add up to 1.
+        probs: of each possible intent; they add up to 1.
         logits: one a head.
     """
 
-    chances: Float[Tensor, " reading"]
+    probs: Float[Tensor, " intent"]
     logits: Float[Tensor, "layer head"]
 
     @property
-    def served(self) -> float:
-        """The chance that any task serves it; the last reading is that none does."""
-        return float(self.chances[:-1].sum())
+    def p_supported(self) -> float:
+        """The probability that any task serves it; the last intent is that none does."""
+        return float(self.probs[:-1].sum())
 
 
 class Predictor:
@@ -62,10 +63,11 @@ class Predictor:
 
     def __init__(self, network: Network, encoder: Encoder, record: Record) -> None:
         if encoder_digest(encoder) != record.encoder_digest:
-            raise ModelError(f"this predictor was trained with another encoder {record.encoder!r}; train it anew")
+            raise ModelError(f"this predictor was trained with another encoder {record.encoder!r}; train it again")
         self.network, self.encoder, self.record = network.eval().requires_grad_(False), encoder, record
-        self.possible = possible_readings(tuple(task.name for task in record.tasks))
-        self._heard: dict[str, Heard] = {}
+        self.space = intent_space(tuple(task.name for task in record.tasks))
+        self._cache: OrderedDict[str, Prediction] = OrderedDict()
+        self._lock = threading.Lock()
 
     @classmethod
     def load(cls, path: Path = SHIPPED, encoder: str | None = None) -> "Predictor":
@@ -85,7 +87,7 @@ class Predictor:
             network.load_state_dict(tensors)
         except RuntimeError as error:
             why = str(error).splitlines()[-1].strip()
-            message = f"cannot read predictor {path}: its tensors do not fit: {why}; train it anew with 'amask predictor train'"
+            message = f"cannot read predictor {path}: its tensors do not fit: {why}; train it again with 'amask predictor train'"
             raise ModelError(message) from None
         return cls(network, loaded, record)
 
@@ -107,51 +109,51 @@ class Predictor:
     @cached_property
     def wordings(self) -> WordingIndex:
         """Some of what people say for each of the tasks that it knows: to encode all of it would take seconds."""
-        return WordingIndex(self.encoder, {task.name: _spread(said_for(task)) for task in self.record.tasks})
+        return WordingIndex(self.encoder, {task.name: _subsample(wordings_for(task)) for task in self.record.tasks})
 
     @cached_property
-    def suggestions(self) -> WordingIndex:
+    def suggestion_index(self) -> WordingIndex:
         """Plain wordings of the same tasks, to be shown to someone who was not understood: those that each task comes with."""
-        return WordingIndex(self.encoder, {task.name: task.wordings or said_for(task) for task in self.record.tasks})
+        return WordingIndex(self.encoder, {task.name: task.wordings or wordings_for(task) for task in self.record.tasks})
 
     @torch.inference_mode()
-    def hear(self, instructions: Sequence[str]) -> list[Heard]:
-        """What the network says of each instruction; the answers to the last few thousand are kept."""
-        new = [text for text in dict.fromkeys(instructions) if text not in self._heard]
-        if len(self._heard) + len(new) > REMEMBERED:
-            self._heard.clear()
-            new = list(dict.fromkeys(instructions))
-        for start in range(0, len(new), 256):
-            texts = new[start : start + 256]
-            scores, logits, alone = self._read(texts)
-            rows = zip(texts, self.possible.chances(scores, alone), logits, strict=True)
-            self._heard |= {text: Heard(chances, logits) for text, chances, logits in rows}
-        return [self._heard[text] for text in instructions]
+    def predict(self, instructions: Sequence[str]) -> list[Prediction]:
+        """What the network says of each instruction; the last `CACHE_SIZE` predictions are kept. Threads may share it."""
+        wanted = dict.fromkeys(instructions)
+        with self._lock:
+            found = {text: self._cache[text] for text in wanted if text in self._cache}
+        new = [text for text in wanted if text not in found]
+        for start in range(0, len(new), PREDICT_BATCH):
+            texts = new[start : start + PREDICT_BATCH]
+            scores, logits, single_task = self._read(texts)
+            rows = zip(texts, self.space.probs(scores, single_task), logits, strict=True)
+            found |= {text: Prediction(probs, logits) for text, probs, logits in rows}
+        with self._lock:
+            for text in wanted:
+                self._cache[text] = found[text]
+                self._cache.move_to_end(text)
+            while len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return [found[text] for text in instructions]
 
-    def _read(self, texts: Sequence[str]) -> tuple[Scores, Float[Tensor, "row layer head"], Float[Tensor, "row task"]]:
-        vectors, real, found = read_in(self.encoder, texts)
+    def _read(self, texts: Sequence[str]) -> tuple[IntentScores, Float[Tensor, "row layer head"], Float[Tensor, "row task"]]:
+        vectors, token_mask, found = encode_batch(self.encoder, texts)
         if len(texts) == 1:
             return self._quick(vectors, found)
-        said = self.network(vectors, real, found)
-        return said.scores, said.logits, said.alone
+        output = self.network(vectors, token_mask, found)
+        return output.scores, output.logits, output.single_task
 
     @cached_property
     def _quick(self) -> QuickNetwork:
         return QuickNetwork(self.network)
 
-    def decide(self, instructions: Sequence[str], masks: Iterable[HeadMask], *, raw: bool = False) -> list[Decision]:
-        """What to do about each instruction, given the masks that there are; see `Decider`."""
-        from .decider import Decider  # noqa: PLC0415  (it needs this module)
 
-        return Decider(self, masks).decide(instructions, raw=raw)
-
-
-def _spread(texts: Sequence[str]) -> Sequence[str]:
-    """At most `COMPARED` of some texts, evenly spread."""
-    return texts[:: -(-len(texts) // COMPARED)]
+def _subsample(texts: Sequence[str]) -> Sequence[str]:
+    """At most `MAX_INDEXED_WORDINGS` of some texts, evenly spread."""
+    return texts[:: -(-len(texts) // MAX_INDEXED_WORDINGS)]
 
 
-def said_for(task: Task) -> tuple[str, ...]:
-    """What people say for a task: the hand-written wordings but for what is withheld, and its own."""
+def wordings_for(task: Task) -> tuple[str, ...]:
+    """What people say for a task: the hand-written wordings but for what is held out, and its own."""
     given = read_wordings().tasks.get(task.name)
     return tuple(dict.fromkeys((*(given.train if given else ()), *task.wordings, *task.phrases))) or (task.title or task.name,)

@@ -1,8 +1,8 @@
 """Training the predictor: to read instructions, and to rebuild the masks of a bank.
 
-The loss of a batch is the negative log-probability of the right readings among all possible ones, that of pointing at what
-speaks of their parts (`pointing.py`), that of the letters' own guess where one task is asked for, and for requests that the bank
-has a mask for the cross-entropy of its bits, each weighted by how sure the mask is of it.
+The loss of a batch is the negative log-probability of the right intents among all possible ones, that of pointing at what
+speaks of their parts (`pointer_targets.py`), that of the n-grams' own guess where one task is asked for, and for
+requests that the bank has a mask for the cross-entropy of its bits, each weighted by the mask's confidence in it.
 """
 
 import hashlib
@@ -27,23 +27,23 @@ from ..mask_bank.mask import HeadMask
 from ..mask_bank.schedules import LearningRateSchedule
 from .encoder import Encoder, StaticEncoder
 from .example import Example
-from .examples import Examples
 from .files import encoder_digest
-from .letters import read_in
-from .material import digest
+from .intent import Intent, IntentSpace, intent_space
 from .network import Network
-from .pointing import pointer_targets
-from .reading import Possible, Reading, possible_readings
+from .ngrams import encode_batch
+from .pointer_targets import pointer_targets
+from .resources import resources_digest
+from .synthesis import RequestSource
 
 if TYPE_CHECKING:
     from .predictor import Predictor
 
-TOGETHER = 24  # requests that are read at once
-FASTER = 10.0  # how much faster the letters' guess of a task learns
-Tell = Callable[[int, str], None]
+READ_BATCH = 24  # requests that are read at once
+NGRAM_LR_SCALE = 10.0  # learning rate of the n-grams' task head, times this
+StepFn = Callable[[int, str], None]
 
 
-class Settings(pydantic.BaseModel):
+class PredictorSettings(pydantic.BaseModel):
     """How a predictor is trained.
 
     Attributes:
@@ -51,7 +51,7 @@ class Settings(pydantic.BaseModel):
         batch: requests a step.
         peak, floor, warmup: the learning rate, then a cosine.
         decay: AdamW's weight decay.
-        masks: weight of the masks' bits against 1 of the readings.
+        masks: weight of the masks' bits against 1 of the intents.
         pointing: weight of pointing at what speaks of the parts.
         pool: how many requests are put together once and for all, for an encoder that is slow; 0 for new ones at each step.
         save_every: steps between checkpoints.
@@ -73,8 +73,8 @@ class Settings(pydantic.BaseModel):
     seed: int = pydantic.Field(1, ge=0)
 
 
-FURTHER = {"steps": 800, "peak": 5e-4}
-"""Settings of a training that begins with another predictor's reading."""
+FINETUNE_SETTINGS = {"steps": 800, "peak": 5e-4}
+"""Settings of a training that begins with another predictor's intent."""
 
 
 class MaskTargets:
@@ -82,57 +82,57 @@ class MaskTargets:
 
     Args:
         masks: those to rebuild; the first of each task counts.
-        possible: all readings.
+        space: all intents.
     """
 
-    def __init__(self, masks: Sequence[HeadMask], possible: Possible) -> None:
-        self.masks = {reading_of(mask): mask for mask in reversed(masks)}
-        self.first = masks[0]
-        self.row = {possible.index(reading): at for at, reading in enumerate(self.masks)}
+    def __init__(self, masks: Sequence[HeadMask], space: IntentSpace) -> None:
+        self.masks = {intent_of(mask): mask for mask in reversed(masks)}
+        self.reference_mask = masks[0]
+        self.row = {space.index(intent): at for at, intent in enumerate(self.masks)}
         self.bits = torch.stack([mask.gates for mask in self.masks.values()])
         self.weights = torch.stack([_confidence(mask) for mask in self.masks.values()])
 
-    def loss(self, logits: Float[Tensor, "row layer head"], readings: Sequence[int]) -> Float[Tensor, ""]:
+    def loss(self, logits: Float[Tensor, "row layer head"], intents: Sequence[int]) -> Float[Tensor, ""]:
         """Mean weighted cross-entropy of the bits, over the rows that there is a mask for."""
-        rows = [at for at, reading in enumerate(readings) if reading in self.row]
+        rows = [at for at, intent in enumerate(intents) if intent in self.row]
         if not rows:
             return logits.sum() * 0
-        chosen = [self.row[readings[at]] for at in rows]
+        chosen = [self.row[intents[at]] for at in rows]
         losses = nn.functional.binary_cross_entropy_with_logits(logits[rows], self.bits[chosen], reduction="none")
         weights = self.weights[chosen]
         return (losses * weights).sum() / weights.sum()
 
 
 def _confidence(mask: HeadMask) -> Float[Tensor, "layer head"]:
-    """How sure a mask is of each bit: |2σ(logit) - 1|, at least a tenth; 0 for heads that no mask may switch."""
+    """A mask's confidence in each bit: |2σ(logit) - 1|, at least a tenth; 0 for heads that no mask may switch."""
     sure = torch.ones(mask.geometry.shape) if mask.logits is None else (2 * mask.logits.sigmoid() - 1).abs().clamp(min=0.1)
     return sure * mask.geometry.switchable
 
 
-def reading_of(mask: HeadMask) -> Reading:
+def intent_of(mask: HeadMask) -> Intent:
     """What a mask does."""
     if mask.task is None:
         raise InstructionError(f"mask {mask.called!r} has no task, so no instruction can ask for it")
-    return Reading(mask.task.names, mask.task.form)
+    return Intent(mask.task.names, mask.task.form)
 
 
-def start_network(encoder: Encoder, parts: int, identity: Identity, seed: int) -> Network:
-    """A network that is not trained; its reader is the encoder's, where that has one."""
+def init_network(encoder: Encoder, parts: int, identity: Identity, seed: int) -> Network:
+    """A network that is not trained; its token encoder is the encoder's, where that has one."""
     torch.manual_seed(seed)
     network = Network(encoder.width, parts, identity.geometry)
     if isinstance(encoder, StaticEncoder):
-        network.reader.load_state_dict(encoder.reader.state_dict())
+        network.token_encoder.load_state_dict(encoder.token_encoder.state_dict())
     return network
 
 
 def _groups(network: Network) -> list[dict[str, object]]:
     """The weights: a run of letters is in few requests, so its own move faster than those that are in all."""
-    rare = [tensor for name, tensor in network.named_parameters() if name.startswith("alone.")]
-    rest = [tensor for name, tensor in network.named_parameters() if not name.startswith("alone.")]
-    return [{"params": rest, "faster": 1.0}, {"params": rare, "faster": FASTER}]
+    rare = [tensor for name, tensor in network.named_parameters() if name.startswith("ngram_tasks.")]
+    rest = [tensor for name, tensor in network.named_parameters() if not name.startswith("ngram_tasks.")]
+    return [{"params": rest, "lr_scale": 1.0}, {"params": rare, "lr_scale": NGRAM_LR_SCALE}]
 
 
-def take_reading(network: Network, tasks: Sequence[Task], known: "Predictor") -> None:
+def load_matching_weights(network: Network, tasks: Sequence[Task], known: "Predictor") -> None:
     """Let a network read as another predictor does; how heads follow from that is taken only if the LALM has as many.
 
     Args:
@@ -150,14 +150,14 @@ def take_reading(network: Network, tasks: Sequence[Task], known: "Predictor") ->
             for at, task in enumerate(tasks):
                 if task.name in names:
                     own[name][at] = tensor[names.index(task.name)]
-        elif name.startswith("alone."):
+        elif name.startswith("ngram_tasks."):
             for at, task in enumerate(tasks):
                 if task.name in names:
                     own[name][:, at] = tensor[:, names.index(task.name)]
         elif own[name].shape == tensor.shape:
             own[name] = tensor
         elif not name.startswith("heads."):
-            raise InstructionError(f"the predictor to start from is of another size at {name}; start anew")
+            raise InstructionError(f"the predictor to start from is of another size at {name}; train from scratch")
     network.load_state_dict(own)
 
 
@@ -169,8 +169,8 @@ class Training:
         tasks: single tasks that instructions may ask for.
         masks: masks to rebuild, all of one model.
         settings: all settings.
-        checkpoint: a file that a stopped training goes on from.
-        start: a predictor whose reading the network begins with.
+        checkpoint: a file that a stopped training resumes from.
+        start: a predictor whose weights the network begins with.
 
     Raises:
         InstructionError: there are no masks, or the predictor to start from has another encoder.
@@ -182,35 +182,37 @@ class Training:
         encoder: Encoder,
         tasks: Sequence[Task],
         masks: Sequence[HeadMask],
-        settings: Settings,
+        settings: PredictorSettings,
         checkpoint: Path | None = None,
         start: "Predictor | None" = None,
     ) -> None:
         if start and start.record.encoder_digest != encoder_digest(encoder):
             known = start.record.encoder
-            raise InstructionError(f"the predictor to start from has another encoder, {known!r}; take that one, or start anew")
+            raise InstructionError(
+                f"the predictor to start from has another encoder, {known!r}; take that one, or train from scratch"
+            )
         if not masks:
             raise InstructionError("there are no masks to learn from; train some with 'amask bank train'")
         for mask in masks:
             mask.require(masks[0])
         self.encoder, self.settings, self.checkpoint, self.start = encoder, settings, checkpoint, start
         self.tasks, self.identity = tuple(tasks), masks[0].identity
-        self.possible = possible_readings(tuple(task.name for task in self.tasks))
-        self.targets = MaskTargets(masks, self.possible)
-        self.seen = frozenset(reading.parts for reading in self.targets.masks)
-        self.examples = Examples(self.tasks, "train", self.seen)
+        self.space = intent_space(tuple(task.name for task in self.tasks))
+        self.targets = MaskTargets(masks, self.space)
+        self.seen = frozenset(intent.parts for intent in self.targets.masks)
+        self.examples = RequestSource(self.tasks, "train", self.seen)
         self.rate = LearningRateSchedule(settings.peak, settings.floor, settings.warmup, settings.steps, start=settings.floor)
 
     @property
     def key(self) -> str:
-        """Identifies the training; a checkpoint with another key is not gone on from."""
+        """Identifies the training; a checkpoint with another key is ignored."""
         tasks = [task.model_dump(mode="json") for task in self.tasks]
-        masks = {str(reading): mask.digest for reading, mask in self.targets.masks.items()}
+        masks = {str(intent): mask.digest for intent, mask in self.targets.masks.items()}
         parts = [
             encoder_digest(self.encoder),
             tasks,
             masks,
-            digest(),
+            resources_digest(),
             self.settings.model_dump(),
             self.start.digest if self.start else "",
         ]
@@ -230,54 +232,54 @@ class Training:
         return [self.examples.draw(rng) for _ in range(self.settings.pool)]
 
     def losses(self, network: Network, examples: Sequence[Example]) -> dict[str, Float[Tensor, ""]]:
-        """Of the readings, of pointing at their parts, of the masks' bits, and of the letters' own guess."""
+        """Of the intents, of pointing at their parts, of the masks' bits, and of the n-grams' own guess."""
         ordered = sorted(examples, key=lambda example: len(example.text))  # of similar length, so that little is padding
-        chances, pointing, logits, alone = [], [], [], []
-        for start in range(0, len(ordered), TOGETHER):
-            some = ordered[start : start + TOGETHER]
+        probs, pointing, logits, single_task = [], [], [], []
+        for start in range(0, len(ordered), READ_BATCH):
+            some = ordered[start : start + READ_BATCH]
             texts = [example.text for example in some]
-            given = read_in(self.encoder, texts)
-            said = network(*given)
+            given = encode_batch(self.encoder, texts)
+            output = network(*given)
             names = [task.name for task in self.tasks]
             targets = pointer_targets(some, self.encoder.offsets(texts), given[1].shape[1], names)
-            pointing.append(targets.loss(said.pointed) * len(some) / len(ordered))
-            chances.append(self.possible.log_chances(said.scores))
-            logits.append(said.logits)
-            alone.append(said.alone)
-        numbers = [self.possible.index(example.reading) for example in ordered]
-        right = torch.cat(chances)[torch.arange(len(numbers)), numbers]
+            pointing.append(targets.loss(output.pointer) * len(some) / len(ordered))
+            probs.append(self.space.log_probs(output.scores))
+            logits.append(output.logits)
+            single_task.append(output.single_task)
+        numbers = [self.space.index(example.intent) for example in ordered]
+        right = torch.cat(probs)[torch.arange(len(numbers)), numbers]
         bits = self.targets.loss(torch.cat(logits), numbers)
-        spelled = self._spelled(torch.cat(alone), [example.reading for example in ordered])
-        return {"reading": -right.mean(), "pointing": torch.stack(pointing).sum(), "bits": bits, "letters": spelled}
+        ngrams = self._ngram_loss(torch.cat(single_task), [example.intent for example in ordered])
+        return {"intent": -right.mean(), "pointing": torch.stack(pointing).sum(), "bits": bits, "ngrams": ngrams}
 
-    def _spelled(self, alone: Float[Tensor, "row task"], readings: Sequence[Reading]) -> Float[Tensor, ""]:
-        """Cross-entropy of the letters' task, over the requests for one task alone."""
-        rows = [at for at, reading in enumerate(readings) if len(reading.parts) == 1]
+    def _ngram_loss(self, single_task: Float[Tensor, "row task"], intents: Sequence[Intent]) -> Float[Tensor, ""]:
+        """Cross-entropy of the n-grams' task, over the requests for one task alone."""
+        rows = [at for at, intent in enumerate(intents) if len(intent.parts) == 1]
         tasks = [task.name for task in self.tasks]
-        wanted = torch.tensor([tasks.index(readings[at].parts[0]) for at in rows], dtype=torch.long)
-        return nn.functional.cross_entropy(alone[rows], wanted) if rows else alone.sum() * 0
+        wanted = torch.tensor([tasks.index(intents[at].parts[0]) for at in rows], dtype=torch.long)
+        return nn.functional.cross_entropy(single_task[rows], wanted) if rows else single_task.sum() * 0
 
-    def together(self, losses: Mapping[str, Float[Tensor, ""]], masks: float) -> Float[Tensor, ""]:
+    def total_loss(self, losses: Mapping[str, Float[Tensor, ""]], masks: float) -> Float[Tensor, ""]:
         """The losses as one; `masks` is the weight of the masks' bits."""
-        own = losses["reading"] + losses["letters"] + self.settings.pointing * losses["pointing"]
+        own = losses["intent"] + losses["ngrams"] + self.settings.pointing * losses["pointing"]
         return own + masks * losses["bits"]
 
-    def run(self, tell: Tell = lambda _step, _note: None) -> Network:
+    def run(self, on_progress: StepFn = lambda _step, _note: None) -> Network:
         """Train to the end."""
-        network = start_network(self.encoder, len(self.tasks), self.identity, self.settings.seed).train()
+        network = init_network(self.encoder, len(self.tasks), self.identity, self.settings.seed).train()
         if self.start:
-            take_reading(network, self.tasks, self.start)
+            load_matching_weights(network, self.tasks, self.start)
         optimizer = torch.optim.AdamW(_groups(network), lr=self.settings.peak, weight_decay=self.settings.decay)
         for step in range(self._resume(network, optimizer), self.settings.steps):
             torch.manual_seed(self.settings.seed * 1_000_003 + step)  # dropout
             for group in optimizer.param_groups:
-                group["lr"] = self.rate.at(step) * group["faster"]
+                group["lr"] = self.rate.at(step) * group["lr_scale"]
             losses = self.losses(network, self.batch(step))
             optimizer.zero_grad()
-            self.together(losses, self.settings.masks).backward()
+            self.total_loss(losses, self.settings.masks).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
-            tell(step + 1, " ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
+            on_progress(step + 1, " ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
             if self.checkpoint and (step + 1) % self.settings.save_every == 0:
                 self._save(network, optimizer, step + 1)
         return network.eval().requires_grad_(False)
@@ -289,7 +291,7 @@ class Training:
         write_atomic(buffer.getvalue(), self.checkpoint, parents=True)
 
     def _resume(self, network: Network, optimizer: torch.optim.Optimizer) -> int:
-        """Take up a checkpoint of this very training; the step to go on from."""
+        """Take up a checkpoint of this very training; the step to resume from."""
         if not self.checkpoint or not self.checkpoint.exists():
             return 0
         state: Mapping = torch.load(self.checkpoint, weights_only=True)

@@ -11,10 +11,10 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 
 from ...data.reading import read_manifest
 from ...mask_bank.files import load_mask
-from ...predictor.build import train
-from ...predictor.material import digest
 from ...predictor.predictor import SHIPPED, Predictor
-from ...predictor.training import Settings
+from ...predictor.resources import resources_digest
+from ...predictor.train_predictor import train_predictor
+from ...predictor.training import PredictorSettings
 from ..architecture import audio_config, build_extractor, build_model, train_tokenizer
 from ..corpus.clips import hash_sources, make_corpus, read_sources
 from .encoder import features, start_encoder
@@ -63,7 +63,7 @@ class Making:
             ("features", 1, None, self._features),
             ("language", 1, [self.settings["language"], self.seed], self._language),
             ("masks", 2, self.plan, self._masks, True),
-            ("predictor", 2, [self.settings["predictor"], self.seed, digest()], self._predictor),
+            ("predictor", 2, [self.settings["predictor"], self.seed, resources_digest()], self._predictor),
         ]
         return [Stage(*row) for row in table]
 
@@ -116,15 +116,15 @@ class Making:
 
     def _predictor(self, folder: Path) -> None:
         settings = dict(self.settings["predictor"])
-        start = None if settings.pop("anew") else Predictor.load()
+        start = None if settings.pop("from_scratch") else Predictor.load()
         masks = [load_mask(path) for path in sorted((self.folder / "masks").glob("*.safetensors"))]
-        wanted = Settings(seed=self.seed, **settings)
+        wanted = PredictorSettings(seed=self.seed, **settings)
 
         def tell(step: int, note: str) -> None:
             if step % 100 == 0:
                 self.log(f"predictor: {step}/{wanted.steps} {note}")
 
-        made = train(masks, wanted, checkpoint=folder / "checkpoint.pt", start=start, tell=tell)
+        made = train_predictor(masks, wanted, checkpoint=folder / "checkpoint.pt", start=start, on_progress=tell)
         made.save(folder / SHIPPED.name)
 
     def _model(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioForConditionalGeneration:

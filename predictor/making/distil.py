@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from ...data.atomic_write import write_atomic
 from ...data.tasks import builtin_tasks
-from ..examples import KINDS, Examples
-from ..material import frames
-from ..reader import LONGEST, Reader, mean_state
+from ..resources import load_frames
+from ..synthesis import KINDS, RequestSource
+from ..token_encoder import MAX_TOKENS, TokenEncoder, mean_state
 
 Log = Callable[[str], None]
 VOCABULARY = 16_000
 SHORT = 18  # tokens; longer texts are left out, since they would make their batches slow
-READER = {"width": 128, "layers": 2, "heads": 4, "hidden": 256}
+ENCODER_SIZE = {"width": 128, "layers": 2, "heads": 4, "hidden": 256}
 
 
 def fit_tokenizer(tokenizer: Tokenizer, size: int, words: Sequence[str]) -> tuple[Tokenizer, list[list[int]]]:
@@ -55,7 +55,7 @@ def fit_tokenizer(tokenizer: Tokenizer, size: int, words: Sequence[str]) -> tupl
     return Tokenizer.from_str(json.dumps(about)), pieces
 
 
-def common_words(tokenizer: Tokenizer, texts: Sequence[str], least: int, most: int) -> list[str]:
+def frequent_words(tokenizer: Tokenizer, texts: Sequence[str], least: int, most: int) -> list[str]:
     """Words that come at least so often in some texts and are no token, the commonest first."""
     counts: Counter[str] = Counter()
     for text in texts:
@@ -67,7 +67,7 @@ def common_words(tokenizer: Tokenizer, texts: Sequence[str], least: int, most: i
 
 @torch.inference_mode()
 def first_vectors(
-    teacher: nn.Module, pieces: Sequence[Sequence[int]], around: tuple[int, int], width: int
+    teacher: nn.Module, pieces: Sequence[Sequence[int]], affixes: tuple[int, int], width: int
 ) -> Float[Tensor, "token width"]:
     """What the teacher makes of each token by itself, between its start and end, in the largest principal components.
 
@@ -78,7 +78,7 @@ def first_vectors(
         rows = [at for at, piece in enumerate(pieces) if len(piece) == length]
         for start in range(0, len(rows), 512):
             chosen = rows[start : start + 512]
-            ids = torch.tensor([[around[0], *pieces[at], around[1]] for at in chosen])
+            ids = torch.tensor([[affixes[0], *pieces[at], affixes[1]] for at in chosen])
             found[chosen] = teacher(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.mean(1)
     centred = found - found.mean(0)
     _, _, axes = torch.pca_lowrank(centred, width, center=False, niter=4)
@@ -93,15 +93,15 @@ class Student(nn.Module):
         super().__init__()
         size_of_vectors = vectors.norm(dim=1).mean() / vectors.shape[1] ** 0.5
         self.table = nn.Embedding.from_pretrained(vectors / size_of_vectors / 4, freeze=False)
-        self.reader = Reader(vectors.shape[1], **READER)
-        self.into = nn.Linear(READER["width"], size)
+        self.token_encoder = TokenEncoder(vectors.shape[1], **ENCODER_SIZE)
+        self.into = nn.Linear(ENCODER_SIZE["width"], size)
 
-    def forward(self, ids: Tensor, real: Tensor) -> Float[Tensor, "row size"]:
+    def forward(self, ids: Tensor, token_mask: Tensor) -> Float[Tensor, "row size"]:
         """What the teacher would say."""
-        return self.into(mean_state(self.reader(self.table(ids) * real.unsqueeze(-1), real), real))
+        return self.into(mean_state(self.token_encoder(self.table(ids) * token_mask.unsqueeze(-1), token_mask), token_mask))
 
 
-def teach(
+def train_student(
     student: Student, tokenizer: Tokenizer, texts: Sequence[str], targets: np.ndarray, steps: int, batch: int, seed: int, log: Log
 ) -> None:
     """Train the student: the cosine with the teacher's vector, and to tell the batch's other texts from it."""
@@ -111,19 +111,19 @@ def teach(
     rest = [p for name, p in student.named_parameters() if not name.startswith("table")]
     optimizer = torch.optim.AdamW([table, {"params": rest, "lr": 2e-3}], weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [2e-3, 2e-3], total_steps=steps, pct_start=0.05)
-    tokenizer.enable_truncation(LONGEST)
+    tokenizer.enable_truncation(MAX_TOKENS)
     tokenizer.enable_padding()
     student.train()
     for step in range(steps):
         rows = rng.integers(len(texts), size=batch)
         found = tokenizer.encode_batch_fast([texts[row] for row in rows], add_special_tokens=False)
         ids = torch.tensor([each.ids for each in found])
-        real = torch.tensor([each.attention_mask for each in found], dtype=torch.bool)
+        token_mask = torch.tensor([each.attention_mask for each in found], dtype=torch.bool)
         target = torch.from_numpy(targets[rows].astype(np.float32))
-        said = nn.functional.normalize(student(ids, real), dim=1)
-        distance = 1 - (said * target).sum(1).mean()
+        requests = nn.functional.normalize(student(ids, token_mask), dim=1)
+        distance = 1 - (requests * target).sum(1).mean()
         alike = nn.functional.softmax(target @ target.T * 20, dim=1)
-        told = nn.functional.cross_entropy(said @ target.T * 20, alike) + (alike * alike.clamp(min=1e-9).log()).sum(1).mean()
+        told = nn.functional.cross_entropy(requests @ target.T * 20, alike) + (alike * alike.clamp(min=1e-9).log()).sum(1).mean()
         optimizer.zero_grad()
         (distance + 0.3 * told).backward()
         nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -139,22 +139,25 @@ def save(student: Student, tokenizer: Tokenizer, about: dict, folder: Path) -> N
     folder.mkdir(parents=True, exist_ok=True)
     table = student.table.weight.detach()
     scales = table.abs().amax(1).clamp(min=1e-6) / 127
-    tensors = {name: tensor.half().contiguous() for name, tensor in student.reader.state_dict().items()}
+    tensors = {name: tensor.half().contiguous() for name, tensor in student.token_encoder.state_dict().items()}
     tensors |= {"vectors": (table / scales[:, None]).round().to(torch.int8), "scales": scales.half()}
     tokenizer.no_padding()
     tokenizer.no_truncation()
     write_atomic(safetensors.torch.save(tensors), folder / "encoder.safetensors")
     write_atomic(tokenizer.to_str().encode(), folder / "tokenizer.json")
-    write_atomic(json.dumps(about | {"reader": READER}, indent=1).encode(), folder / "config.json")
+    write_atomic(json.dumps(about | {"reader": ENCODER_SIZE}, indent=1).encode(), folder / "config.json")
 
 
-def requests(count: int, seed: int) -> list[str]:
-    """Requests to the predictor, as whole as they were written and put together; nothing that is withheld."""
-    source = Examples(tuple(builtin_tasks().values()), "all")
-    found = [*chain(*source.singles.values(), *source.phrases.values(), *source.foreign.values()), *frames()["strangers"]]
+def sample_requests(count: int, seed: int) -> list[str]:
+    """Requests to the predictor, as whole as they were written and put together; nothing that is held out."""
+    source = RequestSource(tuple(builtin_tasks().values()), "all")
+    found = [
+        *chain(*source.singles.values(), *source.phrases.values(), *source.unsupported.values()),
+        *load_frames()["unsupported_items"],
+    ]
     rng = np.random.default_rng(seed)
     while len(found) < count:
-        found.append(source.of_kind(KINDS[int(rng.integers(len(KINDS)))], rng).text)
+        found.append(source.draw_kind(KINDS[int(rng.integers(len(KINDS)))], rng).text)
     return list(dict.fromkeys(found))
 
 
@@ -174,19 +177,19 @@ def distil(teacher: str, pairs: Path, folder: Path, log: Log, steps: int = 2000,
 
     model = SentenceTransformer(teacher, device="cpu")
     tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    around = (tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]"))
+    affixes = (tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]"))
     english, german = zip(*(line.split("\t") for line in pairs.read_text(encoding="utf-8").splitlines()), strict=True)
-    said = requests(12_000, seed)
-    words = common_words(tokenizer, said, 3, 1500) + common_words(tokenizer, german, 4, 2500)
+    requests = sample_requests(12_000, seed)
+    words = frequent_words(tokenizer, requests, 3, 1500) + frequent_words(tokenizer, german, 4, 2500)
     tokenizer, pieces = fit_tokenizer(tokenizer, VOCABULARY, words)
     log(f"{len(pieces)} tokens, {len(words)} of them new words")
-    vectors = first_vectors(model[0].auto_model, pieces, around, READER["width"])
-    log(f"the teacher reads {len(english)} sentences and {len(said)} requests")
-    theirs = [model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False) for texts in (english, said)]
-    texts = [*english, *german, *said, *said]
+    vectors = first_vectors(model[0].auto_model, pieces, affixes, ENCODER_SIZE["width"])
+    log(f"the teacher reads {len(english)} sentences and {len(requests)} requests")
+    theirs = [model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False) for texts in (english, requests)]
+    texts = [*english, *german, *requests, *requests]
     targets = np.concatenate([theirs[0], theirs[0], theirs[1], theirs[1]])
     short = [at for at, each in enumerate(tokenizer.encode_batch_fast(texts, add_special_tokens=False)) if len(each.ids) <= SHORT]
     torch.manual_seed(seed)
     student = Student(vectors, targets.shape[1])
-    teach(student, tokenizer, [texts[at] for at in short], targets[short], steps, batch, seed, log)
+    train_student(student, tokenizer, [texts[at] for at in short], targets[short], steps, batch, seed, log)
     save(student, tokenizer, {"teacher": "sentence-transformers/all-MiniLM-L6-v2", "steps": steps, "seed": seed}, folder)

@@ -1,6 +1,6 @@
 """What people say: requests for each task, for several tasks at once, and for what no task does.
 
-All were written by hand, in the TOML files beside this module. What is withheld is for tests only: nothing is ever
+All were written by hand, in the TOML files beside this module. What is held out is for tests only: nothing is ever
 trained on it.
 """
 
@@ -29,21 +29,21 @@ class TaskWordings:
 
     Attributes:
         train: whole requests.
-        withheld: whole requests that are never trained on.
+        held_out: whole requests that are never trained on.
         phrases: what the task gives ("the gender"), to be put into templates.
-        phrases_withheld: phrases that are never trained on.
+        phrases_held_out: phrases that are never trained on.
         phrases_de: phrases for German templates, in the accusative.
-        deeds: what the task does, as one asks for it ("tell me the gender"), to be put together with others.
-        deeds_de: the same in German.
+        imperatives: what the task does, as one asks for it ("tell me the gender"), to be put together with others.
+        imperatives_de: the same in German.
     """
 
     train: Texts
-    withheld: Texts
+    held_out: Texts
     phrases: Texts
-    phrases_withheld: Texts
+    phrases_held_out: Texts
     phrases_de: Texts
-    deeds: Texts
-    deeds_de: Texts
+    imperatives: Texts
+    imperatives_de: Texts
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -52,15 +52,15 @@ class Templates:
 
     Attributes:
         train: templates for `TaskWordings.phrases`.
-        withheld: templates that are never trained on.
+        held_out: templates that are never trained on.
         train_de: templates for `TaskWordings.phrases_de`.
-        withheld_de: German ones that are never trained on.
+        held_out_de: German ones that are never trained on.
     """
 
     train: Texts
-    withheld: Texts
+    held_out: Texts
     train_de: Texts
-    withheld_de: Texts
+    held_out_de: Texts
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -95,10 +95,10 @@ class Request:
 
 @dataclass(frozen=True, config=_STRICT)
 class Requests:
-    """Whole requests for several tasks, with their readings."""
+    """Whole requests for several tasks, with their intents."""
 
     train: tuple[Request, ...]
-    withheld: tuple[Request, ...]
+    held_out: tuple[Request, ...]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -125,7 +125,7 @@ class Composites:
     def _check(self) -> "Composites":
         for kind, count in PLACES.items():
             templates: Templates = getattr(self, kind)
-            for text in (*templates.train, *templates.withheld, *templates.train_de, *templates.withheld_de):
+            for text in (*templates.train, *templates.held_out, *templates.train_de, *templates.held_out_de):
                 found = sorted(field for _, field, _, _ in string.Formatter().parse(text) if field is not None)
                 if found != [str(place) for place in range(count)]:
                     raise ValueError(f"{kind}: {text!r} must have each of {count} places once")
@@ -133,20 +133,20 @@ class Composites:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Foreign:
+class Unsupported:
     """Requests that no task serves.
 
     Attributes:
         far: requests that have nothing to do with speech and sound.
-        far_withheld: such requests that are never trained on.
+        far_held_out: such requests that are never trained on.
         near: requests that share words with a task, forbid one, or ask for a task and for more than any task gives.
-        near_withheld: such requests that are never trained on.
+        near_held_out: such requests that are never trained on.
     """
 
     far: Texts
-    far_withheld: Texts
+    far_held_out: Texts
     near: Texts
-    near_withheld: Texts
+    near_held_out: Texts
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -156,12 +156,12 @@ class Wordings:
     Attributes:
         tasks: a task's name → requests for it.
         composites: requests for several tasks.
-        foreign: requests that no task serves.
+        unsupported: requests that no task serves.
     """
 
     tasks: Mapping[str, TaskWordings]
     composites: Composites
-    foreign: Foreign
+    unsupported: Unsupported
 
 
 @cache
@@ -172,17 +172,17 @@ def read_wordings() -> Wordings:
         DataError: a file is not what it should be; the message names file and field.
     """
     tables = {"tasks": {name: _table(name) for name in builtin_tasks()}}
-    tables |= {name: _table(name) for name in ("composites", "foreign")}
+    tables |= {name: _table(name) for name in ("composites", "unsupported")}
     try:
         return pydantic.TypeAdapter(Wordings).validate_python(tables)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"amask's wordings, {where}: {first['msg'].removeprefix('Value error, ')}; mend the TOML file") from None
+        raise DataError(f"amask's wordings, {where}: {first['msg'].removeprefix('Value error, ')}; fix the TOML file") from None
 
 
 def _table(name: str) -> dict:
     try:
         return tomllib.loads(files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"amask's wordings, {name}.toml cannot be read: {error}; install amask again") from None
+        raise DataError(f"amask's wordings, {name}.toml cannot be read: {error}; reinstall amask") from None

@@ -30,7 +30,7 @@ def test_a_composite_that_the_bank_has_no_mask_for(amask):
 
 
 def test_raw_bits(amask):
-    row = json.loads(amask("predict", "gender", "--raw", "--json").stdout)
+    row = json.loads(amask("predict", "gender", "--predicted-bits", "--json").stdout)
     assert (row["task"], row["how"], row["mask"]) == ("gr", "bits", None)
     assert row["heads_on"] > 0
 

@@ -28,14 +28,14 @@ def said():
 def trained(said):
     """Whole requests that may be trained on."""
     tasks = [text for task in said.tasks.values() for text in task.train]
-    return [*tasks, *(request.text for request in said.composites.requests.train), *said.foreign.far, *said.foreign.near]
+    return [*tasks, *(request.text for request in said.composites.requests.train), *said.unsupported.far, *said.unsupported.near]
 
 
 @pytest.fixture(scope="module")
-def withheld(said):
-    tasks = [text for task in said.tasks.values() for text in task.withheld]
-    foreign = [*said.foreign.far_withheld, *said.foreign.near_withheld]
-    return [*tasks, *(request.text for request in said.composites.requests.withheld), *foreign]
+def held_out(said):
+    tasks = [text for task in said.tasks.values() for text in task.held_out]
+    unsupported = [*said.unsupported.far_held_out, *said.unsupported.near_held_out]
+    return [*tasks, *(request.text for request in said.composites.requests.held_out), *unsupported]
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def test_every_task_has_its_wordings(said):
     ("field", "least"),
     [
         ("train", 130),
-        ("withheld", 40),
+        ("held_out", 40),
         ("phrases", 100),
-        ("phrases_withheld", 8),
+        ("phrases_held_out", 8),
         ("phrases_de", 20),
-        ("deeds", 17),
-        ("deeds_de", 6),
+        ("imperatives", 17),
+        ("imperatives_de", 6),
     ],
 )
 def test_a_task_has_enough_of_each(said, task, field, least):
@@ -69,59 +69,61 @@ def test_a_task_has_enough_of_each(said, task, field, least):
 def test_there_are_enough_composites_and_foreign_requests(said):
     templates = [getattr(said.composites, kind) for kind in TEMPLATES]
     assert sum(len(each.train) + len(each.train_de) for each in templates) >= 60
-    assert sum(len(each.withheld) + len(each.withheld_de) for each in templates) >= 25
-    assert all(each.train_de and each.withheld_de for each in templates)
+    assert sum(len(each.held_out) + len(each.held_out_de) for each in templates) >= 25
+    assert all(each.train_de and each.held_out_de for each in templates)
     excluding = said.composites.single_with_exclusion
     assert len(excluding.train) >= 12
-    assert len(excluding.withheld) >= 5
+    assert len(excluding.held_out) >= 5
     requests = said.composites.requests
     assert len(requests.train) >= 60
-    assert len(requests.withheld) >= 40
-    for some in (requests.train, requests.withheld):
+    assert len(requests.held_out) >= 40
+    for some in (requests.train, requests.held_out):
         assert {(len(request.parts), request.form) for request in some} == {(2, "pipe"), (3, "pipe"), (2, "json"), (3, "json")}
         assert any(request.keys for request in some)
-    foreign = said.foreign
-    assert min(len(foreign.far), len(foreign.near)) >= 220
-    assert min(len(foreign.far_withheld), len(foreign.near_withheld)) >= 60
+    unsupported = said.unsupported
+    assert min(len(unsupported.far), len(unsupported.near)) >= 220
+    assert min(len(unsupported.far_held_out), len(unsupported.near_held_out)) >= 60
 
 
-def test_no_request_comes_twice(trained, withheld):
-    counts = Counter(map(plain, [*trained, *withheld]))
+def test_no_request_comes_twice(trained, held_out):
+    counts = Counter(map(plain, [*trained, *held_out]))
     assert [text for text, count in counts.items() if count > 1 or not text] == []
 
 
 def test_no_phrase_and_no_template_comes_twice(said):
     tasks = said.tasks.values()
-    phrases = [text for task in tasks for text in (*task.phrases, *task.phrases_withheld, *task.phrases_de)]
+    phrases = [text for task in tasks for text in (*task.phrases, *task.phrases_held_out, *task.phrases_de)]
     kinds = [getattr(said.composites, kind) for kind in (*TEMPLATES, "single_with_exclusion")]
     templates = [text for kind in kinds for texts in asdict(kind).values() for text in texts]
-    deeds = [text for task in tasks for text in (*task.deeds, *task.deeds_de)]
-    for texts in (map(plain, phrases), map(plain, deeds), templates):
+    imperatives = [text for task in tasks for text in (*task.imperatives, *task.imperatives_de)]
+    for texts in (map(plain, phrases), map(plain, imperatives), templates):
         assert [text for text, count in Counter(texts).items() if count > 1] == []
 
 
-def test_nothing_withheld_is_trained_in_another_role(said, trained, withheld):
+def test_nothing_withheld_is_trained_in_another_role(said, trained, held_out):
     """A withheld request may not be a phrase that is trained, nor a withheld phrase a request that is."""
     phrases = {
-        plain(text) for task in said.tasks.values() for text in (*task.phrases, *task.phrases_de, *task.deeds, *task.deeds_de)
+        plain(text)
+        for task in said.tasks.values()
+        for text in (*task.phrases, *task.phrases_de, *task.imperatives, *task.imperatives_de)
     }
-    assert phrases & set(map(plain, withheld)) == set()
-    withheld_phrases = {plain(text) for task in said.tasks.values() for text in task.phrases_withheld}
-    assert withheld_phrases & set(map(plain, trained)) == set()
+    assert phrases & set(map(plain, held_out)) == set()
+    held_out_phrases = {plain(text) for task in said.tasks.values() for text in task.phrases_held_out}
+    assert held_out_phrases & set(map(plain, trained)) == set()
 
 
-def test_the_tasks_own_wordings_are_not_withheld(withheld):
+def test_the_tasks_own_wordings_are_not_withheld(held_out):
     from amask.data.tasks import builtin_tasks
 
     own = {plain(text) for task in builtin_tasks().values() for text in (*task.wordings, *task.phrases)}
-    assert own & set(map(plain, withheld)) == set()
+    assert own & set(map(plain, held_out)) == set()
 
 
 def test_what_is_withheld_from_the_pocket_model_is_not_trained(root, said, trained):
     """So that wordings exist that neither the model nor its predictor has seen."""
     table = tomllib.loads((root / "pocket" / "instructions.toml").read_text(encoding="utf-8"))
     unseen = {plain(text) for name in TASKS for text in table[name]["withheld"]}
-    phrases = [text for task in said.tasks.values() for text in (*task.phrases, *task.deeds)]
+    phrases = [text for task in said.tasks.values() for text in (*task.phrases, *task.imperatives)]
     assert unseen & {plain(text) for text in (*trained, *phrases)} == set()
 
 
@@ -129,7 +131,7 @@ def test_templates_put_the_first_part_of_the_answer_into_the_first_place(said):
     """Some mention the parts in another order than they are answered."""
     for kind in TEMPLATES:
         templates = getattr(said.composites, kind)
-        for texts in (templates.train, templates.withheld):
+        for texts in (templates.train, templates.held_out):
             assert any(text.index("{0}") > text.index("{1}") for text in texts)
     assert said.composites.json2.train_de[0].format("das Alter", "den Text") == "das Alter und den Text als JSON"
 
@@ -142,8 +144,8 @@ def test_the_loader_gives_what_the_files_say(said, raw):
 
     assert as_lists({name: asdict(task) for name, task in said.tasks.items()}) == {name: raw[name] for name in TASKS}
     assert as_lists(asdict(said.composites)) == raw["composites"]
-    assert as_lists(asdict(said.foreign)) == raw["foreign"]
-    assert set(raw) == {*TASKS, "composites", "foreign"}
+    assert as_lists(asdict(said.unsupported)) == raw["unsupported"]
+    assert set(raw) == {*TASKS, "composites", "unsupported"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ SETTINGS = {
     "language": {"steps": 3, "tokens": 600, "peak": 1e-3, "vocabulary": 400, "told": 1, "untold": 2, "offers": 0.2}
     | ROUND
     | {"short_first": [[1, 60]]},
-    "predictor": {"anew": True, "steps": 2, "batch": 4, "warmup": 0},
+    "predictor": {"from_scratch": True, "steps": 2, "batch": 4, "warmup": 0},
 }
 SOME = [{"kind": "speech", "count": 6}, {"kind": "person", "count": 6, "label": "gr"}]
 PLAN = {

@@ -36,7 +36,7 @@ def masks(made_mask):
 @pytest.fixture(scope="session")
 def trained(masks):
     """A predictor for these masks, from a few steps of training."""
-    from amask.predictor.build import train
-    from amask.predictor.training import Settings
+    from amask.predictor.train import train_predictor
+    from amask.predictor.training import PredictorSettings
 
-    return train(masks, Settings(steps=12, batch=16, warmup=2))
+    return train_predictor(masks, PredictorSettings(steps=12, batch=16, warmup=2))

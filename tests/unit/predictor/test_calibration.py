@@ -15,10 +15,10 @@ def test_confidence_is_the_share_that_is_served():
     rng = np.random.default_rng(0)
     odds = rng.normal(2, 3, 20_000)
     truth = 1 / (1 + np.exp(-(0.5 * odds - 1)))
-    chances = 1 / (1 + np.exp(-odds))
-    found = calibrate(chances.tolist(), (rng.random(len(odds)) < truth).tolist())
-    for chance, right in list(zip(chances, truth, strict=True))[:50]:
-        assert found.confidence(float(chance)) == pytest.approx(right, abs=0.03)
+    probs = 1 / (1 + np.exp(-odds))
+    found = calibrate(probs.tolist(), (rng.random(len(odds)) < truth).tolist())
+    for prob, right in list(zip(probs, truth, strict=True))[:50]:
+        assert found.confidence(float(prob)) == pytest.approx(right, abs=0.03)
 
 
 @settings(deadline=None)
@@ -35,13 +35,15 @@ def test_the_threshold_holds_for_new_requests():
     from amask.predictor.calibration import conformal_threshold
 
     rng = np.random.default_rng(1)
-    refused = [float((rng.beta(5, 1, 200) < conformal_threshold(rng.beta(5, 1, 99).tolist(), 0.1)).mean()) for _ in range(400)]
-    assert np.mean(refused) == pytest.approx(0.09, abs=0.012)  # (10 - 1) of 100: what is below the tenth of 99
+    max_false_refusals = [
+        float((rng.beta(5, 1, 200) < conformal_threshold(rng.beta(5, 1, 99).tolist(), 0.1)).mean()) for _ in range(400)
+    ]
+    assert np.mean(max_false_refusals) == pytest.approx(0.09, abs=0.012)  # (10 - 1) of 100: what is below the tenth of 99
 
 
-@pytest.mark.parametrize("chance", [0.0, 1.0, 1e-300])
-def test_certain_chances_stay_finite(chance):
+@pytest.mark.parametrize("prob", [0.0, 1.0, 1e-300])
+def test_certain_chances_stay_finite(prob):
     from amask.predictor.calibration import Calibration
 
-    assert math.isfinite(Calibration().confidence(chance))
-    assert 0 <= Calibration().confidence(chance) <= 1
+    assert math.isfinite(Calibration().confidence(prob))
+    assert 0 <= Calibration().confidence(prob) <= 1

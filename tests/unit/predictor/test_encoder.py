@@ -59,8 +59,8 @@ def test_a_missing_encoder_is_refused(tmp_path):
 @pytest.fixture
 def wordpiece():
     names = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "##a", "##b", "ab", "日", "##ba", "abba"]
-    about = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
-    model = about | {"vocab": {name: at for at, name in enumerate(names)}}
+    config = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+    model = config | {"vocab": {name: at for at, name in enumerate(names)}}
     split = {"type": "BertPreTokenizer"}
     keys = ("truncation", "padding", "post_processor", "decoder")
     return Tokenizer.from_str(

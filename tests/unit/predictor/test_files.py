@@ -12,8 +12,8 @@ def test_a_round_trip_keeps_what_it_says(trained, tmp_path):
     trained.save(tmp_path / "a.safetensors")
     loaded = Predictor.load(tmp_path / "a.safetensors")
     assert loaded.record == trained.record
-    for before, after in zip(trained.hear(SAID), loaded.hear(SAID), strict=True):
-        assert torch.allclose(before.chances, after.chances, atol=5e-3)
+    for before, after in zip(trained.predict(SAID), loaded.predict(SAID), strict=True):
+        assert torch.allclose(before.probs, after.probs, atol=5e-3)
         assert torch.allclose(before.logits, after.logits, atol=0.05, rtol=1e-2)
     loaded.save(tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
@@ -22,10 +22,10 @@ def test_a_round_trip_keeps_what_it_says(trained, tmp_path):
 def test_a_batch_says_the_same_as_each_alone(trained):
     from amask.predictor.predictor import Predictor
 
-    together = Predictor(trained.network, trained.encoder, trained.record).hear(SAID)
-    for text, heard in zip(SAID, together, strict=True):
-        alone = Predictor(trained.network, trained.encoder, trained.record).hear([text])[0]
-        assert torch.allclose(heard.chances, alone.chances, atol=1e-5)
+    together = Predictor(trained.network, trained.encoder, trained.record).predict(SAID)
+    for text, prediction in zip(SAID, together, strict=True):
+        single_task = Predictor(trained.network, trained.encoder, trained.record).predict([text])[0]
+        assert torch.allclose(prediction.probs, single_task.probs, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_another_encoder_is_refused(trained):
 
 
 def test_a_stopped_training_goes_on_to_the_same_bits(masks, tmp_path):
-    from amask.predictor.build import train
-    from amask.predictor.training import Settings
+    from amask.predictor.train import train_predictor
+    from amask.predictor.training import PredictorSettings
 
-    settings = Settings(steps=6, batch=8, warmup=1, save_every=2)
+    settings = PredictorSettings(steps=6, batch=8, warmup=1, save_every=2)
 
     class Stop(Exception):
         pass
@@ -79,10 +79,10 @@ def test_a_stopped_training_goes_on_to_the_same_bits(masks, tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        train(masks, settings, checkpoint=tmp_path / "half", tell=stop)
+        train_predictor(masks, settings, checkpoint=tmp_path / "half", on_progress=stop)
     steps = []
-    resumed = train(masks, settings, checkpoint=tmp_path / "half", tell=lambda step, _note: steps.append(step))
-    whole = train(masks, settings)
+    resumed = train_predictor(masks, settings, checkpoint=tmp_path / "half", on_progress=lambda step, _note: steps.append(step))
+    whole = train_predictor(masks, settings)
     assert steps == [5, 6]
     assert resumed.record == whole.record
     theirs = whole.network.state_dict()
@@ -92,30 +92,30 @@ def test_a_stopped_training_goes_on_to_the_same_bits(masks, tmp_path):
 def test_masks_of_two_models_are_refused(masks):
     from amask.errors import MaskError
     from amask.lalm.identity import Identity
-    from amask.predictor.build import train
+    from amask.predictor.train import train_predictor
 
     other = masks[0].with_(identity=Identity(masks[0].geometry, "f" * 16, "other"))
     with pytest.raises(MaskError, match="is for"):
-        train([*masks, other])
+        train_predictor([*masks, other])
 
 
 def test_no_masks_are_refused():
     from amask.errors import InstructionError
-    from amask.predictor.build import train
+    from amask.predictor.train import train_predictor
 
     with pytest.raises(InstructionError, match="no masks to learn from"):
-        train([])
+        train_predictor([])
 
 
 def test_bits_are_learned(masks):
     """Of masks alone, a network remembers which head is on."""
-    from amask.predictor.reading import possible_readings
-    from amask.predictor.training import MaskTargets, reading_of
+    from amask.predictor.intent import intent_space
+    from amask.predictor.training import MaskTargets, intent_of
 
-    possible = possible_readings(("gr", "asr", "ser"))
+    possible = intent_space(("gr", "asr", "ser"))
     targets = MaskTargets(masks, possible)
-    numbers = [possible.index(reading_of(mask)) for mask in masks]
+    numbers = [possible.index(intent_of(mask)) for mask in masks]
     right = torch.stack([torch.where(mask.bits, 20.0, -20.0) for mask in masks])
     assert float(targets.loss(right, numbers)) < 1e-4
     assert float(targets.loss(-right, numbers)) > 10
-    assert float(targets.loss(right, [possible.index(possible.readings[-1])] * 4)) == 0
+    assert float(targets.loss(right, [possible.index(possible.intents[-1])] * 4)) == 0

@@ -8,7 +8,7 @@ def test_hand_written_requests():
     from amask.predictor.wordings import read_wordings
 
     requests = read_wordings().composites.requests
-    for request in (*requests.train, *requests.withheld):
+    for request in (*requests.train, *requests.held_out):
         if request.form == "json":
             keys = json_keys(request.text, len(request.parts))
             assert request.keys == (() if keys == request.parts else keys), request.text

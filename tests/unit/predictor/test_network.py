@@ -32,28 +32,28 @@ def test_logits_by_hand(identity):
 
 @pytest.mark.parametrize("tokens", [1, 2, 9, 96])
 def test_the_quick_way_says_the_same(identity, tokens):
-    from amask.predictor.letters import letters
     from amask.predictor.network import Network
+    from amask.predictor.ngrams import hash_ngrams
     from amask.predictor.quick import QuickNetwork
 
     torch.manual_seed(tokens)
     network = Network(6, 3, identity.geometry, width=16, hidden=24).eval()
-    torch.nn.init.normal_(network.letters.table.weight)
-    torch.nn.init.normal_(network.alone.table.weight)
-    vectors, said = torch.randn(1, tokens, 6), letters(["tell me the gender"])
+    torch.nn.init.normal_(network.ngrams.table.weight)
+    torch.nn.init.normal_(network.single_task.table.weight)
+    vectors, said = torch.randn(1, tokens, 6), hash_ngrams(["tell me the gender"])
     with torch.inference_mode():
         whole = network(vectors, torch.ones(1, tokens, dtype=torch.bool), said)
-    scores, logits, alone = QuickNetwork(network)(vectors, said)
+    scores, logits, single_task = QuickNetwork(network)(vectors, said)
     for one, other in ((scores.part, whole.scores.part), (scores.form, whole.scores.form), (scores.none, whole.scores.none)):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(logits, whole.logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(alone, whole.alone, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(single_task, whole.single_task, rtol=1e-4, atol=1e-4)
 
 
 def test_heads_that_there_are_not_are_never_on(identity, network):
-    from amask.predictor.letters import letters
+    from amask.predictor.ngrams import hash_ngrams
 
-    said = network(torch.randn(2, 3, 6), torch.ones(2, 3, dtype=torch.bool), letters(["a", "b"]))
+    said = network(torch.randn(2, 3, 6), torch.ones(2, 3, dtype=torch.bool), hash_ngrams(["a", "b"]))
     assert bool((said.logits[:, ~identity.geometry.present] < -1000).all())
 
 
@@ -67,18 +67,18 @@ def test_size_hardly_grows_with_the_model():
 
 
 def test_order_matters_and_padding_does_not(network):
-    from amask.predictor.letters import letters
+    from amask.predictor.ngrams import hash_ngrams
 
-    vectors, said = torch.randn(1, 4, 6), letters(["the same letters"])
+    vectors, said = torch.randn(1, 4, 6), hash_ngrams(["the same letters"])
     real = torch.ones(1, 4, dtype=torch.bool)
-    alone = network(vectors, real, said)
+    single_task = network(vectors, real, said)
     turned = network(vectors.flip(1), real, said)
     longer = torch.cat([vectors, torch.zeros(1, 3, 6)], 1), torch.cat([real, torch.zeros(1, 3, dtype=torch.bool)], 1)
     padded = network(*longer, said)
-    assert not torch.allclose(alone.scores.part, turned.scores.part, atol=1e-3)
-    assert torch.allclose(alone.scores.part, padded.scores.part, atol=1e-5)
-    assert torch.allclose(alone.logits, padded.logits, atol=1e-4)
+    assert not torch.allclose(single_task.scores.part, turned.scores.part, atol=1e-3)
+    assert torch.allclose(single_task.scores.part, padded.scores.part, atol=1e-5)
+    assert torch.allclose(single_task.logits, padded.logits, atol=1e-4)
 
 
 def test_texts_longer_than_what_is_read(trained):
-    assert trained.hear(["gender " * 500, ""])
+    assert trained.predict(["gender " * 500, ""])

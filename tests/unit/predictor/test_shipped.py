@@ -17,37 +17,37 @@ def bundled():
 
 
 @pytest.fixture(scope="module")
-def decider(bundled):
-    from amask.predictor.decider import Decider
+def router(bundled):
     from amask.predictor.predictor import Predictor
+    from amask.predictor.router import InstructionRouter
 
-    return Decider(Predictor.load(), bundled)
+    return InstructionRouter(Predictor.load(), bundled)
 
 
 @pytest.fixture(scope="module")
-def tests(decider):
-    from amask.predictor.tables import held_out
+def tests(router):
+    from amask.evaluation.intent_benchmark import held_out
 
-    return held_out(decider.predictor.record.tasks, frozenset(reading.parts for reading in decider.masks))
+    return held_out(router.predictor.record.tasks, frozenset(intent.parts for intent in router.masks))
 
 
 @pytest.mark.parametrize(
     ("kind", "least"),
     [("single", 0.92), ("excluding", 0.68), ("requests", 0.78), ("composed", 0.80), ("far", 0.84), ("near", 0.64)],
 )
-def test_it_understands_what_it_never_met(decider, tests, kind, least):
+def test_it_understands_what_it_never_met(router, tests, kind, least):
     """Some points below what `amask predictor eval` tells of it (docs/predictor.md)."""
     examples = getattr(tests, kind)
-    found = decider.decide([example.text for example in examples], neighbours=False)
-    right = sum(decision.reading == example.reading for decision, example in zip(found, examples, strict=True))
+    found = router.route([example.text for example in examples], neighbours=False)
+    right = sum(route.intent == example.intent for route, example in zip(found, examples, strict=True))
     assert right / len(examples) >= least
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_tasks_own_wordings_are_sure(decider, task):
-    said = decider.tasks[task].wordings
-    found = decider.decide([*said, *(f"Please {text.removeprefix('please ').upper()}?" for text in said)])
-    assert [str(decision.reading) for decision in found] == [task] * len(found)
+def test_a_tasks_own_wordings_are_sure(router, task):
+    said = router.tasks[task].wordings
+    found = router.route([*said, *(f"Please {text.removeprefix('please ').upper()}?" for text in said)])
+    assert [str(route.intent) for route in found] == [task] * len(found)
 
 
 @pytest.mark.parametrize(
@@ -61,28 +61,29 @@ def test_a_tasks_own_wordings_are_sure(decider, task):
         ("ASR", "asr"),
     ],
 )
-def test_own_words(decider, said, reading):
-    assert str(decider.decide([said])[0].reading) == reading
+def test_own_words(router, said, intent):
+    assert str(router.route([said])[0].intent) == intent
 
 
-def test_the_bits_are_those_of_the_banks_masks(decider):
+def test_the_bits_are_those_of_the_banks_masks(router):
     """Raw bits for a wording of each task differ from the bank's mask in few heads."""
-    said = {task: decider.tasks[task].wordings[0] for task in TASKS}
-    for decision in decider.decide(list(said.values()), raw=True):
-        mask = next(mask for reading, mask in decider.masks.items() if reading == decision.reading)
-        assert float((decision.mask.bits == mask.bits).float().mean()) > 0.97
+    said = {task: router.tasks[task].wordings[0] for task in TASKS}
+    for route in router.route(list(said.values()), use_predicted_bits=True):
+        mask = next(mask for intent, mask in router.masks.items() if intent == route.intent)
+        assert float((route.mask.bits == mask.bits).float().mean()) > 0.97
 
 
-def test_it_fits_the_bundled_bank(decider, bundled):
-    assert decider.predictor.identity.same(bundled[0].identity)
-    assert decider.predictor.record.masks == {str(reading): mask.digest for reading, mask in decider.masks.items()}
+def test_it_fits_the_bundled_bank(router, bundled):
+    assert router.predictor.identity.same(bundled[0].identity)
+    assert router.predictor.record.masks == {str(intent): mask.digest for intent, mask in router.masks.items()}
 
 
 def test_no_unpickling_and_no_sentence_transformers():
     """What takes seconds to import is not waited for."""
     code = (
-        "import sys; from amask.mask_bank.bank import BUNDLED, MaskBank; from amask.predictor.decider import Decider;"
-        "from amask.predictor.predictor import Predictor; Decider(Predictor.load(), MaskBank(BUNDLED).list()).decide(['gender']);"
+        "import sys; from amask.mask_bank.bank import BUNDLED, MaskBank; from amask.predictor.router import InstructionRouter;"
+        "from amask.predictor.predictor import Predictor;"
+        "InstructionRouter(Predictor.load(), MaskBank(BUNDLED).list()).route(['gender']);"
         "print([name for name in ('sentence_transformers', 'transformers', 'sklearn', 'scipy') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=120, check=True)

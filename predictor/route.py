@@ -7,7 +7,7 @@ from ..data.tasks import TaskSpec
 from ..errors import InstructionError
 from ..mask_bank.files import StoredMask
 from ..mask_bank.mask import HeadMask
-from .reading import Reading
+from .intent import Intent
 
 Kind = Literal["mask", "composite", "refuse"]
 How = Literal["one-pass", "parallel", "bits"]
@@ -19,25 +19,25 @@ class Neighbour:
 
     Attributes:
         task: its name.
-        chance: how likely it is part of what was asked for.
+        prob: how likely it is part of what was asked for.
         example: a wording of it, the nearest one there is.
     """
 
     task: str
-    chance: float
+    prob: float
     example: str
 
 
 @dataclass(frozen=True)
-class Decision:
+class InstructionRoute:
     """What an instruction comes to.
 
     Attributes:
         instruction: what was said.
         kind: "mask" for one task, "composite" for several in one answer, "refuse" where no task serves.
-        reading: the tasks, their order and their form; of a refusal empty.
+        intent: the tasks, their order and their form; of a refusal empty.
         confidence: the probability that a task serves it; that of a refusal is below the line, or it is unclear what is meant.
-        chance: of the likeliest reading among those that can be served.
+        intent_prob: of the likeliest intent among those that can be served.
         neighbours: the two nearest tasks.
         spec: what is to be done, with the keys that the user named for JSON; None of a refusal.
         how: in "one-pass" by a mask of the bank, by the parts' masks in "parallel" rows, or by the predicted "bits".
@@ -46,20 +46,20 @@ class Decision:
 
     instruction: str
     kind: Kind
-    reading: Reading
+    intent: Intent
     confidence: float
-    chance: float
+    intent_prob: float
     neighbours: tuple[Neighbour, ...] = ()
     spec: TaskSpec | None = None
     how: How | None = None
     mask: HeadMask | None = None
 
     @property
-    def sure(self) -> float:
+    def confidence_total(self) -> float:
         """The probability that this is what was asked for."""
-        return self.confidence * self.chance
+        return self.confidence * self.intent_prob
 
-    def require(self) -> TaskSpec:
+    def spec_or_raise(self) -> TaskSpec:
         """What is to be done.
 
         Raises:
@@ -76,16 +76,16 @@ class Decision:
         )
 
     def as_row(self) -> dict[str, Any]:
-        """The decision as JSON has it."""
+        """The route as JSON has it."""
         return {
             "instruction": self.instruction,
             "decision": self.kind,
-            "task": str(self.reading) or None,
+            "task": str(self.intent) or None,
             "confidence": round(self.confidence, 4),
-            "chance": round(self.chance, 4),
+            "intent_prob": round(self.intent_prob, 4),
             "heads_on": self.mask.heads_on if self.mask else None,
             "how": self.how,
             "mask": self.mask.spec if isinstance(self.mask, StoredMask) else None,
             "keys": list(self.spec.keys) if self.spec else [],
-            "neighbours": [{"task": n.task, "chance": round(n.chance, 4), "example": n.example} for n in self.neighbours],
+            "neighbours": [{"task": n.task, "prob": round(n.prob, 4), "example": n.example} for n in self.neighbours],
         }

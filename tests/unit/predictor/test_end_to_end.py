@@ -29,20 +29,20 @@ def tuning(lalm, clips):
     from amask.data.tasks import builtin_tasks, parse_task
     from amask.mask_bank.mask import HeadMask
     from amask.predictor.encoder import load_encoder
-    from amask.predictor.training import Settings, Training
-    from amask.predictor.tuning import Tuning, TuningSettings
+    from amask.predictor.end_to_end import EndToEndSettings, EndToEndTraining
+    from amask.predictor.training import PredictorSettings, Training
 
     bits = torch.rand(lalm.geometry.shape, generator=torch.Generator().manual_seed(0)) > 0.5
     masks = [HeadMask(bits, lalm.identity, parse_task(name)) for name in ("gr", "asr")]
     tasks = tuple(builtin_tasks()[name] for name in ("gr", "asr", "ser"))
-    training = Training(load_encoder(), tasks, masks, Settings(steps=1, batch=4))
-    return Tuning(training, lalm, clips, TuningSettings(steps=2, batch=5))
+    training = Training(load_encoder(), tasks, masks, PredictorSettings(steps=1, batch=4))
+    return EndToEndTraining(training, lalm, clips, EndToEndSettings(steps=2, batch=5))
 
 
 def test_every_row_has_a_clip_with_its_labels(tuning, clips):
     for step in range(8):
         for example, spec, clip in tuning.rows(step):
-            assert spec.names == example.reading.parts
+            assert spec.names == example.intent.parts
             assert all(name in clips.labels[clip] for name in spec.names)  # so nothing is asked of `ser`
 
 

@@ -10,56 +10,58 @@ import torch
 @pytest.fixture
 def examples():
     from amask.data.tasks import builtin_tasks
-    from amask.predictor.examples import Examples
+    from amask.predictor.synthesis import RequestSource
 
-    return Examples(tuple(builtin_tasks().values()))
+    return RequestSource(tuple(builtin_tasks().values()))
 
 
 def test_marks_become_spans():
     from amask.predictor.example import MARKS, Example
-    from amask.predictor.reading import Reading
+    from amask.predictor.intent import Intent
 
     first, second, _ = MARKS
-    example = Example(f"{second}words{second}, but {first}the gender{first} first", Reading(("gr", "asr"), "pipe"), told=True)
+    example = Example(
+        f"{second}words{second}, but {first}the gender{first} first", Intent(("gr", "asr"), "pipe"), fully_labelled=True
+    )
     assert example.text == "words, but the gender first"
-    assert [example.text[start:end] for start, end in example.spans] == ["the gender", "words"]
+    assert [example.text[start:end] for start, end in example.part_spans] == ["the gender", "words"]
 
 
 def test_requests_as_typed_keep_their_marks(examples):
     from amask.predictor.example import MARKS
 
     rng = np.random.default_rng(0)
-    told = [each for each in (examples.draw(rng) for _ in range(600)) if each.told]
-    assert len(told) > 150
-    for each in told:
-        assert len(each.spans) == len(each.spoken)
-        assert all(each.text[start:end].strip() for start, end in each.spans)
+    fully_labelled = [each for each in (examples.draw(rng) for _ in range(600)) if each.fully_labelled]
+    assert len(fully_labelled) > 150
+    for each in fully_labelled:
+        assert len(each.part_spans) == len(each.span_tasks)
+        assert all(each.text[start:end].strip() for start, end in each.part_spans)
         assert not set(each.text) & set(MARKS)
 
 
 def test_what_is_excluded_asks_for_nothing(examples):
     rng = np.random.default_rng(1)
     for _ in range(40):
-        each = examples.of_kind("single_with_exclusion", rng)
-        assert len(each.reading.parts) == len(each.spans) == 1
-        start, end = each.spans[0]
-        (part,) = each.reading.parts
-        said = (examples.phrases, examples.german, *examples.deeds)
+        each = examples.draw_kind("single_with_exclusion", rng)
+        assert len(each.intent.parts) == len(each.part_spans) == 1
+        start, end = each.part_spans[0]
+        (part,) = each.intent.parts
+        said = (examples.phrases, examples.german, *examples.imperatives)
         assert any(each.text[start:end] in some[part] for some in said)
 
 
 def test_targets_of_tokens_and_places():
     from amask.predictor.example import MARKS, Example
-    from amask.predictor.pointing import UNKNOWN, pointer_targets
-    from amask.predictor.reading import NONE, Reading
+    from amask.predictor.intent import UNSUPPORTED, Intent
+    from amask.predictor.pointer_targets import UNKNOWN, pointer_targets
 
     first, second, _ = MARKS
     rows = [
-        Example(f"{second}ab{second} c {first}de f{first}", Reading(("gr", "asr"), "pipe"), told=True),
-        Example("whole", Reading(("ser",))),
-        Example("no gender", NONE, told=True),
-        Example(f"{first}a{first} {second}b{second}", NONE, told=True, about=(None, "ser")),
-        Example("far away", NONE),
+        Example(f"{second}ab{second} c {first}de f{first}", Intent(("gr", "asr"), "pipe"), fully_labelled=True),
+        Example("whole", Intent(("ser",))),
+        Example("no gender", UNSUPPORTED, fully_labelled=True),
+        Example(f"{first}a{first} {second}b{second}", UNSUPPORTED, fully_labelled=True, part_tasks=(None, "ser")),
+        Example("far away", UNSUPPORTED),
     ]
     offsets = [[(0, 0), (0, 2), (3, 4), (5, 7), (8, 9)], [(0, 5)], [(0, 2), (3, 9)], [(0, 1), (2, 3)], [(0, 3), (4, 8)]]
     found = pointer_targets(rows, offsets, 5, ("asr", "gr", "ser"))
@@ -69,15 +71,15 @@ def test_targets_of_tokens_and_places():
 
 
 def test_loss_by_hand():
-    from amask.predictor.network import Pointed
-    from amask.predictor.pointing import UNKNOWN, PointerTargets
+    from amask.predictor.network import PointerOutput
+    from amask.predictor.pointer_targets import UNKNOWN, PointerTargets
 
     token = torch.tensor([[[0.5, 0.5], [0.25, 0.75]]]).log()
     where = torch.tensor([[[0.2, 0.3, 0.5], [0.6, 0.2, 0.2], [0.9, 0.05, 0.05]]]).log()
     targets = PointerTargets(
         torch.tensor([[1, UNKNOWN]]), torch.tensor([[[False, True, True], [False, False, False], [True, False, False]]])
     )
-    loss = targets.loss(Pointed(token, where, torch.zeros(1, 3, 2)))
+    loss = targets.loss(PointerOutput(token, where, torch.zeros(1, 3, 2)))
     assert float(loss) == pytest.approx(-math.log(0.5) - (math.log(0.8) + math.log(0.9)) / 2, abs=1e-5)
 
 
@@ -86,28 +88,28 @@ def test_parts_are_read_where_the_pointer_points():
 
     torch.manual_seed(0)
     pointer = Pointer(6, 4, 2).eval()
-    states, asking = torch.randn(2, 3, 4), torch.randn(2, 2, 4)
+    states, queries = torch.randn(2, 3, 4), torch.randn(2, 2, 4)
     real = torch.tensor([[True, True, True], [True, False, False]])
-    found = pointer(asking, states, torch.randn(2, 3, 6), real)
+    found = pointer(queries, states, torch.randn(2, 3, 6), real)
     assert float(found.where.exp()[1, :, 2:].detach().sum()) == pytest.approx(0, abs=1e-6)
     for row in range(2):
         for slot in range(2):
             at = found.where[row, slot].exp()
             for choice in range(3):
-                chance = at[0] * (choice == 2) + sum(at[t + 1] * found.token[row, t, choice].exp() for t in range(3))
-                assert float(found.part[row, slot, choice].exp().detach()) == pytest.approx(float(chance.detach()), abs=1e-5)
+                prob = at[0] * (choice == 2) + sum(at[t + 1] * found.token[row, t, choice].exp() for t in range(3))
+                assert float(found.part[row, slot, choice].exp().detach()) == pytest.approx(float(prob.detach()), abs=1e-5)
 
 
 def test_nearby_is_two_convolutions():
-    from amask.predictor.network import Nearby
+    from amask.predictor.network import LocalConv
 
     torch.manual_seed(0)
-    nearby = Nearby(6, 4, reach=2).eval()
+    local = LocalConv(6, 4, reach=2).eval()
     vectors, real = torch.randn(2, 7, 6), torch.ones(2, 7, dtype=torch.bool)
-    states = nearby.project(vectors)
-    for layer in nearby.layers:
+    states = local.project(vectors)
+    for layer in local.layers:
         states = states + torch.nn.functional.gelu(torch.nn.functional.conv1d(states.mT, layer.weight, layer.bias, padding=2).mT)
-    assert torch.allclose(nearby(vectors, real), nearby.norm(states), atol=1e-5)
+    assert torch.allclose(local(vectors, real), local.norm(states), atol=1e-5)
     changed = vectors.clone()
     changed[:, 6] += 1
-    assert torch.allclose(nearby(changed, real)[:, :2], nearby(vectors, real)[:, :2], atol=1e-6)  # 5 tokens away: not seen
+    assert torch.allclose(local(changed, real)[:, :2], local(vectors, real)[:, :2], atol=1e-6)  # 5 tokens away: not seen

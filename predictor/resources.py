@@ -1,4 +1,4 @@
-"""What requests are put together from, beside the wordings: frames, patterns, and what is withheld."""
+"""What requests are put together from, beside the wordings: frames, patterns, and what is held out."""
 
 import hashlib
 import re
@@ -16,27 +16,31 @@ Choice = TypeVar("Choice")
 
 
 @cache
-def frames() -> Mapping[str, tuple[str, ...]]:
+def load_frames() -> Mapping[str, tuple[str, ...]]:
     """What stands around requests."""
     table = tomllib.loads(files(__package__).joinpath("frames.toml").read_text(encoding="utf-8"))
     return {name: tuple(texts) for name, texts in table.items()}
 
 
-def bare(text: str) -> str:
+def normalise(text: str) -> str:
     """A text without capitals and most marks, to tell whether two are the same request."""
     return " ".join(re.sub(r"[.,;:!?\"'()]", " ", text.casefold()).split())
 
 
 @cache
-def withheld() -> frozenset[str]:
-    """All whole requests that are withheld."""
+def held_out_requests() -> frozenset[str]:
+    """All whole requests that are held out."""
     said = read_wordings()
-    texts = [*said.foreign.far_withheld, *said.foreign.near_withheld, *(r.text for r in said.composites.requests.withheld)]
-    return frozenset(map(bare, (*texts, *(text for task in said.tasks.values() for text in task.withheld))))
+    texts = [
+        *said.unsupported.far_held_out,
+        *said.unsupported.near_held_out,
+        *(r.text for r in said.composites.requests.held_out),
+    ]
+    return frozenset(map(normalise, (*texts, *(text for task in said.tasks.values() for text in task.held_out_requests))))
 
 
 @cache
-def digest() -> str:
+def resources_digest() -> str:
     """A hash of all wordings, pieces, patterns and frames: of all that requests are put together from."""
     folder = files(__package__)
     tables = [each for place in (folder, folder / "wordings") for each in place.iterdir() if each.name.endswith(".toml")]
@@ -44,19 +48,19 @@ def digest() -> str:
 
 
 @cache
-def patterns() -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
+def load_patterns() -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
     """Words for the places of patterns; patterns by task, and under "none" those that no task serves."""
     table = tomllib.loads(files(__package__).joinpath("patterns.toml").read_text(encoding="utf-8"))
     slots, found = ({name: tuple(texts) for name, texts in table[part].items()} for part in ("slots", "patterns"))
     return slots, found
 
 
-def fill(choices: Sequence[str], rng: np.random.Generator) -> str:
+def fill_pattern(choices: Sequence[str], rng: np.random.Generator) -> str:
     """A pattern with words for its places."""
-    slots = patterns()[0]
-    return re.sub(r"\{(\w+)\}", lambda place: pick(slots[place[1]], rng), pick(choices, rng))
+    slots = load_patterns()[0]
+    return re.sub(r"\{(\w+)\}", lambda place: choice(slots[place[1]], rng), choice(choices, rng))
 
 
-def pick(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
+def choice(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
     """One of some choices, all equally likely."""
     return choices[int(rng.integers(len(choices)))]

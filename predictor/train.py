@@ -9,24 +9,24 @@ from ..mask_bank.labelled_clips import LabelledClips as Clips
 from ..mask_bank.mask import HeadMask
 from .calibration import Calibration, calibrate
 from .encoder import Encoder, load_encoder
+from .end_to_end import EndToEndSettings, EndToEndTraining
 from .example import Example
-from .examples import dev_examples
 from .files import Record, encoder_digest
+from .intent import UNSUPPORTED
 from .predictor import Predictor
-from .reading import NONE
-from .training import Settings, Tell, Training
-from .tuning import Tuning, TuningSettings
+from .synthesis import dev_examples
+from .training import PredictorSettings, StepFn, Training
 
 
-def train(
+def train_predictor(
     masks: Sequence[HeadMask],
-    settings: Settings | None = None,
+    settings: PredictorSettings | None = None,
     *,
     encoder: Encoder | None = None,
     tasks: Sequence[Task] = (),
     checkpoint: Path | None = None,
     start: Predictor | None = None,
-    tell: Tell = lambda _step, _note: None,
+    on_progress: StepFn = lambda _step, _note: None,
 ) -> Predictor:
     """Train a predictor for a bank's masks.
 
@@ -38,19 +38,19 @@ def train(
         encoder: gives the token vectors; by default the one that comes with amask.
         tasks: further single tasks that instructions may ask for; those of the masks and the built-in ones are among them.
         checkpoint: a file that a stopped training goes on from.
-        start: a predictor whose reading it begins with; its LALM may be another.
-        tell: told the step and how it goes.
+        start: a predictor whose weights it begins with; its LALM may be another.
+        on_progress: called with the step and the losses.
 
     Raises:
         InstructionError: there are no masks, or the predictor to start from has another encoder.
         MaskError: the masks are of different models.
     """
-    settings, encoder = settings or Settings(), encoder or load_encoder()
+    settings, encoder = settings or PredictorSettings(), encoder or load_encoder()
     having = [mask for mask in masks if mask.task is not None]
     known = dict(builtin_tasks()) | {part.name: part for mask in having if mask.task for part in mask.task.parts}
     known |= {task.name: task for task in tasks}
     training = Training(encoder, tuple(known.values()), having, settings, checkpoint, start)
-    network = training.run(tell)
+    network = training.run(on_progress)
     record = Record(
         encoder=encoder.name,
         encoder_digest=encoder_digest(encoder),
@@ -59,7 +59,7 @@ def train(
         fingerprint=training.identity.fingerprint,
         heads=training.identity.geometry.heads,
         fixed_layers=training.identity.geometry.fixed_layers,
-        masks={str(reading): mask.digest for reading, mask in training.targets.masks.items()},
+        masks={str(intent): mask.digest for intent, mask in training.targets.masks.items()},
         calibration=Calibration(),
         lineage={
             "operation": "train predictor",
@@ -71,14 +71,14 @@ def train(
     return _calibrated(Predictor(network, encoder, record), training)
 
 
-def tune(
+def tune_predictor(
     predictor: Predictor,
     masks: Sequence[HeadMask],
     model: LALM,
     data: Clips,
-    settings: TuningSettings | None = None,
+    settings: EndToEndSettings | None = None,
     *,
-    tell: Tell = lambda _step, _note: None,
+    on_progress: StepFn = lambda _step, _note: None,
 ) -> Predictor:
     """Train a predictor further, end to end through the frozen LALM.
 
@@ -88,14 +88,14 @@ def tune(
         model: the LALM.
         data: encoded clips with labels.
         settings: all settings.
-        tell: told the step and how it goes.
+        on_progress: called with the step and the losses.
 
     Raises:
         MaskError: the masks are of another model.
     """
-    first = Settings.model_validate(predictor.record.lineage["settings"])
+    first = PredictorSettings.model_validate(predictor.record.lineage["settings"])
     training = Training(predictor.encoder, predictor.record.tasks, [mask for mask in masks if mask.task], first)
-    tuned = Tuning(training, model, data, settings or TuningSettings()).run(predictor, tell)
+    tuned = EndToEndTraining(training, model, data, settings or EndToEndSettings()).run(predictor, on_progress)
     return _calibrated(tuned, training)
 
 
@@ -108,5 +108,5 @@ def _calibrated(predictor: Predictor, training: Training) -> Predictor:
 
 def calibrate_on(predictor: Predictor, examples: Sequence[Example]) -> Calibration:
     """Fit the confidence and the line of refusal."""
-    heard = predictor.hear([example.text for example in examples])
-    return calibrate([each.served for each in heard], [example.reading != NONE for example in examples])
+    prediction = predictor.predict([example.text for example in examples])
+    return calibrate([each.p_supported for each in prediction], [example.intent != UNSUPPORTED for example in examples])

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .example import Example
-from .network import Pointed
-from .reading import NONE, SLOTS
+from .intent import SLOTS, UNSUPPORTED
+from .network import PointerOutput
 
 UNKNOWN = -100
 
@@ -22,20 +22,20 @@ class PointerTargets:
     """What is right for some requests.
 
     Attributes:
-        token: the task that each token asks for, or none; `UNKNOWN` where nobody told.
-        where: the places that each part may be spoken of at, nowhere before the first token; none where nobody told.
+        token: the task that each token asks for, or none; `UNKNOWN` where unlabelled.
+        where: the places that each part may be spoken of at, nowhere before the first token; none where unlabelled.
     """
 
     token: Int[Tensor, "row token"]
     where: Bool[Tensor, "row slot place"]
 
-    def loss(self, pointed: Pointed) -> Float[Tensor, ""]:
+    def loss(self, pointer: PointerOutput) -> Float[Tensor, ""]:
         """Cross-entropy of tokens and of places, each the mean over those that are known."""
         token = nn.functional.cross_entropy(
-            pointed.token.flatten(0, 1), self.token.flatten(), ignore_index=UNKNOWN, reduction="sum"
+            pointer.token.flatten(0, 1), self.token.flatten(), ignore_index=UNKNOWN, reduction="sum"
         )
         known = self.where.any(-1)
-        where = -pointed.where.masked_fill(~self.where, -1e4).logsumexp(-1)[known].sum()
+        where = -pointer.position_logp.masked_fill(~self.where, -1e4).logsumexp(-1)[known].sum()
         return token / (self.token != UNKNOWN).sum().clamp(min=1) + where / known.sum().clamp(min=1)
 
 
@@ -53,13 +53,15 @@ def pointer_targets(
     token = torch.full((len(examples), tokens), UNKNOWN)
     where = torch.zeros(len(examples), SLOTS, tokens + 1, dtype=torch.bool)
     for row, (example, places) in enumerate(zip(examples, offsets, strict=True)):
-        if example.told or example.reading != NONE:
-            where[row, len(example.spoken) :, 0] = True
-        if not example.told:
+        if example.fully_labelled or example.intent != UNSUPPORTED:
+            where[row, len(example.span_tasks) :, 0] = True
+        if not example.fully_labelled:
             continue
         for at, (start, end) in enumerate(places[:tokens]):
-            within = [slot for slot, (first, last) in enumerate(example.spans) if first < end and start < last and start < end]
-            task = example.spoken[within[0]] if within else None
+            within = [
+                slot for slot, (first, last) in enumerate(example.part_spans) if first < end and start < last and start < end
+            ]
+            task = example.span_tasks[within[0]] if within else None
             token[row, at] = len(tasks) if task is None else tasks.index(task)
             for slot in within:
                 where[row, slot, at + 1] = True

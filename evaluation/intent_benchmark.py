@@ -11,18 +11,18 @@ from torch import Tensor
 
 from ..data.tasks import Task
 from ..mask_bank.mask import HeadMask
-from .calibration import conformal_threshold
-from .encoder import Encoder
-from .example import Example
-from .examples import Examples, dev_examples, unseen
-from .predictor import Predictor
-from .reading import NONE, Reading
+from ..predictor.calibration import conformal_threshold
+from ..predictor.encoder import Encoder
+from ..predictor.example import Example
+from ..predictor.intent import UNSUPPORTED, Intent
+from ..predictor.predictor import Predictor
+from ..predictor.synthesis import RequestSource, dev_examples, is_held_out
 
 COMPOSED = {"pipe2": 120, "json2": 120, "pipe3": 80, "json3": 80}
 EXCLUDING = 100
 
-Guess = tuple[Reading, float]
-"""The likeliest reading that tasks serve, and a score that is higher the surer it is that they do."""
+ScoredIntent = tuple[Intent, float]
+"""The likeliest intent that tasks serve, and a score that is higher the surer it is that they do."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class TestSet:
 
     Attributes:
         single: for one task, whole requests as written.
-        excluding: for one task and not another, of withheld templates and phrases.
+        excluding: for one task and not another, of held out templates and phrases.
         requests: for several tasks, whole requests as written.
-        composed: for several tasks in orders never trained, of withheld templates and phrases.
+        composed: for several tasks in orders never trained, of held out templates and phrases.
         far, near: what no task serves.
     """
 
@@ -45,28 +45,28 @@ class TestSet:
     near: tuple[Example, ...]
 
     @property
-    def served(self) -> tuple[Example, ...]:
+    def p_supported(self) -> tuple[Example, ...]:
         """Those that tasks serve."""
         return self.single + self.excluding + self.requests + self.composed
 
 
 def held_out(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: int = 0) -> TestSet:
     """The test requests, the same for the same tasks."""
-    source = Examples(tuple(tasks), "withheld")
+    source = RequestSource(tuple(tasks), "test")
     rng = np.random.default_rng(seed)
-    orders = {n: [parts for parts in source.orders[n] if unseen(parts) and parts not in seen] for n in (2, 3)}
+    orders = {n: [parts for parts in source.orders[n] if is_held_out(parts) and parts not in seen] for n in (2, 3)}
     composed = []
     for kind, count in COMPOSED.items():
         for _ in range(count):
             parts = orders[int(kind[-1])][int(rng.integers(len(orders[int(kind[-1])])))]
             composed.append(source.composed(kind, parts, rng))
     return TestSet(
-        single=tuple(Example(text, Reading((task,))) for task, texts in source.singles.items() for text in texts),
-        excluding=tuple(source.of_kind("single_with_exclusion", rng) for _ in range(EXCLUDING)),
-        requests=tuple(Example(r.text, Reading(r.parts, r.form)) for r in source.requests),
+        single=tuple(Example(text, Intent((task,))) for task, texts in source.singles.items() for text in texts),
+        excluding=tuple(source.draw_kind("single_with_exclusion", rng) for _ in range(EXCLUDING)),
+        requests=tuple(Example(r.text, Intent(r.parts, r.form)) for r in source.requests),
         composed=tuple(composed),
-        far=tuple(Example(text, NONE) for text in source.foreign["far"]),
-        near=tuple(Example(text, NONE) for text in source.foreign["near"]),
+        far=tuple(Example(text, UNSUPPORTED) for text in source.unsupported["far"]),
+        near=tuple(Example(text, UNSUPPORTED) for text in source.unsupported["near"]),
     )
 
 
@@ -90,14 +90,14 @@ class Row:
     requests: float
     composed: float
     pairs: float
-    refused_in_vain: float
+    false_refusals: float
     auroc: float
     far: float
     near: float
     by_task: dict[str, float]
 
 
-def measure(system: str, guess: Callable[[Sequence[str]], list[Guess]], threshold: float, tests: TestSet) -> Row:
+def measure(system: str, guess: Callable[[Sequence[str]], list[ScoredIntent]], threshold: float, tests: TestSet) -> Row:
     """Measure a system.
 
     Args:
@@ -108,30 +108,34 @@ def measure(system: str, guess: Callable[[Sequence[str]], list[Guess]], threshol
     """
     from sklearn.metrics import roc_auc_score  # noqa: PLC0415  (takes a second to import)
 
-    def said(examples: Sequence[Example]) -> list[tuple[Example, Reading, float]]:
+    def results(examples: Sequence[Example]) -> list[tuple[Example, Intent, float]]:
         found = guess([example.text for example in examples])
-        return [(example, reading, score) for example, (reading, score) in zip(examples, found, strict=True)]
+        return [(example, intent, score) for example, (intent, score) in zip(examples, found, strict=True)]
 
-    def right(rows: Iterable[tuple[Example, Reading, float]]) -> float:
-        return _percent([reading == example.reading and score >= threshold for example, reading, score in rows])
+    def right(rows: Iterable[tuple[Example, Intent, float]]) -> float:
+        return _percent([intent == example.intent and score >= threshold for example, intent, score in rows])
 
-    single, excluding, requests, composed, far, near = map(said, vars(tests).values())
-    served, foreign = [*single, *excluding, *requests, *composed], [*far, *near]
-    tasks = dict.fromkeys(example.reading.parts[0] for example in tests.single)
+    single, excluding, requests, composed, far, near = map(results, vars(tests).values())
+    p_supported, unsupported = [*single, *excluding, *requests, *composed], [*far, *near]
+    tasks = dict.fromkeys(example.intent.parts[0] for example in tests.single)
     return Row(
         system=system,
         single=right(single),
         excluding=right(excluding),
         requests=right(requests),
         composed=right(composed),
-        pairs=right([row for row in composed if len(row[0].reading.parts) == 2]),
-        refused_in_vain=_percent([score < threshold for *_, score in served]),
+        pairs=right([row for row in composed if len(row[0].intent.parts) == 2]),
+        false_refusals=_percent([score < threshold for *_, score in p_supported]),
         auroc=round(
-            100 * float(roc_auc_score([1] * len(served) + [0] * len(foreign), [score for *_, score in served + foreign])), 2
+            100
+            * float(
+                roc_auc_score([1] * len(p_supported) + [0] * len(unsupported), [score for *_, score in p_supported + unsupported])
+            ),
+            2,
         ),
         far=_percent([score < threshold for *_, score in far]),
         near=_percent([score < threshold for *_, score in near]),
-        by_task={task: right([row for row in single if row[0].reading.parts[0] == task]) for task in tasks},
+        by_task={task: right([row for row in single if row[0].intent.parts[0] == task]) for task in tasks},
     )
 
 
@@ -139,21 +143,21 @@ def _percent(hits: Sequence[bool]) -> float:
     return round(100 * sum(hits) / len(hits), 1) if hits else float("nan")
 
 
-def by_predictor(predictor: Predictor) -> Callable[[Sequence[str]], list[Guess]]:
+def predictor_system(predictor: Predictor) -> Callable[[Sequence[str]], list[ScoredIntent]]:
     """A predictor's guesses, as if all its tasks were served."""
 
-    def guess(texts: Sequence[str]) -> list[Guess]:
+    def guess(texts: Sequence[str]) -> list[ScoredIntent]:
         found = []
-        for heard in predictor.hear(texts):
-            reading = predictor.possible.readings[int(heard.chances[:-1].argmax())]
-            found.append((reading, predictor.record.calibration.confidence(heard.served)))
+        for prediction in predictor.predict(texts):
+            intent = predictor.space.intents[int(prediction.probs[:-1].argmax())]
+            found.append((intent, predictor.record.calibration.probability(prediction.p_supported)))
         return found
 
     return guess
 
 
 class NearestWording:
-    """The baseline without any training: the reading of the nearest request that is known, by the encoder's sentence vectors.
+    """The baseline without any training: the intent of the nearest request that is known, by the encoder's sentence vectors.
 
     Args:
         encoder: gives the vectors.
@@ -163,24 +167,24 @@ class NearestWording:
     """
 
     def __init__(self, encoder: Encoder, tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], composed: int = 1000) -> None:
-        self.encoder, self.known = encoder, _known(tasks, seen, composed)
+        self.encoder, self.known = encoder, _exact_wordings(tasks, seen, composed)
 
     @cached_property
     def _vectors(self) -> Float[Tensor, "request size"]:
         texts = [example.text for example in self.known]
         return torch.cat([self.encoder.sentences(texts[start : start + 256]) for start in range(0, len(texts), 256)])
 
-    def __call__(self, texts: Sequence[str]) -> list[Guess]:
-        """Of each text, the nearest served request's reading; the score is by how much it is nearer than any foreign one."""
+    def __call__(self, texts: Sequence[str]) -> list[ScoredIntent]:
+        """Of each text, the nearest served request's intent; the score is by how much it is nearer than any foreign one."""
         alike = torch.cat([self.encoder.sentences(texts[i : i + 256]) for i in range(0, len(texts), 256)]) @ self._vectors.T
-        foreign = torch.tensor([example.reading == NONE for example in self.known])
-        served, at = alike.masked_fill(foreign, -2.0).max(1)
-        margin = served - alike.masked_fill(~foreign, -2.0).amax(1)
-        return [(self.known[i].reading, score) for i, score in zip(at.tolist(), margin.tolist(), strict=True)]
+        unsupported = torch.tensor([example.intent == UNSUPPORTED for example in self.known])
+        p_supported, at = alike.masked_fill(unsupported, -2.0).max(1)
+        margin = p_supported - alike.masked_fill(~unsupported, -2.0).amax(1)
+        return [(self.known[i].intent, score) for i, score in zip(at.tolist(), margin.tolist(), strict=True)]
 
 
 class WordStatistics:
-    """The baseline by word statistics: logistic regression on TF-IDF of words and letters; every reading is a class.
+    """The baseline by word statistics: logistic regression on TF-IDF of words and letters; every intent is a class.
 
     Args:
         tasks: the single tasks.
@@ -193,27 +197,27 @@ class WordStatistics:
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
         from sklearn.pipeline import make_pipeline, make_union  # noqa: PLC0415
 
-        known = _known(tasks, seen, composed)
-        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+        known = _exact_wordings(tasks, seen, composed)
+        ngrams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
         words = TfidfVectorizer(ngram_range=(1, 3), sublinear_tf=True, token_pattern=r"[\w']+")
-        self._model = make_pipeline(make_union(letters, words), LogisticRegression(C=50, max_iter=300, class_weight="balanced"))
-        self.readings = {str(example.reading): example.reading for example in known}
-        self._model.fit([example.text for example in known], [str(example.reading) for example in known])
+        self._model = make_pipeline(make_union(ngrams, words), LogisticRegression(C=50, max_iter=300, class_weight="balanced"))
+        self.intents = {str(example.intent): example.intent for example in known}
+        self._model.fit([example.text for example in known], [str(example.intent) for example in known])
 
-    def __call__(self, texts: Sequence[str]) -> list[Guess]:
+    def __call__(self, texts: Sequence[str]) -> list[ScoredIntent]:
         """The likeliest class that is served, and its probability."""
-        chances = self._model.predict_proba(texts)
+        probs = self._model.predict_proba(texts)
         names = list(self._model.classes_)
-        if str(NONE) in names:
-            chances[:, names.index(str(NONE))] = 0
-        return [(self.readings[names[at]], float(row[at])) for row, at in zip(chances, chances.argmax(1), strict=True)]
+        if str(UNSUPPORTED) in names:
+            probs[:, names.index(str(UNSUPPORTED))] = 0
+        return [(self.intents[names[at]], float(row[at])) for row, at in zip(probs, probs.argmax(1), strict=True)]
 
 
-def _known(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], composed: int) -> list[Example]:
+def _exact_wordings(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], composed: int) -> list[Example]:
     """What the baselines know: the train requests, and some for several tasks that the bank has masks for."""
-    source = Examples(tuple(tasks), "train", seen)
-    found = [Example(text, Reading((task,))) for task, texts in source.singles.items() for text in texts]
-    found += [Example(text, NONE) for texts in source.foreign.values() for text in texts]
+    source = RequestSource(tuple(tasks), "train", seen)
+    found = [Example(text, Intent((task,))) for task, texts in source.singles.items() for text in texts]
+    found += [Example(text, UNSUPPORTED) for texts in source.unsupported.values() for text in texts]
     orders = [parts for parts in seen if len(parts) > 1] or list(source.orders[2])
     rng = np.random.default_rng(0)
     for at in range(composed):
@@ -224,16 +228,16 @@ def _known(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], composed: in
 
 
 def baseline_threshold(
-    guess: Callable[[Sequence[str]], list[Guess]], tasks: Sequence[Task], seen: frozenset, seed: int = 1
+    guess: Callable[[Sequence[str]], list[ScoredIntent]], tasks: Sequence[Task], seen: frozenset, seed: int = 1
 ) -> float:
     """The line of refusal of a baseline, set on dev as the predictor's."""
-    served = [example for example in dev_examples(tasks, seen, seed) if example.reading != NONE]
-    return conformal_threshold([score for _, score in guess([example.text for example in served])], 0.03)
+    p_supported = [example for example in dev_examples(tasks, seen, seed) if example.intent != UNSUPPORTED]
+    return conformal_threshold([score for _, score in guess([example.text for example in p_supported])], 0.03)
 
 
 @dataclass(frozen=True)
 class BitsRow:
-    """How near predicted bits come to the bank's, over withheld wordings of its single tasks, in percent.
+    """How near predicted bits come to the bank's, over held out wordings of its single tasks, in percent.
 
     Attributes:
         system: what was measured.
@@ -245,7 +249,7 @@ class BitsRow:
     system: str
     same: float
     jaccard: float
-    whole: float
+    exact_masks: float
 
 
 def bits_table(predictor: Predictor, masks: Sequence[HeadMask], tests: TestSet) -> list[BitsRow]:
@@ -255,20 +259,20 @@ def bits_table(predictor: Predictor, masks: Sequence[HeadMask], tests: TestSet) 
     """
     ours = [mask for mask in masks if mask.identity.same(predictor.identity)]
     by_task = {mask.task.name: mask for mask in ours if mask.task and mask.task.form == "plain"}
-    chosen = [example for example in tests.single if example.reading.parts[0] in by_task]
+    chosen = [example for example in tests.single if example.intent.parts[0] in by_task]
     if not chosen:
         return []
     present = predictor.identity.geometry.switchable
-    truth = torch.stack([by_task[example.reading.parts[0]].bits[present] for example in chosen])
-    said = torch.stack([heard.logits[present] >= 0 for heard in predictor.hear([example.text for example in chosen])])
+    truth = torch.stack([by_task[example.intent.parts[0]].bits[present] for example in chosen])
+    results = torch.stack([each.logits[present] >= 0 for each in predictor.predict([example.text for example in chosen])])
     mean = torch.stack([mask.gates[present] for mask in by_task.values()]).mean(0) >= 0.5
-    rng, tasks = np.random.default_rng(0), np.array([example.reading.parts[0] for example in chosen])
-    shuffled = said[[int(rng.choice(np.flatnonzero(tasks != task)) if (tasks != task).any() else 0) for task in tasks]]
-    rows = (("predicted", said), ("shuffled instructions", shuffled), ("mean mask", mean.expand(truth.shape)))
+    rng, tasks = np.random.default_rng(0), np.array([example.intent.parts[0] for example in chosen])
+    shuffled = results[[int(rng.choice(np.flatnonzero(tasks != task)) if (tasks != task).any() else 0) for task in tasks]]
+    rows = (("predicted", results), ("shuffled instructions", shuffled), ("mean mask", mean.expand(truth.shape)))
     return [_bits(name, bits, truth) for name, bits in rows]
 
 
-def _bits(system: str, said: Tensor, truth: Tensor) -> BitsRow:
-    both, either = (said & truth).sum(1), (said | truth).sum(1).clamp(min=1)
-    figures = (said == truth).float().mean(), (both / either).mean(), (said == truth).all(1).float().mean()
+def _bits(system: str, results: Tensor, truth: Tensor) -> BitsRow:
+    both, either = (results & truth).sum(1), (results | truth).sum(1).clamp(min=1)
+    figures = (results == truth).float().mean(), (both / either).mean(), (results == truth).all(1).float().mean()
     return BitsRow(system, *(round(100 * float(figure), 1) for figure in figures))

@@ -9,7 +9,7 @@ KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEAR = {key: row[max(0, at - 1) : at] + row[at + 1 : at + 2] for row in KEYS for at, key in enumerate(row)}
 
 
-def typo(text: str, rng: np.random.Generator) -> str:
+def add_typo(text: str, rng: np.random.Generator) -> str:
     """One slip in one longer word: two letters swapped, one lost, doubled, or hit on the next key."""
     words = text.split(" ")
     parts = [re.split(r"(\w+)", word, maxsplit=1) for word in words]
@@ -33,33 +33,33 @@ def typo(text: str, rng: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def roughen(text: str, rng: np.random.Generator, around: Mapping[str, Sequence[str]]) -> str:
+def augment(text: str, rng: np.random.Generator, affixes: Mapping[str, Sequence[str]]) -> str:
     """A request as it may be typed.
 
     Args:
         text: the request.
         rng: decides what happens to it.
-        around: "before" and "after" are words to put there.
+        affixes: "before" and "after" are words to put there.
     """
     if rng.random() < 0.12:
-        text = f"{around['before'][int(rng.integers(len(around['before'])))]} {text}"
+        text = f"{affixes['before'][int(rng.integers(len(affixes['before'])))]} {text}"
     if rng.random() < 0.12:
-        text = f"{text.rstrip('.?!')} {around['after'][int(rng.integers(len(around['after'])))]}"
-    for chance in (0.22, 0.06):
-        if rng.random() < chance:
-            text = typo(text, rng)
-    chance = rng.random()
-    if chance < 0.12:
+        text = f"{text.rstrip('.?!')} {affixes['after'][int(rng.integers(len(affixes['after'])))]}"
+    for prob in (0.22, 0.06):
+        if rng.random() < prob:
+            text = add_typo(text, rng)
+    prob = rng.random()
+    if prob < 0.12:
         text = text.rstrip(".?!")
-    elif chance < 0.24:
+    elif prob < 0.24:
         text = text.rstrip(".?!") + "?!."[int(rng.integers(3))]
-    elif chance < 0.28:
+    elif prob < 0.28:
         text = text.replace(",", "").replace("'", "")
-    chance = rng.random()
-    if chance < 0.05:
+    prob = rng.random()
+    if prob < 0.05:
         text = text.upper()
-    elif chance < 0.15:
+    elif prob < 0.15:
         text = text[:1].upper() + text[1:]
-    elif chance < 0.18:
+    elif prob < 0.18:
         text = text.title()
     return text

@@ -1,11 +1,11 @@
-"""Which words and letters an instruction has, whatever their order.
+"""Word and letter n-grams of an instruction, whatever their order.
 
 They tell requests that no task serves from others, and where one task is asked for alone, which that is: word statistics know
 words that the encoder's tokens lose (docs/predictor.md compares them).
 
 Each run of three to five letters of a word, each word and each two neighbouring words counts for or against, as in
 logistic regression; what falls into one bucket of the hash counts together (Weinberger et al. 2009). scikit-learn's
-HashingVectorizer does this, too, but takes a second to import, which an instruction is not to wait for.
+HashingVectorizer does this, too, but takes a second to import, too slow for the request path.
 """
 
 import zlib
@@ -19,14 +19,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .encoder import Encoder
-from .material import bare
+from .resources import normalise
 
 BUCKETS = 2**15
-RUNS = (3, 4, 5)
+NGRAM_SIZES = (3, 4, 5)
 
 
 @dataclass(frozen=True)
-class Letters:
+class NgramBags:
     """The buckets of some texts, one text behind the other.
 
     Attributes:
@@ -40,14 +40,14 @@ class Letters:
     weights: Float[Tensor, " piece"]
 
 
-def _pieces(text: str) -> Iterator[bytes]:
-    words = bare(text).split()
+def _ngrams(text: str) -> Iterator[bytes]:
+    words = normalise(text).split()
     for word in words:
         framed = f" {word} "
         whole = framed.encode()
         letters = list(framed) if len(whole) != len(framed) else None  # a letter is a byte in most words
         yield whole
-        for count in RUNS:
+        for count in NGRAM_SIZES:
             for at in range(len(framed) - count + 1):
                 yield whole[at : at + count] if letters is None else "".join(letters[at : at + count]).encode()
     yield from (f"{one} {other}".encode() for one, other in pairwise(words))
@@ -55,27 +55,27 @@ def _pieces(text: str) -> Iterator[bytes]:
 
 @lru_cache(maxsize=20_000)
 def _buckets(text: str) -> tuple[int, ...]:
-    return tuple(sorted({zlib.crc32(piece) % BUCKETS for piece in _pieces(text)})) or (0,)
+    return tuple(sorted({zlib.crc32(piece) % BUCKETS for piece in _ngrams(text)})) or (0,)
 
 
-def letters(texts: Sequence[str]) -> Letters:
+def hash_ngrams(texts: Sequence[str]) -> NgramBags:
     """The buckets of some texts, each once a text."""
     found = [_buckets(text) for text in texts]
     counts = torch.tensor([len(each) for each in found])
-    return Letters(
+    return NgramBags(
         torch.tensor([bucket for each in found for bucket in each]),
         counts.cumsum(0) - counts,
         counts.float().rsqrt().repeat_interleave(counts),
     )
 
 
-def read_in(encoder: Encoder, texts: Sequence[str]) -> tuple[Tensor, Tensor, Letters]:
+def encode_batch(encoder: Encoder, texts: Sequence[str]) -> tuple[Tensor, Tensor, NgramBags]:
     """What the network is given of some texts."""
-    return (*encoder.tokens(texts), letters(texts))
+    return (*encoder.tokens(texts), hash_ngrams(texts))
 
 
-class LetterScore(nn.Module):
-    """How much the letters speak for there being no task that serves.
+class NgramRefusalHead(nn.Module):
+    """Log-odds by the n-grams that no task serves.
 
     Args:
         dropout: while training: share of pieces that do not count.
@@ -87,13 +87,13 @@ class LetterScore(nn.Module):
         nn.init.zeros_(self.table.weight)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, given: Letters) -> Float[Tensor, " row"]:
+    def forward(self, given: NgramBags) -> Float[Tensor, " row"]:
         """Log-odds."""
         return self.table(given.buckets, given.starts, per_sample_weights=self.dropout(given.weights))[:, 0]
 
 
-class LetterTasks(nn.Module):
-    """Which task the letters speak for, of a request for one task: logistic regression beside the network.
+class NgramTaskHead(nn.Module):
+    """Which task the n-grams say, of a request for one task: logistic regression beside the network.
 
     Args:
         parts: how many tasks there are to choose from.
@@ -106,6 +106,6 @@ class LetterTasks(nn.Module):
         nn.init.zeros_(self.table.weight)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, given: Letters) -> Float[Tensor, "row task"]:
+    def forward(self, given: NgramBags) -> Float[Tensor, "row task"]:
         """Log-odds, up to a number that all of a row share."""
         return self.table(given.buckets, given.starts, per_sample_weights=self.dropout(given.weights))

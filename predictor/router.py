@@ -1,0 +1,157 @@
+"""`InstructionRouter`: from what the network says and the masks that there are to what is done."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from ..data.tasks import Task, TaskSpec
+from ..mask_bank.mask import HeadMask
+from .intent import UNSUPPORTED, Intent
+from .keys import json_keys
+from .nearest import WordingIndex
+from .predictor import Prediction, Predictor, wordings_for
+from .resources import normalise
+from .route import How, InstructionRoute, Kind, Neighbour
+
+MIN_INTENT_PROB = 0.2  # probability among the supported intents below which a request is unclear
+MIN_COSINE = 0.75  # cosine from which the nearest wording decides for a task that was never trained
+
+
+class InstructionRouter:
+    """Routes instructions for one bank. Making one takes longer than routing: keep it for the next instruction.
+
+    An intent can be served where there is a mask for it, or one for each of its parts.
+
+    Args:
+        predictor: reads the instructions.
+        masks: what there is; of two for one task the last counts.
+    """
+
+    def __init__(self, predictor: Predictor, masks: Iterable[HeadMask]) -> None:
+        self.predictor = predictor
+        having = [mask for mask in masks if mask.task is not None]
+        self.masks = {Intent(mask.task.names, mask.task.form): mask for mask in having if mask.task}
+        self.tasks: dict[str, Task] = {part.name: part for mask in having if mask.task for part in mask.task.parts}
+        self._exact_wordings = self._own_wordings()
+
+    def _own_wordings(self) -> dict[str, Intent]:
+        """The wordings that tasks come with, of tasks that have a mask; none that two tasks have."""
+        found: dict[str, Intent | None] = {}
+        for name, task in self.tasks.items():
+            intent = Intent((name,))
+            for text in task.wordings if intent in self.masks else ():
+                key = _plain(text)
+                found[key] = intent if found.get(key, intent) == intent else None
+        return {text: intent for text, intent in found.items() if intent}
+
+    def supports(self, intent: Intent) -> bool:
+        """Whether there is a mask for an intent, or one for each of its parts."""
+        return intent in self.masks or all(Intent((part,)) in self.masks for part in intent.parts)
+
+    @cached_property
+    def _supported_mask(self) -> Bool[Tensor, " intent"]:
+        return torch.tensor([self.supports(intent) for intent in self.predictor.space.intents])
+
+    def route(
+        self, instructions: Sequence[str], *, use_predicted_bits: bool = False, neighbours: bool = True
+    ) -> list[InstructionRoute]:
+        """What to do about each instruction.
+
+        Args:
+            instructions: the instructions.
+            use_predicted_bits: run the predicted bits instead of the bank's mask, which there need not be.
+            neighbours: name the nearest tasks also where the instruction is clear, which takes as long again.
+        """
+        found = []
+        instructions = [text.encode("utf-8", "replace").decode() for text in instructions]  # no halves of characters
+        new = self._route_new_tasks(instructions)
+        for text, prediction, task in zip(instructions, self.predictor.predict(instructions), new, strict=True):
+            route = self._route_one(text, prediction, use_predicted_bits) if use_predicted_bits or task is None else task
+            if neighbours or route.kind == "refuse":
+                route = replace(route, neighbours=self.neighbours(text, prediction))
+            found.append(route)
+        return found
+
+    def _route_one(self, text: str, prediction: Prediction, use_predicted_bits: bool) -> InstructionRoute:
+        """The likeliest intent that can be served, if something can be and it is clear what; a task's own wording always is."""
+        calibration = self.predictor.record.calibration
+        intent = self._exact_wordings.get(_plain(text))
+        if intent is not None:
+            return self._serve(text, intent, 1.0, 1.0, prediction, use_predicted_bits)
+        probs = (prediction.probs if use_predicted_bits else prediction.probs * self._supported_mask)[:-1]
+        confidence, at = calibration.probability(float(probs.sum())), int(probs.argmax())
+        prob = float(probs[at] / probs.sum().clamp(min=1e-9))
+        other = float(prediction.probs[:-1].max()) > float(probs[at])  # what is likelier has no mask
+        said = any(letter.isalnum() for letter in text)
+        if other or not said or not confidence >= calibration.threshold or not prob >= MIN_INTENT_PROB:
+            return InstructionRoute(text, "refuse", UNSUPPORTED, confidence, prob)
+        return self._serve(text, self.predictor.space.intents[at], confidence, prob, prediction, use_predicted_bits)
+
+    def _serve(
+        self, text: str, intent: Intent, confidence: float, prob: float, prediction: Prediction, use_predicted_bits: bool
+    ) -> InstructionRoute:
+        """The mask or masks for an intent: the bank's own or its parts', or the predicted bits."""
+        keys = json_keys(text, len(intent.parts)) if intent.form == "json" else ()
+        known = {task.name: task for task in self.predictor.record.tasks} | self.tasks
+        parts = tuple(known[part] for part in intent.parts)
+        spec = TaskSpec(parts=parts, form=intent.form, keys=() if keys == intent.parts else keys)
+        how: How = "bits" if use_predicted_bits else "one-pass" if self._in_one_pass(spec, intent) else "parallel"
+        mask = (
+            self._predicted(text, spec, prediction) if use_predicted_bits else self.masks[intent] if how == "one-pass" else None
+        )
+        kind: Kind = "mask" if len(parts) == 1 else "composite"
+        return InstructionRoute(text, kind, intent, confidence, prob, spec=spec, how=how, mask=mask)
+
+    def _in_one_pass(self, spec: TaskSpec, intent: Intent) -> bool:
+        """Whether its own mask does it, as `amask run` chooses: it reached its target, or parts have none."""
+        whole = self.masks.get(intent)
+        if whole is None or whole.task is None or len(intent.parts) == 1:
+            return whole is not None
+        good = whole.task.json_keys == spec.json_keys and bool(whole.reached_target)
+        return good or not all(Intent((part,)) in self.masks for part in intent.parts)
+
+    def _predicted(self, text: str, spec: TaskSpec, prediction: Prediction) -> HeadMask:
+        """The mask of the predicted bits."""
+        lineage = {"operation": "predicted", "instruction": text, "masks": dict(self.predictor.record.masks)}
+        return HeadMask.from_logits(prediction.logits, self.predictor.identity, task=spec, lineage=lineage)
+
+    def neighbours(self, text: str, prediction: Prediction, count: int = 2) -> tuple[Neighbour, ...]:
+        """The tasks that are likeliest a part of what was asked for, each with the nearest of its own wordings."""
+        probs = self.predictor.space.task_marginals(prediction.probs)
+        nearest = self.predictor.suggestion_index.nearest([text])[0]
+        there = [task for task in probs if Intent((task,)) in self.masks]
+        likely = sorted(there or probs, key=lambda task: (-round(probs[task], 2), -nearest[task][0]))
+        return tuple(Neighbour(task, probs[task], nearest[task][1]) for task in likely[:count])
+
+    @cached_property
+    def _new(self) -> WordingIndex | None:
+        """The wordings of tasks that the predictor was never trained for."""
+        trained = {task.name for task in self.predictor.record.tasks}
+        names = [name for name in self.tasks if name not in trained and Intent((name,)) in self.masks]
+        said = {name: wordings_for(self.tasks[name]) for name in names}
+        return WordingIndex(self.predictor.encoder, said) if any(said.values()) else None
+
+    def _route_new_tasks(self, instructions: Sequence[str]) -> list[InstructionRoute | None]:
+        """Routes to tasks that the predictor was never trained for, where a wording of theirs is the nearest, and near."""
+        if self._new is None:
+            return [None] * len(instructions)
+        found: list[InstructionRoute | None] = []
+        ours = self.predictor.wordings.nearest(instructions)
+        for text, near, other in zip(instructions, self._new.nearest(instructions), ours, strict=True):
+            task, (alike, _) = next(iter(near.items()))
+            intent, spec = Intent((task,)), TaskSpec(parts=(self.tasks[task],))
+            nearest = alike >= max(MIN_COSINE, *(each for each, _ in other.values()))
+            route = InstructionRoute(
+                text, "mask", intent, min(1.0, alike), 1.0, spec=spec, how="one-pass", mask=self.masks[intent]
+            )
+            found.append(route if nearest and any(letter.isalnum() for letter in text) else None)
+        return found
+
+
+def _plain(text: str) -> str:
+    """A request without marks and politeness."""
+    return normalise(text).removeprefix("please ").removesuffix(" please")
