@@ -18,7 +18,7 @@ def test_confidence_is_the_share_that_is_served():
     probs = 1 / (1 + np.exp(-odds))
     found = calibrate(probs.tolist(), (rng.random(len(odds)) < truth).tolist())
     for prob, right in list(zip(probs, truth, strict=True))[:50]:
-        assert found.confidence(float(prob)) == pytest.approx(right, abs=0.03)
+        assert found.probability(float(prob)) == pytest.approx(right, abs=0.03)
 
 
 @settings(deadline=None)
@@ -45,5 +45,5 @@ def test_the_threshold_holds_for_new_requests():
 def test_certain_chances_stay_finite(prob):
     from amask.predictor.calibration import Calibration
 
-    assert math.isfinite(Calibration().confidence(prob))
-    assert 0 <= Calibration().confidence(prob) <= 1
+    assert math.isfinite(Calibration().probability(prob))
+    assert 0 <= Calibration().probability(prob) <= 1

@@ -51,7 +51,7 @@ def test_a_tasks_own_wordings_are_sure(router, task):
 
 
 @pytest.mark.parametrize(
-    ("said", "reading"),
+    ("said", "intent"),
     [
         ("What's the speaker's gender?", "gr"),
         ("what is said?", "asr"),
