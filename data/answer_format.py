@@ -246,9 +246,9 @@ def _json_values(body: str, keys: Sequence[str]) -> list[str] | None:
 
 
 def read_format(options: Sequence[str]) -> AnswerFormat:
-    """A format of JSON files and `key=value`s; the last of a key counts.
+    r"""A format of JSON files and `key=value`s; the last of a key counts.
 
-    `keys=sex,said`, `wrap=[|]`, `labels.gr=female:F,male:M`, `separator=tab` (by name or as it is, `\\n` and `\\t` too).
+    `keys=sex,said`, `wrap=[|]`, `labels.gr=female:F,male:M`, `separator=tab` (by name or as it is, `\n` and `\t` too).
 
     Raises:
         DataError: a file cannot be read, or something is no format; the message names it.
