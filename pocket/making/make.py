@@ -13,7 +13,7 @@ from ...data.reading import read_manifest
 from ...mask_bank.files import load_mask
 from ...predictor.predictor import SHIPPED, Predictor
 from ...predictor.resources import resources_digest
-from ...predictor.train_predictor import train_predictor
+from ...predictor.train import train_predictor
 from ...predictor.training import PredictorSettings
 from ..architecture import audio_config, build_extractor, build_model, train_tokenizer
 from ..corpus.clips import hash_sources, make_corpus, read_sources
