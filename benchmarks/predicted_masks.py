@@ -29,7 +29,7 @@ from amask.pocket import SLICE
 from amask.predictor.network import Network
 from amask.predictor.predictor import SHIPPED, Predictor
 from amask.predictor.router import InstructionRouter
-from amask.predictor.train_predictor import train_predictor
+from amask.predictor.train import train_predictor
 from amask.predictor.training import PredictorSettings
 from amask.predictor.wordings import read_wordings
 
