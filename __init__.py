@@ -11,7 +11,9 @@ _EXPORTS = {
     "HeadMask": "mask_bank.mask",
     "LALM": "lalm.base",
     "MaskBank": "mask_bank.bank",
+    "Pipeline": "serving.pipeline",
     "Recipe": "mask_bank.recipe",
+    "Result": "serving.results",
     "Task": "data.tasks",
     "TaskSpec": "data.tasks",
     "compose": "composer.compose",
@@ -20,6 +22,7 @@ _EXPORTS = {
     "gated": "lalm.gating",
     "load_model": "lalm.registry",
     "parse_task": "data.tasks",
+    "pipeline": "serving.pipeline",
     "read_manifest": "data.reading",
     "train": "mask_bank.train",
 }
@@ -28,7 +31,9 @@ __all__ = [
     "AmaskError",
     "HeadMask",
     "MaskBank",
+    "Pipeline",
     "Recipe",
+    "Result",
     "Task",
     "TaskSpec",
     "compose",
@@ -37,6 +42,7 @@ __all__ = [
     "gated",
     "load_model",
     "parse_task",
+    "pipeline",
     "read_manifest",
     "train",
 ]
@@ -57,6 +63,9 @@ if TYPE_CHECKING:
     from .mask_bank.mask import HeadMask as HeadMask
     from .mask_bank.recipe import Recipe as Recipe
     from .mask_bank.train import train as train
+    from .serving.pipeline import Pipeline as Pipeline
+    from .serving.pipeline import pipeline as pipeline
+    from .serving.results import Result as Result
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is asked for

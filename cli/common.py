@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..lalm.clip_features import ClipFeatures
     from ..mask_bank.bank import MaskBank
     from ..mask_bank.defaults import Added
+    from ..serving.pipeline import Pipeline
 
 STOPPED = 130  # exit status after Ctrl-C, as shells have it
 # What torch, torch-npu and the linker say, where they raise another error than ImportError.
@@ -113,22 +114,42 @@ def open_bank(folder: Path | None) -> "MaskBank":
 
 def open_model(name: str, device: str, dtype: str = "auto") -> "LALM":
     """Load a model, quietly; what is wrong with the device or the dtype is said before transformers is imported."""
+    from ..lalm.devices import choose_placement
+
+    placement = choose_placement(device, dtype)
+    quiet_libraries()
+    from ..lalm.registry import load_model
+
+    return load_model(name, device, placement.dtype)
+
+
+def quiet_libraries() -> None:
+    """Keep libraries from writing to stderr what is no news to a user of the command."""
     import logging
     import os
     import warnings
 
-    from ..lalm.devices import choose_placement
-
-    placement = choose_placement(device, dtype)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore")
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    from transformers.utils import logging as transformers_logging
 
-    from ..lalm.registry import load_model
 
-    transformers_logging.disable_progress_bar()
-    return load_model(name, device, placement.dtype)
+def open_pipeline(
+    model: str,
+    bank: Path | None,
+    device: str = "auto",
+    dtype: str = "auto",
+    tasks: Path | None = None,
+    predictor: Path | None = None,
+) -> "Pipeline":
+    """A pipeline that loads its model when it is needed; what is wrong with the device or the dtype is said at once."""
+    from ..lalm.devices import choose_placement
+    from ..serving.pipeline import Pipeline
+
+    placement = choose_placement(device, dtype)
+    quiet_libraries()
+    return Pipeline(model, open_bank(bank), predictor, device=device, dtype=placement.dtype, tasks=tasks)
 
 
 def open_data(manifest: Path | None) -> "Manifest":

@@ -22,7 +22,7 @@ from .common import (
     out,
     progress,
 )
-from .predict import PredictorOption, masks_of, open_predictor, own_predictor, served_masks
+from .predict import PredictorOption, open_predictor
 
 if TYPE_CHECKING:
     from ..data.tasks import TaskSpec
@@ -56,19 +56,21 @@ def train(
     with one_line_errors():
         from ..data.tasks import read_tasks
         from ..errors import BankError
+        from ..mask_bank.bank import default_folder
         from ..predictor.encoder import STATIC, load_encoder
         from ..predictor.predictor import Predictor
         from ..predictor.train import train_predictor
         from ..predictor.training import FINETUNE_SETTINGS, PredictorSettings
+        from ..serving.pipeline import default_masks, user_predictor_path
 
         start = None if from_scratch or encoder != STATIC else Predictor.load()
         settings = PredictorSettings(seed=seed) if start is None else PredictorSettings(seed=seed, **FINETUNE_SETTINGS)
         if steps:
             settings = settings.model_copy(update={"steps": steps, "warmup": min(settings.warmup, steps // 4)})
-        path = out_file or own_predictor(bank)
+        path = out_file or user_predictor_path(bank or default_folder())
         checkpoint = path.with_suffix(".checkpoint")
         extra = list(read_tasks(tasks).values()) if tasks else []
-        masks = [mask for mask in masks_of(open_bank(bank)) if mask.identity.name == model]
+        masks = [mask for mask in default_masks(open_bank(bank)) if mask.identity.name == model]
         if not masks:
             raise BankError(f"the bank has no masks of {model!r} to learn from; see 'amask bank list'")
         with progress("training the predictor", settings.steps) as on_progress:
@@ -139,9 +141,10 @@ def evaluate(
 
         from ..evaluation import intent_benchmark
         from ..predictor.predictor import Predictor
+        from ..serving.pipeline import require_masks
 
         opened = open_predictor(predictor, bank)
-        masks = served_masks(opened, bank)
+        masks = require_masks(open_bank(bank), opened.identity)
         seen = frozenset(tuple(mask.task.names) for mask in masks if mask.task)
         tests = intent_benchmark.held_out(opened.record.tasks, seen)
         systems = [opened, *(Predictor.load(path) for path in compare or [])]
@@ -207,6 +210,7 @@ def sensitivity(
         from ..evaluation.sensitivity import CONDITIONS, measure_sensitivity, save_sensitivity_plot
         from ..predictor.router import InstructionRouter
         from ..predictor.wordings import read_wordings
+        from ..serving.pipeline import default_masks
 
         if picture is not None and picture.suffix not in (".png", ".svg"):
             raise DataError(f"--picture {picture}: expected a name that ends in .png or .svg")
@@ -216,7 +220,7 @@ def sensitivity(
                     f"{name}: wordings to compare are there for single tasks of amask's own: {', '.join(read_wordings().tasks)}"
                 )
         opened, manifest, loaded = open_predictor(predictor, bank), open_data(data), open_model(model, device)
-        masks = [mask for mask in masks_of(open_bank(bank)) if mask.identity.same(loaded.identity)]
+        masks = default_masks(open_bank(bank), loaded.identity)
         router, rows = InstructionRouter(opened, masks), []
         for name in tasks:
             task = parse_task(name, router.tasks)

@@ -197,7 +197,7 @@ def _check_length(decoded: Decoded, name: str, longest: float | None, tolerance:
         raise AudioError(f"{name} is {_number(decoded.seconds)} s long; at least {MIN_SECONDS} s is needed")
     if longest is not None and decoded.seconds > longest + tolerance:
         length = f"{_number(decoded.seconds)} s" if decoded.exact else f"more than {longest} s"
-        advice = "cut it; 'amask run --long trim' uses its beginning, '--long cut' all of it"
+        advice = "cut it; 'amask run --long trim' uses its beginning, '--long split' all of it"
         raise AudioError(f"{name} is {length} long, the model hears at most {longest} s; {advice}")
 
 

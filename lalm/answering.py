@@ -22,10 +22,13 @@ class Answer:
     Attributes:
         text: without special tokens.
         truncated: whether it had not come to its end when the token limit was reached.
+        confidence: of an answer from a closed set, its probability among all of them; of any other, the mean probability of
+            its tokens, where that was asked for.
     """
 
     text: str
     truncated: bool = False
+    confidence: float | None = None
 
 
 @runtime_checkable

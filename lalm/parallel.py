@@ -1,16 +1,110 @@
-"""Several masks for the same clips: rows of one batch over one audio encoding, each row with the gates of its own mask."""
+"""Rows of one batch that each have gates or a prompt, a task and a constraint of their own, over one encoding of the clips.
+
+Runs, the server's mixed batches and the tries of a search come through here. A task with labels is answered by the labels'
+likelihoods; everything else is decoded, under the task's constraint.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..data.tasks import BAR, TaskSpec
 from .answering import Answer
 from .base import LALM, Mask
 from .batching import AudioFeatures
-from .constrained_decoding import Constraints, task_constraint
+from .constrained_decoding import Constraint, Constraints, task_constraint
+from .likelihood import label_likelihoods
 
 BATCH_ROWS = 16  # rows that are answered at once: on a CPU more of them take longer each, as attention leaves its cache
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One answer that is wanted.
+
+    Attributes:
+        clip: the row of the features that it is about.
+        gates: 1 where a head is on, 0 where it is off; None for all on.
+        prompt: what the model is told; None for nothing.
+        task: what the answer is held to; None for what the model says by itself.
+        constraint: what it is held to instead, such as a JSON schema.
+    """
+
+    clip: int
+    gates: Float[Tensor, "layer head"] | None = None
+    prompt: str | None = None
+    task: TaskSpec | None = None
+    constraint: Constraint | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The closed set that the answer is one of; empty for open text and composites."""
+        return self.task.parts[0].labels if self.task is not None and self.task.form == "plain" and not self.constraint else ()
+
+
+def answer_task_rows(
+    model: LALM,
+    features: AudioFeatures,
+    rows: Sequence[TaskRow],
+    *,
+    max_new_tokens: int,
+    beams: int = 1,
+    batch: int = BATCH_ROWS,
+) -> list[Answer]:
+    """Answer rows of different masks, prompts and tasks together.
+
+    Args:
+        model: the model.
+        features: the clips, encoded once.
+        rows: what is wanted.
+        max_new_tokens: where decoded answers are truncated.
+        beams: 1 for greedy search.
+        batch: rows at once.
+
+    Returns:
+        An answer a row; of a row with labels the likeliest one, with its probability.
+    """
+    found: dict[int, Answer] = {}
+    longest_first = sorted(range(len(rows)), key=lambda at: features.count(rows[at].clip), reverse=True)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for at in longest_first:  # clips of like length waste no padding
+        groups.setdefault(rows[at].labels if model.can_score else (), []).append(at)
+    for labels, members in groups.items():
+        for start in range(0, len(members), batch):
+            chosen = members[start : start + batch]
+            some = [rows[at] for at in chosen]
+            clips = features.rows([row.clip for row in some])
+            answers = (
+                _by_likelihood(model, clips, some, labels) if labels else _by_decoding(model, clips, some, max_new_tokens, beams)
+            )
+            found.update(zip(chosen, answers, strict=True))
+    return [found[at] for at in range(len(rows))]
+
+
+def _gates(model: LALM, rows: Sequence[TaskRow]) -> Float[Tensor, "row layer head"] | None:
+    if all(row.gates is None for row in rows):
+        return None
+    everything = model.geometry.present.float()
+    return torch.stack([everything if row.gates is None else row.gates for row in rows]).to(model.device)
+
+
+def _prompts(rows: Sequence[TaskRow]) -> list[str] | None:
+    return [row.prompt or "" for row in rows] if any(row.prompt for row in rows) else None
+
+
+def _by_likelihood(model: LALM, clips: AudioFeatures, rows: Sequence[TaskRow], labels: tuple[str, ...]) -> list[Answer]:
+    probabilities = label_likelihoods(model, clips, labels, _gates(model, rows), _prompts(rows))
+    values, places = probabilities.max(1)
+    return [Answer(labels[at], confidence=value) for at, value in zip(places.tolist(), values.tolist(), strict=True)]
+
+
+def _by_decoding(model: LALM, clips: AudioFeatures, rows: Sequence[TaskRow], max_new_tokens: int, beams: int) -> list[Answer]:
+    constraints = [row.constraint or (None if row.task is None else task_constraint(row.task)) for row in rows]
+    held = constraints if any(constraints) else None
+    return model.answer(clips, _gates(model, rows), _prompts(rows), max_new_tokens=max_new_tokens, beams=beams, constraints=held)
 
 
 def answer_rows(
@@ -23,7 +117,7 @@ def answer_rows(
     beams: int = 1,
     batch: int = BATCH_ROWS,
 ) -> list[list[Answer]]:
-    """What each of several masks answers to each clip.
+    """What each of several masks answers to each clip, decoded.
 
     Args:
         model: the model.
@@ -40,18 +134,15 @@ def answer_rows(
     Raises:
         MaskError: a mask is for another model.
     """
-    gates = torch.stack([model.gates_of(mask) for mask in masks]).to(model.device)
-    longest_first = sorted(range(len(features)), key=features.count, reverse=True)
-    rows = [(clip, at) for clip in longest_first for at in range(len(masks))]  # clips of like length waste no padding
-    found: dict[tuple[int, int], Answer] = {}
-    for start in range(0, len(rows), batch):
-        together = rows[start : start + batch]
-        clips, chosen = zip(*together, strict=True)
-        held = None if constraints is None else [constraints[at] for at in chosen]
-        heard = features.rows(list(clips))
-        answers = model.answer(heard, gates[list(chosen)], max_new_tokens=max_new_tokens, beams=beams, constraints=held)
-        found.update(zip(together, answers, strict=True))
-    return [[found[clip, at] for clip in range(len(features))] for at in range(len(masks))]
+    held = constraints or [None] * len(masks)
+    gates = [model.gates_of(mask) for mask in masks]
+    rows = [
+        TaskRow(clip, gate, constraint=constraint)
+        for gate, constraint in zip(gates, held, strict=True)
+        for clip in range(len(features))
+    ]
+    answers = answer_task_rows(model, features, rows, max_new_tokens=max_new_tokens, beams=beams, batch=batch)
+    return [answers[at * len(features) : (at + 1) * len(features)] for at in range(len(masks))]
 
 
 def answer_texts(
@@ -86,14 +177,19 @@ def answer_parts(
     Raises:
         MaskError: a mask is for another model.
     """
-    constraints = None if unconstrained else [task_constraint(TaskSpec(parts=(part,))) for part in spec.parts]
-    found = answer_rows(model, features, masks, constraints=constraints, max_new_tokens=max_new_tokens, beams=beams)
+    rows = [
+        TaskRow(clip, model.gates_of(mask), task=None if unconstrained else TaskSpec(parts=(part,)))
+        for clip in range(len(features))
+        for part, mask in zip(spec.parts, masks, strict=True)
+    ]
+    found = answer_task_rows(model, features, rows, max_new_tokens=max_new_tokens, beams=beams)
+    per_clip = [found[start : start + len(masks)] for start in range(0, len(found), len(masks))]
     return [
         Answer(
             assemble(spec, {name: answer.text for name, answer in zip(spec.names, parts, strict=True)}),
             any(answer.truncated for answer in parts),
         )
-        for parts in zip(*found, strict=True)
+        for parts in per_clip
     ]
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import filelock
@@ -207,6 +207,21 @@ def list_versions(roots: tuple[Path, ...], name: str) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when a file does; the same for all that cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=4096)
+def _load_once(path: Path, _state: tuple[int, ...]) -> StoredMask:
+    """A file's mask, read once as long as the file stays as it is; masks never change."""
+    return load_mask(path)
+
+
 def load_version(roots: tuple[Path, ...], path: Path) -> StoredMask:
     """Read a file of a bank, and hold it to its place.
 
@@ -216,7 +231,7 @@ def load_version(roots: tuple[Path, ...], path: Path) -> StoredMask:
     """
     if not any(is_within(path, root) for root in roots):
         raise BankError(f"{path} leads out of the bank; replace the link by the file itself")
-    stored = load_mask(path)
+    stored = _load_once(path, _state(path))
     if (stored.name, f"{stored.version}{SUFFIX}") != (path.parent.name, path.name):
         raise MaskError(f"mask file {path} holds {stored.spec}; it was moved or renamed: import it instead")
     return stored

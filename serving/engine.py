@@ -1,313 +1,283 @@
-"""The batch engine: clips of any length in, answers out, one after the other in the order of the clips.
+"""The batch engine: clips of any length in, results out, in the order of the clips.
 
-A clip that is longer than the model hears is cut at its pauses where that is asked for; its pieces are answered like clips
-and their answers joined: text one after the other, labels by a vote. What cannot be read is an answer too, with its error.
+Clips are read some batches at a time; their segments are encoded and answered with others of like length. What cannot be
+read is a result too, with its error. Rows of different routes may share a batch (`answer_segments`): so a server mixes masks.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
-from ..data.audio import LoadedAudio, Stream, load_audio
-from ..data.segments import split_at_pauses
-from ..data.tasks import Task, TaskSpec
-from ..errors import AudioError
-from ..lalm.answering import MAX_NEW_TOKENS, Answer, answers
+from ..data.tasks import TaskSpec
+from ..errors import AudioError, InstructionError
+from ..lalm.answering import MAX_NEW_TOKENS, Answer
 from ..lalm.base import LALM
 from ..lalm.batching import AudioFeatures
-from ..lalm.constrained_decoding import Constraint, task_constraint
-from ..lalm.likelihood import label_likelihoods
-from ..lalm.parallel import answer_parts
-from ..mask_bank.mask import HeadMask
-from .plan import Plan, final_answer, run_plan
+from ..lalm.constrained_decoding import Constraint, schema_constraint, task_constraint
+from ..lalm.parallel import TaskRow, answer_task_rows, assemble
+from .clips import LONG_CLIP_POLICIES, Clip, HeardClip, LongClipPolicy, hear_clip, iterate_clips
+from .plan import final_answer, step_runs
+from .results import Result, SegmentAnswer, join_answers, join_confidence
+from .routing import ByMask, Parallel, Plan, Prompt, Route
 
-Long = Literal["refuse", "trim", "cut"]
-"""What is done with a clip that is longer than the model hears."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be done: by a mask or several, by an instruction to the model, or by neither.
-
-    Attributes:
-        task: the task, where it is known; it says how the answers of a long clip's pieces are joined.
-        mask: its mask.
-        name: the mask's name in the bank, or the masks'.
-        instruction: what the model is told; none with a mask.
-        parts: each part's own mask, where a composite is done in parallel.
-        plan: tasks one after the other, see `serving.plan`.
-    """
-
-    task: TaskSpec | None = None
-    mask: HeadMask | None = None
-    name: str = ""
-    instruction: str | None = None
-    parts: tuple[HeadMask, ...] = ()
-    plan: Plan = ()
-
-    @property
-    def masks(self) -> tuple[HeadMask, ...]:
-        """All masks that have a part in it."""
-        return (*([self.mask] if self.mask is not None else []), *self.parts, *(step.mask for step in self.plan))
-
-    @property
-    def how(self) -> str:
-        """`plan`, `parallel`, `one-pass`, `prompt`, or `unprompted`."""
-        if self.plan:
-            return "plan"
-        if self.parts:
-            return "parallel"
-        return "one-pass" if self.mask is not None else "unprompted" if self.instruction is None else "prompt"
+WINDOW = 4  # batches of segments that are read ahead, to be sorted by length
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunOptions:
     """How clips are answered.
 
     Attributes:
-        batch: pieces at once.
+        batch: segments at once.
         beams: 1 for greedy search.
-        max_new_tokens: where an answer is cut.
+        max_new_tokens: where an answer is truncated.
         long: what is done with a clip that is longer than the model hears.
-        form: what answers are held to; None for what the model says by itself.
-        free: do not hold parts and steps to their labels and forms either.
+        unconstrained: do not hold answers to the task's labels or form.
+        schema: a JSON schema that answers are held to.
     """
 
     batch: int = 16
     beams: int = 1
     max_new_tokens: int = MAX_NEW_TOKENS
-    long: Long = "refuse"
-    form: Constraint | None = None
-    free: bool = False
+    long: LongClipPolicy = "refuse"
+    unconstrained: bool = False
+    schema: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that they go together."""
+        if self.long not in LONG_CLIP_POLICIES:
+            raise InstructionError(f"long {self.long!r}: expected one of {', '.join(LONG_CLIP_POLICIES)}")
+        for name in ("batch", "beams", "max_new_tokens"):
+            count = getattr(self, name)
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise InstructionError(f"{name} is {count!r}; expected a whole number, 1 or more")
+        if self.schema is not None and self.long == "split":
+            raise InstructionError("a schema holds one answer, and a clip that is split has several; choose long: trim or refuse")
+
+    def require(self, route: Route) -> None:
+        """Refuse a route that these options do not go with.
+
+        Raises:
+            InstructionError: a schema is for one answer, and the route gives several.
+        """
+        if self.schema is not None and isinstance(route, Parallel | Plan):
+            raise InstructionError(
+                f"a schema holds one answer, and {route.mode} gives several; choose mode one-pass, a mask or a prompt"
+            )
+
+    @cached_property
+    def constraint(self) -> Constraint | None:
+        """The schema's."""
+        return None if self.schema is None else schema_constraint(dict(self.schema))
 
 
-@dataclass(frozen=True)
-class Reply:
-    """The answer for one clip.
+Encode = Callable[[Sequence[tuple[HeardClip, int]]], AudioFeatures]
+"""(clip, number of its segment) … → their features."""
 
-    Attributes:
-        path: the clip.
-        text: the answer; empty where there is an error.
-        duration: seconds of audio.
-        pieces: how many pieces it was answered in.
-        took: seconds that answering took, its share of the batch.
-        confidence: of a label: its probability among the task's labels; None for open text.
-        cut: whether an answer reached `max_new_tokens`.
-        warnings: what is odd about the audio.
-        error: why there is no answer.
-        steps: of a plan, for each piece what each step said; None where it was not asked.
-    """
 
-    path: str
-    text: str = ""
-    duration: float = 0.0
-    pieces: int = 0
-    took: float = 0.0
-    confidence: float | None = None
-    cut: bool = False
-    warnings: tuple[str, ...] = ()
-    error: str = ""
-    steps: tuple[tuple[str | None, ...], ...] = ()
+def _encode(model: LALM, segments: Sequence[tuple[HeardClip, int]]) -> AudioFeatures:
+    return model.encode([clip.segments[at] for clip, at in segments])
 
 
 @dataclass
-class _Clip:
-    """A clip on its way: what was heard of it, and the answers of its pieces as they come."""
+class _Pending:
+    """A clip on its way: what was heard of it, and the answers for its segments as they come."""
 
-    path: str
-    heard: LoadedAudio | None = None
-    pieces: list[Float32[np.ndarray, " _"]] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    steps: list[tuple[str | None, ...]] = field(default_factory=list)
-    chances: list[list[float]] = field(default_factory=list)
-    took: float = 0.0
-    cut: bool = False
+    name: str
+    heard: HeardClip | None = None
+    answers: dict[int, SegmentAnswer] = field(default_factory=dict)
+    seconds: float = 0.0
     error: str = ""
 
     @property
-    def done(self) -> bool:
-        return bool(self.error) or len(self.texts) == len(self.pieces)
+    def segments(self) -> tuple[Float32[np.ndarray, " _"], ...]:
+        return self.heard.segments if self.heard else ()
 
 
 def answer_clips(
-    model: LALM, clips: Iterable[Path | tuple[str, Stream]], order: Order, limits: Limits | None = None
-) -> Iterator[Reply]:
-    """Answer for clips, a batch at a time; memory does not grow with their number.
+    model: LALM, clips: Iterable[Clip], route: Route, options: RunOptions | None = None, encode: Encode | None = None
+) -> Iterator[Result]:
+    """Answer for clips, some batches at a time; memory does not grow with their number.
 
     Args:
         model: the model.
-        clips: paths, or names with binary streams.
-        order: what is to be done.
-        limits: how.
+        clips: see `serving.clips.Clip`.
+        route: what is done.
+        options: how.
+        encode: encodes segments; the model by default, see `serving.features` for one that uses features on disk.
 
     Raises:
         MaskError: a mask is for another model.
+        InstructionError: the options do not go with the route.
     """
-    limits = limits or Limits()
-    for mask in order.masks:
+    options, encode = options or RunOptions(), encode or partial(_encode, model)
+    for mask in route.used_masks:
         mask.require(model)
-    waiting: list[_Clip] = []
-    for clip in clips:
-        waiting.append(_read(model, clip, limits))
-        if _open_pieces(waiting) >= limits.batch:
-            yield from _answer(model, waiting, order, limits)
+    options.require(route)
+    waiting: list[_Pending] = []
+    for number, clip in iterate_clips(clips):
+        waiting.append(_read(model, clip, number, options))
+        if sum(len(each.segments) for each in waiting) >= options.batch * WINDOW:
+            yield from _answer(model, waiting, route, options, encode)
             waiting = []
-    yield from _answer(model, waiting, order, limits)
+    yield from _answer(model, waiting, route, options, encode)
 
 
-def _read(model: LALM, source: Path | tuple[str, Stream], limits: Limits) -> _Clip:
-    name, audio = source if isinstance(source, tuple) else (str(source), source)
-    longest = None if limits.long == "cut" else model.longest
+def _read(model: LALM, clip: Clip, number: int, options: RunOptions) -> _Pending:
     try:
-        heard = load_audio(audio, model.rate, longest=longest, trim=limits.long == "trim", channels=model.channels)
+        heard = hear_clip(clip, number, model, options.long)
     except AudioError as error:
-        return _Clip(name, error=str(error))
-    pieces = [heard.wave]
-    if model.longest is not None and heard.seconds > model.longest and limits.long == "cut":
-        pieces = [segment.of(heard.wave, model.rate) for segment in split_at_pauses(heard.wave, model.rate, model.longest)]
-    return _Clip(name, heard, pieces)
+        name = getattr(clip, "name", None) if hasattr(clip, "clip") else clip if isinstance(clip, str) else None
+        return _Pending(str(name or f"clip {number}"), error=str(error))
+    return _Pending(heard.name, heard)
 
 
-def _open_pieces(clips: Sequence[_Clip]) -> int:
-    return sum(len(clip.pieces) for clip in clips if not clip.error)
-
-
-def _answer(model: LALM, clips: Sequence[_Clip], order: Order, limits: Limits) -> Iterator[Reply]:
-    """Answer all pieces of some clips in batches, then the clips one after the other."""
-    todo = [(clip, piece) for clip in clips if not clip.error for piece in clip.pieces]
-    for start in range(0, len(todo), limits.batch):
-        _answer_batch(model, todo[start : start + limits.batch], order, limits)
+def _answer(model: LALM, clips: Sequence[_Pending], route: Route, options: RunOptions, encode: Encode) -> Iterator[Result]:
+    """Answer all segments of some clips, those of like length together, then give the clips' results one after the other."""
+    todo = [(clip, at) for clip in clips for at in range(len(clip.segments))]
+    todo.sort(key=lambda each: len(each[0].segments[each[1]]), reverse=True)
+    for start in range(0, len(todo), options.batch):
+        batch = todo[start : start + options.batch]
+        started = time.perf_counter()
+        features = encode([(clip.heard, at) for clip, at in batch if clip.heard])
+        answers = answer_segments(model, features, [route] * len(batch), [options] * len(batch))
+        seconds = (time.perf_counter() - started) / len(batch)
+        for (clip, at), answer in zip(batch, answers, strict=True):
+            clip.answers[at] = answer
+            clip.seconds += seconds
     for clip in clips:
-        yield _reply(clip, order)
+        yield _result(clip, route)
 
 
-def _answer_batch(model: LALM, batch: Sequence[tuple[_Clip, Float32[np.ndarray, " _"]]], order: Order, limits: Limits) -> None:
-    started = time.perf_counter()
-    features = model.encode([piece for _, piece in batch])
-    found, steps = _said(model, features, order, limits)
-    labels = _labels(order.task) if model.can_score and not order.plan else ()
-    gates = order.mask.gates.to(model.device) if order.mask else None
-    chances = label_likelihoods(model, features, labels, gates, _told(order, features)) if labels else torch.zeros(len(batch), 0)
-    took = (time.perf_counter() - started) / len(batch)
-    for at, ((clip, _), answer, row) in enumerate(zip(batch, found, chances.tolist(), strict=True)):
-        if limits.form is not None and not limits.form.is_complete(answer.text):
-            clip.error = (
-                f"{clip.path}: its answer did not come to the end of its form; raise the number of new tokens, or ask for less"
-            )
-        clip.texts.append(answer.text)
-        clip.steps += steps[at : at + 1]
-        clip.chances.append(row)
-        clip.cut |= answer.truncated
-        clip.took += took
-
-
-def _told(order: Order, features: AudioFeatures) -> list[str] | None:
-    return [order.instruction] * len(features) if order.instruction is not None else None
-
-
-def _said(
-    model: LALM, features: AudioFeatures, order: Order, limits: Limits
-) -> tuple[list[Answer], list[tuple[str | None, ...]]]:
-    """The answers for some pieces, and what each step of a plan said, where there is one."""
-    most, beams = limits.max_new_tokens, limits.beams
-    if order.parts and order.task is not None:
-        how = {"unconstrained": limits.free, "max_new_tokens": most, "beams": beams}
-        return answer_parts(model, features, order.task, order.parts, **how), []
-    if not order.plan:
-        gates = order.mask.gates.to(model.device) if order.mask else None
-        told = _told(order, features)
-        return list(answers(model, [features], gates, told, max_new_tokens=most, beams=beams, constraint=limits.form)), []
-
-    def say(rows: AudioFeatures, mask: HeadMask) -> list[Answer]:
-        form = None if limits.free or mask.task is None else task_constraint(mask.task)
-        return list(answers(model, [rows], mask.gates.to(model.device), max_new_tokens=most, beams=beams, constraint=form))
-
-    said = run_plan(features, order.plan, say)
-    texts = [tuple(answer.text if answer is not None else None for answer in row) for row in said]
-    cuts = [any(answer.truncated for answer in row if answer is not None) for row in said]
-    return [Answer(final_answer(row)[1], cut) for row, cut in zip(texts, cuts, strict=True)], texts
-
-
-def _labels(task: TaskSpec | None) -> tuple[str, ...]:
-    """The closed set that an answer is one of; none for open text and composites."""
-    return task.parts[0].labels if task is not None and task.form == "plain" else ()
-
-
-def _reply(clip: _Clip, order: Order) -> Reply:
-    if clip.error or clip.heard is None:
-        return Reply(clip.path, error=clip.error)
-    task = None if order.plan else order.task
-    seconds = [float(len(piece)) for piece in clip.pieces]
-    text = join_steps(order.plan, clip.steps, seconds) if order.plan else join_answers(task, clip.texts, seconds)
-    return Reply(
-        clip.path,
-        text,
-        duration=round(clip.heard.seconds, 3),
-        pieces=len(clip.pieces),
-        took=round(clip.took, 4),
-        confidence=_confidence(task, text, clip.chances, seconds),
-        cut=clip.cut,
-        warnings=clip.heard.warnings,
-        steps=tuple(clip.steps),
-    )
-
-
-def _confidence(task: TaskSpec | None, text: str, chances: Sequence[Sequence[float]], seconds: Sequence[float]) -> float | None:
-    """The label's probability, over pieces weighed by their length; None where the answer is no label of the task."""
-    labels = [label.casefold() for label in _labels(task)]
-    if text.casefold() not in labels:
-        return None
-    at = labels.index(text.casefold())
-    return round(sum(row[at] * weight for row, weight in zip(chances, seconds, strict=True)) / sum(seconds), 4)
-
-
-def join_answers(task: TaskSpec | None, texts: Sequence[str], weights: Sequence[float]) -> str:
-    """One answer of the answers for a clip's pieces: text is joined, labels are voted for.
+def answer_segments(
+    model: LALM, features: AudioFeatures, routes: Sequence[Route], options: Sequence[RunOptions]
+) -> list[SegmentAnswer]:
+    """Answer rows of features, each by its own route and options; what can share a batch does.
 
     Args:
-        task: what was asked for; None joins as text.
-        texts: the pieces' answers, in order.
-        weights: how much each piece's label counts, such as its seconds.
+        model: the model.
+        features: encoded segments.
+        routes: one a row.
+        options: one a row.
     """
-    if len(texts) == 1:
-        return texts[0]
-    if task is None:
-        return " ".join(filter(None, texts))
-    parts = [task.split(text) for text in texts]
-    if task.form != "plain" and any(part is None for part in parts):
-        return "\n".join(texts)  # an answer out of form belongs to no part
-    kept = [part or {} for part in parts]
-    joined = {part.name: _join_part(part, [row.get(part.name, "") for row in kept], weights) for part in task.parts}
-    return task.target(joined) if task.form != "plain" else joined[task.names[0]]
+    answers: list[list[Answer | None]] = [[] for _ in routes]
+    while True:
+        due = [(at, row) for at in range(len(routes)) for row in _next_rows(at, routes[at], options[at], answers[at])]
+        if not due:
+            break
+        wanted = [(at, row) for at, row in due if row is not None]
+        found = iter(_answer_rows(model, features, [row for _, row in wanted], [options[at] for at, _ in wanted]))
+        for at, row in due:
+            answers[at].append(None if row is None else next(found))
+    return [_segment_answer(route, how, row) for route, how, row in zip(routes, options, answers, strict=True)]
 
 
-def join_steps(plan: Plan, steps: Sequence[Sequence[str | None]], weights: Sequence[float]) -> str:
-    """One answer of a plan's for a clip's pieces: of those that came further than the first step.
+def _next_rows(at: int, route: Route, options: RunOptions, answers: Sequence[Answer | None]) -> list[TaskRow | None]:
+    """The rows that a segment needs next, given its answers so far; None stands for a plan's step that is not asked."""
+    if isinstance(route, Plan):
+        if len(answers) == len(route.steps):
+            return []
+        step = route.steps[len(answers)]
+        texts = [answer.text if answer is not None else None for answer in answers]
+        task = None if options.unconstrained else step.mask.task
+        return [TaskRow(at, step.mask.gates, task=task) if step_runs(step, texts, route.steps) else None]
+    if answers:
+        return []
+    if isinstance(route, Prompt):
+        return [TaskRow(at, prompt=route.text or None, constraint=options.constraint)]
+    if isinstance(route, ByMask):
+        task = None if options.unconstrained else route.task
+        return [TaskRow(at, route.mask.gates, task=task, constraint=options.constraint)]
+    specs = [None if options.unconstrained else TaskSpec(parts=(part,)) for part in route.task.parts]
+    return [TaskRow(at, mask.gates, task=spec) for mask, spec in zip(route.masks, specs, strict=True)]
+
+
+def _answer_rows(model: LALM, features: AudioFeatures, rows: Sequence[TaskRow], options: Sequence[RunOptions]) -> list[Answer]:
+    """Answers of rows; those with the same limits together."""
+    found: dict[int, Answer] = {}
+    limits = [(each.max_new_tokens, each.beams, each.batch) for each in options]
+    for limit in dict.fromkeys(limits):
+        chosen = [at for at, each in enumerate(limits) if each == limit]
+        some = [rows[at] for at in chosen]
+        answers = answer_task_rows(model, features, some, max_new_tokens=limit[0], beams=limit[1], batch=limit[2])
+        found.update(zip(chosen, answers, strict=True))
+    return [found[at] for at in range(len(rows))]
+
+
+def _segment_answer(route: Route, options: RunOptions, answers: Sequence[Answer | None]) -> SegmentAnswer:
+    asked = [answer for answer in answers if answer is not None]
+    truncated = any(answer.truncated for answer in asked)
+    if isinstance(route, Plan):
+        texts = tuple(answer.text if answer is not None else None for answer in answers)
+        at, text = final_answer(texts)
+        task, answer = route.steps[at].mask.task, answers[at]
+        parts = (task.split(text) or {}) if task is not None and at else {}
+        return SegmentAnswer(text, parts, _known(task, answer), truncated=truncated, steps=texts)
+    if isinstance(route, Parallel):
+        names = route.task.names
+        parts = {name: answer.text for name, answer in zip(names, asked, strict=True)}
+        sure = {name: answer.confidence for name, answer in zip(names, asked, strict=True) if answer.confidence is not None}
+        return SegmentAnswer(assemble(route.task, parts), parts, sure, truncated)
+    (answer,) = asked
+    task = route.task if isinstance(route, ByMask) else None
+    constraint = options.constraint or (task_constraint(task) if task is not None and not options.unconstrained else None)
+    incomplete = constraint is not None and not constraint.is_complete(answer.text)
+    parts = (task.split(answer.text) or {}) if task is not None else {}
+    return SegmentAnswer(answer.text, parts, _known(task, answer), truncated, incomplete)
+
+
+def _known(task: TaskSpec | None, answer: Answer | None) -> Mapping[str, float]:
+    """The confidence of a single task's answer, by its name."""
+    known = task is not None and task.form == "plain" and answer is not None and answer.confidence is not None
+    return {task.names[0]: answer.confidence} if known else {}
+
+
+def _result(clip: _Pending, route: Route) -> Result:
+    about: dict[str, Any] = {
+        "task": route.task_name,
+        "mode": route.mode,
+        "mask": route.mask_names,
+        "heads_on": route.mask.heads_on if isinstance(route, ByMask) else None,
+        "instruction": route.instruction,
+        "prompt": (route.text or None) if isinstance(route, Prompt) else None,
+    }
+    if clip.heard is None:
+        return Result(clip.name, error=clip.error, **about)
+    answers = [clip.answers[at] for at in range(len(clip.segments))]
+    weights = [float(len(segment)) for segment in clip.segments]
+    about |= {"duration": round(clip.heard.seconds, 3), "segments": len(answers), "seconds": round(clip.seconds, 4)}
+    if any(answer.incomplete for answer in answers):
+        error = f"{clip.name}: truncated before the JSON was complete; raise --max-new-tokens, or ask for less"
+        return Result(clip.name, error=error, **about)
+    if isinstance(route, Plan):
+        text, parts = join_plan_answers(route, answers, weights)
+        names = [step.mask.task_name for step in route.steps]
+        about["steps"] = tuple(tuple(zip(names, answer.steps, strict=True)) for answer in answers)
+    else:
+        task = None if isinstance(route, Prompt) else route.task
+        text, parts = join_answers(task, answers, weights)
+        about["confidence"] = join_confidence(task.parts if task else (), parts, answers, weights)
+    truncated = any(answer.truncated for answer in answers)
+    return Result(clip.name, text, parts, warnings=clip.heard.warnings, truncated=truncated, **about)
+
+
+def join_plan_answers(route: Plan, answers: Sequence[SegmentAnswer], weights: Sequence[float]) -> tuple[str, dict[str, str]]:
+    """One answer of a plan's for a clip's segments: of those that came further than the first step.
 
     Args:
-        plan: the plan.
-        steps: of each piece what each step said.
-        weights: how much each piece counts.
+        route: the plan.
+        answers: of each segment.
+        weights: how much each segment counts.
     """
-    ends = [(*final_answer(said), weight) for said, weight in zip(steps, weights, strict=True)]
-    reached = [end for end in ends if end[0]]
+    reached = [(final_answer(answer.steps)[0], answer, weight) for answer, weight in zip(answers, weights, strict=True)]
+    reached = [each for each in reached if each[0]]
     if not reached:
-        return ""
+        return "", {}
     last = {at for at, _, _ in reached}
-    task = plan[last.pop()].mask.task if len(last) == 1 else None
-    return join_answers(task, [text for _, text, _ in reached], [weight for _, _, weight in reached])
-
-
-def _join_part(part: Task, texts: Sequence[str], weights: Sequence[float]) -> str:
-    if not part.labels:
-        return " ".join(filter(None, texts))
-    votes: dict[str, float] = {}
-    for text, weight in zip(texts, weights, strict=True):
-        votes[text] = votes.get(text, 0.0) + weight
-    return max(votes, key=votes.__getitem__)
+    task = route.steps[last.pop()].mask.task if len(last) == 1 else None
+    return join_answers(task, [answer for _, answer, _ in reached], [weight for _, _, weight in reached])

@@ -6,9 +6,9 @@
     ser THEN asr IF sad OR angry
     gr THEN asr IF female THEN ser IF male
 
-IF speaks of the nearest hop before it that can give such an answer. A hop without IF is asked where the one right before it
-was, and said something. Of a clip that is longer than the model hears, and cut at its pauses (`--long cut`), each piece goes
-through the plan by itself, so that IF also chooses parts of a clip. A hop is one task, which may be a composite (`gr|asr`);
+IF speaks of the nearest step before it that can give such an answer. A step without IF is asked where the one right before it
+was, and said something. Of a clip that is longer than the model hears, and split at its pauses (`--long split`), each piece goes
+through the plan by itself, so that IF also chooses parts of a clip. A step is one task, which may be a composite (`gr|asr`);
 there are no brackets.
 """
 
@@ -21,8 +21,6 @@ from ..composer.expression import Span
 from ..data.labels import find_label
 from ..data.tasks import Task
 from ..errors import AmaskError, MaskError
-from ..lalm.answering import Answer
-from ..lalm.batching import AudioFeatures
 from ..mask_bank.mask import HeadMask
 
 _WORD = re.compile(r"\"([^\"]*)\"|'([^']*)'|([^\s\"']+|[\"'])")
@@ -36,7 +34,7 @@ class ParsedStep:
 
     Attributes:
         task: what is asked: a task or a mask.
-        labels: answers of a hop before it, of which one is the condition; none for no condition.
+        labels: answers of a step before it, of which one is the condition; none for no condition.
         negated: whether the condition is any other answer.
         span: where the task is written.
         condition: where the labels are.
@@ -71,8 +69,8 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A hop with its mask.
+class PlanStep:
+    """A step with its mask.
 
     Attributes:
         mask: what does it.
@@ -81,9 +79,6 @@ class Step:
 
     mask: HeadMask
     condition: Condition | None = None
-
-
-Plan = tuple[Step, ...]
 
 
 def is_plan(text: str) -> bool:
@@ -106,7 +101,7 @@ def _error(what: str, span: Span | None, remedy: str) -> MaskError:
 
 
 def parse_plan(text: str) -> tuple[ParsedStep, ...]:
-    """Read a plan of two hops or more.
+    """Read a plan of two steps or more.
 
     Raises:
         MaskError: it cannot be read; the message tells the column.
@@ -121,20 +116,20 @@ def parse_plan(text: str) -> tuple[ParsedStep, ...]:
             groups[-1].append(word)
     if len(groups) < 2 or not all(groups):
         raise _error("a plan is tasks with THEN between them", Span(1, len(text) + 1, text), _EXAMPLE)
-    hops = [_hop(words) for words in groups]
-    if hops[0].labels:
-        raise _error("the first hop has nothing before it to depend on", hops[0].condition, "say IF of a later one")
-    return tuple(hops)
+    steps = [_parse_step(words) for words in groups]
+    if steps[0].labels:
+        raise _error("the first step has nothing before it to depend on", steps[0].condition, "put IF behind a later one")
+    return tuple(steps)
 
 
-def _hop(words: Sequence[tuple[str, bool, Span]]) -> ParsedStep:
+def _parse_step(words: Sequence[tuple[str, bool, Span]]) -> ParsedStep:
     (task, _, span), *rest = words
     if not rest:
         return ParsedStep(task, span=span)
     word, quoted, at = rest[0]
     if quoted or word.upper() != _IF:
         remedy = "write gr|asr for a composite, or keep the expression as a mask with 'amask compose' and name that"
-        raise _error(f"a hop is one task and perhaps IF; got {word!r} after {task!r}", at, remedy)
+        raise _error(f"a step is one task and perhaps IF; got {word!r} after {task!r}", at, remedy)
     labels = list(rest[1:])
     negated = bool(labels) and not labels[0][1] and labels[0][0].upper() == _NOT
     labels = labels[negated:]
@@ -146,85 +141,63 @@ def _hop(words: Sequence[tuple[str, bool, Span]]) -> ParsedStep:
     return ParsedStep(task, said, negated, span, Span(first.start, last.end, first.text))
 
 
-def resolve_plan(hops: Sequence[ParsedStep], lookup: Callable[[str], HeadMask]) -> Plan:
-    """Find the hops' masks, and which answers their conditions speak of.
+def resolve_plan(parsed: Sequence[ParsedStep], lookup: Callable[[str], HeadMask]) -> tuple[PlanStep, ...]:
+    """Find the steps' masks, and which answers their conditions speak of.
 
     Args:
-        hops: as written.
+        parsed: as written.
         lookup: task or mask → mask.
 
     Raises:
-        MaskError: a mask has no task, or no hop before a condition can give its answer.
-        BankError: there is no mask for a hop.
+        MaskError: a mask has no task, or no step before a condition can give its answer.
+        BankError: there is no mask for a step.
     """
-    steps: list[Step] = []
-    for hop in hops:
+    steps: list[PlanStep] = []
+    for each in parsed:
         try:
-            mask = lookup(hop.task)
+            mask = lookup(each.task)
         except AmaskError as error:
-            if hop.span:
-                error.args = (f"{error} (at {hop.span})",)
+            if each.span:
+                error.args = (f"{error} (at {each.span})",)
             raise
         if mask.task is None:
-            raise _error(f"{hop.task!r} is a mask without a task", hop.span, "a hop needs one, such as gr")
-        steps.append(Step(mask, _condition(hop, steps) if hop.labels else None))
+            raise _error(f"{each.task!r} is a mask without a task", each.span, "a step needs one, such as gr")
+        steps.append(PlanStep(mask, _condition(each, steps) if each.labels else None))
     return tuple(steps)
 
 
-def _condition(hop: ParsedStep, before: Sequence[Step]) -> Condition:
-    """The nearest step before a hop that can give the answers that its condition names."""
-    wanted = [label.casefold() for label in hop.labels]
-    known: list[str] = []
+def _condition(parsed: ParsedStep, before: Sequence[PlanStep]) -> Condition:
+    """The nearest step before a step that can give the answers that its condition names."""
+    wanted = [label.casefold() for label in parsed.labels]
+    known: dict[str, tuple[str, ...]] = {}
     for at in range(len(before) - 1, -1, -1):
         task = before[at].mask.task
         for part in task.parts if task else ():
             labels = {label.casefold(): label for label in part.labels}
             if all(label in labels for label in wanted):
-                return Condition(at, part, tuple(labels[label] for label in wanted), hop.negated)
-            known += part.labels
+                return Condition(at, part, tuple(labels[label] for label in wanted), parsed.negated)
+            known |= {part.name: part.labels} if labels else {}
     if not known:
-        raise _error("no hop before this IF answers with labels", hop.condition, "a condition needs one, such as gr")
-    near = [close for label in hop.labels for close in difflib.get_close_matches(label, known, n=1)]
+        raise _error("no task before this IF answers with labels", parsed.condition, "a condition needs one, such as gr")
+    everything = [label for labels in known.values() for label in labels]
+    near = [close for label in parsed.labels for close in difflib.get_close_matches(label, everything, n=1)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    said = " or ".join(map(repr, hop.labels))
-    raise _error(f"no hop before it answers {said}", hop.condition, f"{hint}there are {', '.join(dict.fromkeys(known))}")
+    named = " or ".join(map(repr, parsed.labels))
+    answers = "; ".join(f"{name} answers {' or '.join(labels)}" for name, labels in known.items())
+    raise _error(f"no task before this IF answers {named}", parsed.condition, f"{hint}{answers}")
 
 
-def _runs(step: Step, before: Sequence[Answer | None], plan: Plan) -> bool:
+def step_runs(step: PlanStep, before: Sequence[str | None], plan: Sequence[PlanStep]) -> bool:
     """Whether a step is asked, given the answers of those before it (None where they were not asked)."""
     if step.condition is None:
-        return not before or bool(before[-1] and before[-1].text)
+        return not before or bool(before[-1])
     condition = step.condition
     said, task = before[condition.step], plan[condition.step].mask.task
-    parts = task.split(said.text) if said is not None and task is not None else None
+    parts = task.split(said) if said is not None and task is not None else None
     if parts is None:
         return False
     label = find_label(parts[condition.part.name], condition.part.labels)
     return label is not None and (label in condition.labels) != condition.negated
-
-
-Say = Callable[[AudioFeatures, HeadMask], Sequence[Answer]]
-"""(clips, mask) → what it answers to each."""
-
-
-def run_plan(features: AudioFeatures, plan: Plan, say: Say) -> list[list[Answer | None]]:
-    """AnswerFn a plan's steps of some clips, each step of all its clips at once.
-
-    Args:
-        features: the clips, encoded once for all steps.
-        plan: the steps.
-        say: answers.
-
-    Returns:
-        Of each clip what each step answered; None where it was not asked.
-    """
-    said: list[list[Answer | None]] = [[] for _ in range(len(features))]
-    for step in plan:
-        asked = [clip for clip, before in enumerate(said) if _runs(step, before, plan)]
-        answers = dict(zip(asked, say(features.rows(asked), step.mask) if asked else (), strict=True))
-        for clip, before in enumerate(said):
-            before.append(answers.get(clip))
-    return said
 
 
 def final_answer(said: Sequence[str | None]) -> tuple[int, str]:
@@ -233,7 +206,7 @@ def final_answer(said: Sequence[str | None]) -> tuple[int, str]:
     return (last, said[last] or "") if last else (0, "")
 
 
-def describe_plan(plan: Plan) -> list[str]:
+def describe_steps(plan: Sequence[PlanStep]) -> list[str]:
     """A line a step: what it is, by which mask, and when it is asked."""
     lines = []
     for at, step in enumerate(plan):

@@ -9,7 +9,7 @@ import pytest
 
 NAMES = (
     *("AmaskError", "HeadMask", "LALM", "MaskBank", "Recipe", "Task", "TaskSpec", "compose", "evaluate", "find_sites", "gated"),
-    *("load_model", "parse_task", "train"),
+    *("Pipeline", "Result", "load_model", "parse_task", "pipeline", "train"),
 )
 
 

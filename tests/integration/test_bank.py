@@ -77,7 +77,7 @@ def test_a_poor_new_mask_does_not_become_the_default(amask, data, clip):
 
 def test_a_mask_is_found_by_its_task_whatever_it_is_called(amask, data, clip):
     assert amask("bank", "train", "gr-ser", "--name", "both", "--data", data, *QUICK).exit_code == 0
-    done = amask("run", clip, "--task", "gr|ser", "--how", "one-pass", "--json")
+    done = amask("run", clip, "--task", "gr|ser", "--mode", "one-pass", "--json")
     assert done.exit_code == 0, done.stderr
     assert (json.loads(done.stdout)["mask"], json.loads(done.stdout)["task"]) == ("both@1", "gr-ser")
 

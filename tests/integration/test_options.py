@@ -6,14 +6,14 @@ import pytest
 
 CLIP = "docs/clips/woman.opus"
 REFUSED = {
-    "run {clip} --mask gr --how parallel": "--how is for a composite by",
-    "run {clip} --prompt x --how one-pass": "--how is for a composite by",
-    "run {clip} --task gr_THEN_asr --how parallel": "a plan have one way",
+    "run {clip} --mask gr --mode parallel": "mode is for a composite by",
+    "run {clip} --prompt x --mode one-pass": "mode is for a composite by",
+    "run {clip} --task gr_THEN_asr --mode parallel": "a plan have one way",
     "run {clip} --task gr-asr-json --keys ,": "a name is empty",
-    "run {clip} --mask gr --keys a,b": "--keys names the parts of a task",
-    "run {clip} --task gr --raw": "--raw runs the bits",
-    "run {clip} --task gr --fallback prompt": "there is none",
-    "run {clip} --task gr-asr-json --schema {schema} --long cut": "--schema holds one answer",
+    "run {clip} --mask gr --keys a,b": "keys name the parts of a task",
+    "run {clip} --task gr --predicted-bits": "predicted bits are those of an instruction",
+    "run {clip} --task gr --fallback prompt": "there is no instruction",
+    "run {clip} --task gr-asr-json --schema {schema} --long split": "a schema holds one answer",
     "run {clip} --task gr-asr-json --schema {deep}": "cannot read schema",
     "compose gr AND asr --json --name both@2": "gets its version from the bank",
     "compose gr AND asr --json --name Both": "is not a mask's name",
@@ -32,8 +32,9 @@ def test_what_cannot_be_is_said_at_once(amask, root, tmp_path, monkeypatch, line
     def load(*_arguments, **_settings):
         raise AssertionError("a model was loaded")
 
-    for place in ("run", "compose", "predictor"):
+    for place in ("compose", "predictor"):
         monkeypatch.setattr(f"amask.cli.{place}.open_model", load)
+    monkeypatch.setattr("amask.lalm.registry.load_model", load)
     places = {"clip": root / CLIP, "schema": tmp_path / "schema.json", "deep": tmp_path / "deep.json"}
     places["schema"].write_text('{"type": "object"}', encoding="utf-8")
     places["deep"].write_text('{"a":' * 100_000, encoding="utf-8")
@@ -49,7 +50,7 @@ def test_a_schema_is_for_one_answer(amask, root, tmp_path):
     for task in ("gr-ser-json", "gr THEN asr"):
         done = amask("run", root / CLIP, "--task", task, "--schema", schema)
         assert done.exit_code == 1
-        assert "--schema holds one answer" in done.stderr
+        assert "a schema holds one answer" in done.stderr
     held = amask("run", root / CLIP, "--mask", "gr", "--schema", schema, "--max-new-tokens", 3)
     assert held.exit_code == 0
     assert isinstance(json.loads(held.stdout)["n"], int | float)
@@ -61,16 +62,16 @@ def test_what_no_mask_serves_is_prompted_where_that_is_asked_for(amask, root):
     done = amask("run", root / CLIP, "--instruction", "book a flight to london", "--fallback", "prompt", "--json")
     row = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert (row["how"], row["prompt"], row["mask"]) == ("prompt", "book a flight to london", None)
+    assert (row["mode"], row["prompt"], row["mask"]) == ("prompt", "book a flight to london", None)
     assert "prompting the model with it instead" in done.stderr
 
 
 def test_the_predicted_bits_are_run_where_that_is_asked_for(amask, root):
-    done = amask("run", root / CLIP, "--instruction", "what's the speaker's gender", "--raw", "--json")
+    done = amask("run", root / CLIP, "--instruction", "what's the speaker's gender", "--predicted-bits", "--json")
     row = json.loads(done.stdout)
-    assert (row["task"], row["how"], row["mask"]) == ("gr", "one-pass", "predicted bits")
+    assert (row["task"], row["mode"], row["mask"]) == ("gr", "one-pass", "predicted bits")
     assert 0 < row["heads_on"] < 512
-    assert "doing gr by the predicted bits" in done.stderr
+    assert "understood as gr (speaker's gender) by the predicted bits" in done.stderr
 
 
 def test_keys_are_the_answers(amask, root):
@@ -79,8 +80,10 @@ def test_keys_are_the_answers(amask, root):
     assert list(json.loads(done.stdout)) == ["who", "mood"]
 
 
-def test_predict_and_run_choose_the_same_way(amask, root):
-    said = "gender and transcript as json"
+@pytest.mark.parametrize("said", ["gender and transcript as json", "what's the speaker's gender", "emotion, then the words"])
+def test_predict_and_run_choose_the_same_route(amask, root, said):
     row = json.loads(amask("predict", said, "--json").stdout)
     ran = json.loads(amask("run", root / CLIP, "--instruction", said, "--json").stdout)
-    assert (row["task"], row["how"]) == ("{gr,asr}", ran["how"])
+    assert [row[name] for name in ("task", "mode", "mask", "heads_on")] == [
+        ran[name] for name in ("task", "mode", "mask", "heads_on")
+    ]

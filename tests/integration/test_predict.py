@@ -9,7 +9,7 @@ def test_an_instruction_as_json(amask):
     done = amask("predict", "what's the speaker's gender", "--json")
     row = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert (row["decision"], row["task"], row["how"]) == ("mask", "gr", "one-pass")
+    assert (row["decision"], row["task"], row["mode"]) == ("mask", "gr", "one-pass")
     assert row["mask"].startswith("gr@")
     assert 0 < row["heads_on"] <= 512
     assert 0.5 < row["confidence"] <= 1
@@ -20,18 +20,18 @@ def test_an_instruction_as_json(amask):
 def test_a_mask_is_drawn(amask):
     done = amask("predict", "gender")
     assert done.exit_code == 0
-    assert "gr by its mask of the bank" in done.stdout
+    assert "gr (speaker's gender), " in done.stdout
     assert "heads on" in done.stdout
 
 
 def test_a_composite_that_the_bank_has_no_mask_for(amask):
     row = json.loads(amask("predict", "the emotion and the transcript", "--json").stdout)
-    assert (row["decision"], row["task"], row["how"], row["heads_on"]) == ("composite", "ser|asr", "parallel", None)
+    assert (row["decision"], row["task"], row["mode"], row["heads_on"]) == ("composite", "ser-asr", "parallel", None)
 
 
 def test_raw_bits(amask):
     row = json.loads(amask("predict", "gender", "--predicted-bits", "--json").stdout)
-    assert (row["task"], row["how"], row["mask"]) == ("gr", "bits", None)
+    assert (row["task"], row["mode"], row["mask"]) == ("gr", "one-pass", "predicted bits")
     assert row["heads_on"] > 0
 
 
@@ -61,7 +61,7 @@ def test_lines_in_and_rows_out(process):
     assert started.returncode == 0
     assert [row["instruction"] for row in rows] == said.split("\n")[:-1]
     assert [row["decision"] for row in rows] == ["mask", "refuse", "refuse", "composite"]
-    assert [row["task"] for row in rows] == ["asr", None, None, "{gr,asr}"]
+    assert [row["task"] for row in rows] == ["asr", None, None, "gr-asr-json"]
 
 
 def test_any_bytes_are_a_line(process):

@@ -1,4 +1,4 @@
-"""One pass or parallel: which is chosen for what the bank has."""
+"""Routes: what a request must say, and whether one pass or parallel is chosen for what the bank has."""
 
 import pytest
 import torch
@@ -31,12 +31,12 @@ def add(bank):
     return store
 
 
-def way(bank, add, task, how="auto", keys=()):
+def routed(bank, add, task, mode="auto", keys=()):
     from amask.data.tasks import parse_task
-    from amask.serving.routing import find_way
+    from amask.serving.routing import route_spec
 
-    found = find_way(bank, parse_task(task, keys=keys), add.identity, how)
-    return found.how, [mask.spec for mask in found.masks], found.why
+    found = route_spec(parse_task(task, keys=keys), bank, add.identity, mode)
+    return found.mode, [mask.spec for mask in found.used_masks], found.reason
 
 
 def test_one_pass_where_a_mask_reached_its_target(bank, add):
@@ -44,14 +44,14 @@ def test_one_pass_where_a_mask_reached_its_target(bank, add):
         add(task)
     add("gr-asr")
     add("gr-asr", reached=False)
-    assert way(bank, add, "gr|asr") == (
+    assert routed(bank, add, "gr|asr") == (
         "parallel",
         ["gr@1", "asr@1"],
         "gr-asr in parallel by gr@1, asr@1, since gr-asr@1 was never measured against a target; see 'amask compose --help'",
     )
     add("gr-asr", reached=True)
-    assert way(bank, add, "gr|asr")[:2] == ("one-pass", ["gr-asr@3"])
-    assert way(bank, add, "gr|asr", "parallel")[:2] == ("parallel", ["gr@1", "asr@1"])
+    assert routed(bank, add, "gr|asr")[:2] == ("one-pass", ["gr-asr@3"])
+    assert routed(bank, add, "gr|asr", "parallel")[:2] == ("parallel", ["gr@1", "asr@1"])
 
 
 def test_the_newest_record_of_a_mask_counts(bank, add):
@@ -62,13 +62,13 @@ def test_the_newest_record_of_a_mask_counts(bank, add):
     again = first.with_(lineage={"composite": {"reached": False}})
     assert bank.add(again, "gr-asr").stored.version == 2
     assert bank.add(again, "gr-asr").stored.version == 2  # nothing new to tell
-    assert way(bank, add, "gr|asr")[0] == "parallel"
+    assert routed(bank, add, "gr|asr")[0] == "parallel"
 
 
 def test_parallel_where_there_is_no_mask_for_the_whole(bank, add):
     for task in ("gr", "asr", "ser"):
         add(task)
-    how, masks, why = way(bank, add, "ser|gr|asr")
+    how, masks, why = routed(bank, add, "ser|gr|asr")
     assert (how, masks) == ("parallel", ["ser@1", "gr@1", "asr@1"])
     assert "no mask does it in one pass" in why
 
@@ -79,16 +79,16 @@ def test_other_keys_are_another_answer(bank, add):
     for task in ("gr", "asr"):
         add(task)
     add("gr-asr-json", reached=True)
-    assert way(bank, add, "gr-asr-json")[0] == "one-pass"
-    assert way(bank, add, "gr-asr-json", keys=["GR", "ASR"])[0] == "parallel"
-    with pytest.raises(BankError, match="no mask does gr-asr-json with the keys GR, ASR; gr-asr-json@1 has gr, asr"):
-        way(bank, add, "gr-asr-json", "one-pass", keys=["GR", "ASR"])
+    assert routed(bank, add, "gr-asr-json")[0] == "one-pass"
+    assert routed(bank, add, "gr-asr-json", keys=["GR", "ASR"])[0] == "parallel"
+    with pytest.raises(BankError, match="with the keys GR, ASR; gr-asr-json@1 has gr, asr: pass these keys"):
+        routed(bank, add, "gr-asr-json", "one-pass", keys=["GR", "ASR"])
 
 
 def test_one_pass_where_a_part_has_no_mask(bank, add):
     add("gr")
     add("gr-asr", reached=False)
-    how, masks, why = way(bank, add, "gr|asr")
+    how, masks, why = routed(bank, add, "gr|asr")
     assert (how, masks) == ("one-pass", ["gr-asr@1"])
     assert "no mask for the task 'asr'" in why
 
@@ -98,9 +98,93 @@ def test_what_is_not_there_is_said(bank, add):
 
     add("gr")
     with pytest.raises(BankError, match="no mask for the task 'asr'"):
-        way(bank, add, "gr|asr")
+        routed(bank, add, "gr|asr")
     with pytest.raises(BankError, match="no mask for the task 'gr-asr'"):
-        way(bank, add, "gr|asr", "one-pass")
+        routed(bank, add, "gr|asr", "one-pass")
     with pytest.raises(BankError, match="is one task"):
-        way(bank, add, "gr", "parallel")
-    assert way(bank, add, "gr") == ("one-pass", ["gr@1"], "")
+        routed(bank, add, "gr", "parallel")
+    assert routed(bank, add, "gr") == ("one-pass", ["gr@1"], "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({}, "pass exactly one of instruction, task, mask and prompt; got none"),
+        ({"task": "gr", "mask": "gr"}, "got task and mask"),
+        ({"instruction": "x", "task": "gr", "prompt": "y"}, "got instruction and task and prompt"),
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"task": "gr", "mode": "fast"}, "mode 'fast': expected one of auto, one-pass, parallel"),
+        ({"mask": "gr", "mode": "parallel"}, "have one way"),
+        ({"task": "gr THEN asr", "mode": "parallel"}, "have one way"),
+        ({"task": "gr", "fallback": "prompt"}, "there is no instruction"),
+        ({"instruction": "x", "fallback": "ask"}, "expected prompt"),
+        ({"task": "gr", "predicted_bits": True}, "predicted bits are those of an instruction"),
+        ({"mask": "gr", "keys": ("a", "b")}, "keys name the parts of a task"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(fields, problem):
+    from amask.errors import InstructionError
+    from amask.serving.routing import Request
+
+    with pytest.raises(InstructionError, match=problem):
+        Request(**fields)
+
+
+@pytest.fixture
+def choose(bank, add):
+    """Chooses the route of a request; instructions are read as the task that they name."""
+    from amask.data.tasks import builtin_tasks, parse_task
+    from amask.errors import InstructionError
+    from amask.predictor.intent import Intent
+    from amask.predictor.route import InstructionRoute
+    from amask.serving.routing import Request, choose_route
+
+    def read(text, _bits):
+        if text == "nonsense":
+            raise InstructionError("no mask serves the instruction")
+        spec = parse_task(text)
+        return InstructionRoute(text, "mask", Intent(spec.names, spec.form), 0.9, 0.5, spec=spec)
+
+    return lambda **fields: choose_route(Request(**fields), bank, add.identity, read, builtin_tasks())
+
+
+def test_each_kind_of_request_has_its_route(choose, add):
+    from amask.serving.routing import ByMask, Parallel, Plan, Prompt
+
+    gr, asr = add("gr"), add("asr")
+    assert choose(task="gr") == ByMask(gr, "gr@1", gr.task)
+    assert choose(mask="asr@1") == ByMask(asr, "asr@1", asr.task)
+    assert choose(mask=asr.with_()).mask_names == "asr"
+    assert choose(prompt=" say it ") == Prompt(text="say it")
+    parallel = choose(task="gr|asr")
+    assert isinstance(parallel, Parallel)
+    assert parallel.mask_names == "gr@1+asr@1"
+    plan = choose(task="gr THEN asr@1 IF female")
+    assert isinstance(plan, Plan)
+    assert (plan.mode, plan.task_name) == ("plan", "gr THEN asr")
+    assert plan.explain()[1] == "step 2: asr by asr@1, where step 1 says female"
+    read = choose(instruction="asr")
+    assert (read.mask_names, read.instruction, read.confidence) == ("asr@1", "asr", 0.45)
+
+
+def test_what_no_mask_serves_is_prompted_where_that_is_asked_for(choose, add):
+    from amask.errors import BankError, InstructionError
+
+    add("gr")
+    with pytest.raises(InstructionError, match="no mask serves"):
+        choose(instruction="nonsense")
+    with pytest.raises(BankError, match="no mask for the task 'asr'"):
+        choose(instruction="asr")
+    for text in ("nonsense", "asr"):
+        route = choose(instruction=text, fallback="prompt")
+        assert (route.mode, route.text, route.instruction) == ("prompt", text, text)
+        assert "prompting the model with it instead" in route.warnings[0]
+
+
+def test_routes_are_rows_of_json(choose, add):
+    import json
+
+    add("gr"), add("asr")
+    row = json.loads(json.dumps(choose(instruction="gr").as_row()))
+    assert (row["task"], row["mode"], row["mask"], row["confidence"]) == ("gr", "one-pass", "gr@1", 0.45)
+    assert json.loads(json.dumps(choose(task="gr-asr-json").as_row()))["heads_on"] is None
