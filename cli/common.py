@@ -112,27 +112,24 @@ def open_bank(folder: Path | None) -> "MaskBank":
     return MaskBank(folder or default_folder(), BUNDLED, warn)
 
 
-def open_model(name: str, device: str, dtype: str = "auto") -> "LALM":
+def open_model(name: str, device: str, dtype: str | None = "auto") -> "LALM":
     """Load a model, quietly; what is wrong with the device or the dtype is said before transformers is imported."""
-    from ..lalm.devices import choose_placement
-
-    placement = choose_placement(device, dtype)
-    quiet_libraries()
-    from ..lalm.registry import load_model
-
-    return load_model(name, device, placement.dtype)
-
-
-def quiet_libraries() -> None:
-    """Keep libraries from writing to stderr what is no news to a user of the command."""
     import logging
     import os
     import warnings
 
+    from ..lalm.devices import choose_placement
+
+    placement = choose_placement(device, dtype)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore")
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    from ..lalm.registry import load_model
+
+    transformers_logging.disable_progress_bar()
+    return load_model(name, device, placement.dtype)
 
 
 def open_pipeline(
@@ -147,9 +144,8 @@ def open_pipeline(
     from ..lalm.devices import choose_placement
     from ..serving.pipeline import Pipeline
 
-    placement = choose_placement(device, dtype)
-    quiet_libraries()
-    return Pipeline(model, open_bank(bank), predictor, device=device, dtype=placement.dtype, tasks=tasks)
+    choose_placement(device, dtype)
+    return Pipeline(model, open_bank(bank), predictor, device=device, dtype=dtype, tasks=tasks, load=open_model)
 
 
 def open_data(manifest: Path | None) -> "Manifest":

@@ -75,7 +75,7 @@ def hear_clip(clip: Clip, number: int, model: LALM, policy: LongClipPolicy) -> H
     Raises:
         AudioError: it cannot be read, or is too long.
     """
-    name, source = _named(clip, f"clip {number}")
+    name, source = clip_name(clip, number), _source(clip)
     longest = None if policy == "split" else model.longest
     if isinstance(source, tuple):
         wave = _samples(source, name, model, longest, policy)
@@ -93,40 +93,49 @@ def hear_clip(clip: Clip, number: int, model: LALM, policy: LongClipPolicy) -> H
     )
 
 
-def _named(clip: Clip, name: str) -> tuple[str, Path | Stream | tuple[np.ndarray, int]]:
-    """What a clip is called, and what it is read from."""
+def clip_name(clip: Clip, number: int) -> str:
+    """What results call a clip: its file, the name that it was given, or else its number."""
     if isinstance(clip, NamedClip):
-        return clip.name, _named(clip.clip, clip.name)[1]
+        return clip.name
     if isinstance(clip, str | os.PathLike):
-        return str(clip), Path(clip)
-    if isinstance(clip, bytes | bytearray):
-        return name, io.BytesIO(clip)
+        return str(clip)
     if isinstance(clip, Mapping):
-        return _from_mapping(clip, name)
+        return clip_name(clip["audio"], number) if "audio" in clip else str(clip.get("path") or f"clip {number}")
+    return f"clip {number}"
+
+
+def _source(clip: Clip) -> Path | Stream | tuple[np.ndarray, int]:
+    """What a clip is read from."""
+    if isinstance(clip, NamedClip):
+        return _source(clip.clip)
+    if isinstance(clip, str | os.PathLike):
+        return Path(clip)
+    if isinstance(clip, bytes | bytearray):
+        return io.BytesIO(clip)
+    if isinstance(clip, Mapping):
+        return _from_mapping(clip)
     if hasattr(clip, "get_all_samples"):  # torchcodec's decoder, which `datasets` gives from version 4 on
         samples = clip.get_all_samples()
-        return name, (_array(samples.data), int(samples.sample_rate))
+        return _array(samples.data), int(samples.sample_rate)
     if isinstance(clip, tuple) and len(clip) == 2 and isinstance(clip[1], int | np.integer):
-        return name, (_array(clip[0]), int(clip[1]))
+        return _array(clip[0]), int(clip[1])
     if hasattr(clip, "read"):
-        return name, clip
+        return clip
     expected = "a file, bytes, a binary stream, (samples, rate), or an audio dict of datasets"
     raise AudioError(f"cannot hear a {type(clip).__name__}; expected {expected}")
 
 
-def _from_mapping(clip: Mapping[str, Any], name: str) -> tuple[str, Path | Stream | tuple[np.ndarray, int]]:
+def _from_mapping(clip: Mapping[str, Any]) -> Path | Stream | tuple[np.ndarray, int]:
     if "audio" in clip:
-        return _named(clip["audio"], name)
-    name = str(clip.get("path") or name)
+        return _source(clip["audio"])
     if clip.get("array") is not None and clip.get("sampling_rate"):
-        return name, (_array(clip["array"]), int(clip["sampling_rate"]))
+        return _array(clip["array"]), int(clip["sampling_rate"])
     if clip.get("bytes") is not None:
-        return name, io.BytesIO(clip["bytes"])
+        return io.BytesIO(clip["bytes"])
     if clip.get("path"):
-        return name, Path(clip["path"])
-    raise AudioError(
-        f"cannot hear a dict with {', '.join(map(str, clip)) or 'nothing'}; expected array and sampling_rate, bytes, or path"
-    )
+        return Path(clip["path"])
+    keys = ", ".join(map(str, clip)) or "nothing"
+    raise AudioError(f"cannot hear a dict with {keys}; expected array and sampling_rate, bytes, or path")
 
 
 def _array(samples: object) -> np.ndarray:

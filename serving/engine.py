@@ -20,7 +20,7 @@ from ..lalm.base import LALM
 from ..lalm.batching import AudioFeatures
 from ..lalm.constrained_decoding import Constraint, schema_constraint, task_constraint
 from ..lalm.parallel import TaskRow, answer_task_rows, assemble
-from .clips import LONG_CLIP_POLICIES, Clip, HeardClip, LongClipPolicy, hear_clip, iterate_clips
+from .clips import LONG_CLIP_POLICIES, Clip, HeardClip, LongClipPolicy, clip_name, hear_clip, iterate_clips
 from .plan import final_answer, step_runs
 from .results import Result, SegmentAnswer, join_answers, join_confidence
 from .routing import ByMask, Parallel, Plan, Prompt, Route
@@ -132,8 +132,7 @@ def _read(model: LALM, clip: Clip, number: int, options: RunOptions) -> _Pending
     try:
         heard = hear_clip(clip, number, model, options.long)
     except AudioError as error:
-        name = getattr(clip, "name", None) if hasattr(clip, "clip") else clip if isinstance(clip, str) else None
-        return _Pending(str(name or f"clip {number}"), error=str(error))
+        return _Pending(clip_name(clip, number), error=str(error))
     return _Pending(heard.name, heard)
 
 

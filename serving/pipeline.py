@@ -1,6 +1,6 @@
 """`amask.pipeline`: clips and a request in, results out. The command line, the server and evaluations all go through here."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,7 @@ class Pipeline:
         device: where a model is loaded to.
         dtype: in which precision.
         tasks: TOML file of tasks of your own.
+        load: loads a model by name, device and dtype; `load_model` by default.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class Pipeline:
         device: str = "auto",
         dtype: str | None = None,
         tasks: Path | str | None = None,
+        load: "Callable[[str, str, str | None], LALM] | None" = None,
     ) -> None:
-        self._given, self._device, self._dtype = model, device, dtype
+        self._given, self._device, self._dtype, self._load = model, device, dtype, load
         self.bank = bank if isinstance(bank, MaskBank) else MaskBank(Path(bank) if bank else default_folder(), BUNDLED)
         self._predictor, self._tasks = predictor, Path(tasks) if tasks else None
 
@@ -60,6 +62,8 @@ class Pipeline:
         """The model, loaded when it is first asked for."""
         if not isinstance(self._given, str):
             return self._given
+        if self._load is not None:
+            return self._load(self._given, self._device, self._dtype)
         from ..lalm.registry import load_model  # noqa: PLC0415 - imports transformers
 
         return load_model(self._given, self._device, self._dtype)
@@ -214,6 +218,8 @@ class Pipeline:
 
     def run(self, clips: Iterable[Clip], route: Route, options: RunOptions | None = None) -> Iterator[Result]:
         """Answer for clips by a route that was chosen before."""
+        options = options or RunOptions()
+        options.require(route)
         return answer_clips(self.model, clips, route, options, self._encoder)
 
 

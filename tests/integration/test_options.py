@@ -34,7 +34,7 @@ def test_what_cannot_be_is_said_at_once(amask, root, tmp_path, monkeypatch, line
 
     for place in ("compose", "predictor"):
         monkeypatch.setattr(f"amask.cli.{place}.open_model", load)
-    monkeypatch.setattr("amask.lalm.registry.load_model", load)
+    monkeypatch.setattr("amask.cli.common.open_model", load)
     places = {"clip": root / CLIP, "schema": tmp_path / "schema.json", "deep": tmp_path / "deep.json"}
     places["schema"].write_text('{"type": "object"}', encoding="utf-8")
     places["deep"].write_text('{"a":' * 100_000, encoding="utf-8")
