@@ -18,10 +18,10 @@ import torch
 from amask.cli.common import open_model
 from amask.composer.candidates import Candidate, find_candidates
 from amask.composer.composite import DevEvaluator, SearchOptions, Train, build_dev_evaluator, compose_task
-from amask.composer.composite_data import build_composite_data, stable_shuffle
+from amask.composer.composite_data import build_composite_data
 from amask.composer.expression import And, Expression, Name
 from amask.composer.search import Result, Target, judge, score_part_masks
-from amask.data.manifest import Manifest
+from amask.data.manifest import Manifest, stable_shuffle
 from amask.data.reading import read_manifest
 from amask.data.tasks import TaskSpec, parse_task
 from amask.data.wordings import wordings

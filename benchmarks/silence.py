@@ -50,8 +50,8 @@ def main(seconds: float, count: int) -> None:
                 padded = quieted(clips, Path(folder), before * seconds, behind * seconds)
                 heard = ClipFeatures(model, padded).rows(list(range(len(padded))))
             made = [prediction for trial in tried for prediction in predict(model, heard, padded.clips, task, trial)]
-            mask, prompt = (next(row for row in summarise(task, made) if row.condition == how) for how in ("mask", "prompt"))
-            cells = (task.name, place, mask.metric, f"{mask.value:.1f}", f"{prompt.value:.1f}", str(mask.clips))
+            mask, prompt = (next(row for row in summarise(task, made).rows if row.condition == how) for how in ("mask", "prompt"))
+            cells = (task.name, place, mask.metric, f"{mask.served.value:.1f}", f"{prompt.served.value:.1f}", str(mask.clips))
             print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""`amask eval`: mask against prompts, nothing, and random masks."""
+"""`amask eval`: mask against prompts and controls."""
 
 import json
 from dataclasses import asdict
@@ -31,10 +31,10 @@ from .common import (
 PLAIN_WIDTH = 200  # columns of a table that goes to a file or a pipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from ..evaluation.evaluate import Outcome
-    from ..evaluation.summary import Row
+    from ..evaluation.summary import TaskTable
 
 
 def evaluate(
@@ -44,12 +44,19 @@ def evaluate(
     model: ModelOption = "pocket",
     data: DataOption = None,
     tasks_file: TasksOption = None,
-    split: Annotated[str, typer.Option(help="Split of the manifest.")] = "test",
+    split: Annotated[str, typer.Option(help="Split of the manifest: train, dev, test, or all.")] = "test",
     kind: Annotated[str | None, typer.Option(help="Clips of this kind, such as open; each task has its own by default.")] = None,
-    clips: Annotated[int | None, typer.Option(min=1, help="At most so many clips a task.")] = None,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="At most so many clips a task, drawn by a hash of their names.")
+    ] = None,
     prompts: Annotated[int, typer.Option(min=0, help="At most so many prompts a task.")] = 12,
-    seeds: Annotated[int, typer.Option(min=0, help="Random masks a task.")] = 3,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens at which an answer is cut.")] = 200,
+    seeds: Annotated[int, typer.Option(min=0, help="Random masks a task, as controls.")] = 3,
+    others: Annotated[int, typer.Option(min=0, help="Masks of other tasks, as controls.")] = 1,
+    unconstrained: Annotated[
+        bool,
+        typer.Option("--unconstrained/--no-unconstrained", help="Also measure answers held to no labels and no form."),
+    ] = True,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens at which an answer is truncated.")] = 200,
     batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 32,
     trim: TrimOption = False,
     skip_bad: SkipOption = False,
@@ -62,14 +69,22 @@ def evaluate(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure tasks: by mask, by prompt (mean, best, worst over wordings), unprompted, and by random masks."""
+    """Measure tasks: by mask, by prompt (mean, best, worst over wordings), and by controls (unprompted, random and other masks).
+
+    """Measure tasks: by mask, by prompt (mean, best, worst over wordings), and by controls: unprompted, random and other masks.
+    figure less the row's, in pairs of clips, with its 95 % interval over speakers.
+    """
     with one_line_errors():
-        from ..evaluation.evaluate import Settings, known_tasks, plan, predictions_dir
+        from ..data.tasks import collect_tasks
+        from ..evaluation.evaluate import Settings, plan, predictions_dir
         from ..evaluation.predictions import PredictionLog
 
         manifest, opened = open_data(data), open_bank(bank)
-        known = known_tasks(opened, manifest, tasks_file)
-        settings = Settings(split, kind, clips, prompts, seeds, max_new_tokens, batch, trim, skip_bad)
+        settings = Settings(
+            split=split, kind=kind, clips=clips, prompts=prompts, seeds=seeds, others=others, unconstrained=unconstrained,
+            max_new_tokens=max_new_tokens, batch=batch, trim=trim, skip_bad=skip_bad,
+        )  # fmt: skip
+        known = collect_tasks(opened.folder, manifest.folder, file=tasks_file)
         planned = plan(tasks, manifest, opened, settings, known)
         loaded = open_model(model, device, dtype)
         prepared = planned.prepare(loaded, progress)
@@ -78,42 +93,49 @@ def evaluate(
             err.print(f"amask: {count} clips are left out; the first: {first}", style="yellow", markup=False)
         with PredictionLog(predictions) if predictions else PredictionLog.numbered(predictions_dir(opened)) as log:
             err.print(f"amask: predictions go to {log.path}", style="dim", markup=False)
-            about = {"model": loaded.name, "predictions": str(log.path), "skipped": len(prepared.skipped)}
-            failed = _show(prepared.run(log, progress), about, as_json)
+            metadata = {"model": loaded.name, "predictions": str(log.path), "skipped": len(prepared.skipped)}
+            failed = _show(prepared.run(log, progress), metadata, as_json)
         if failed:
             raise typer.Exit(1)
 
 
-def _show(outcomes: "Iterator[Outcome]", about: dict[str, object], as_json: bool) -> bool:
+def _show(outcomes: "Iterator[Outcome]", metadata: dict[str, object], as_json: bool) -> bool:
     """Show each table as it is ready, or all as JSON, also those before a failure; whether anything failed."""
-    rows: list[Row] = []
+    tables: list[TaskTable] = []
     errors: list[dict[str, str]] = []
     shown = out if out.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
     try:
         for outcome in outcomes:
-            rows += outcome.rows
             if outcome.error:
                 errors.append({"task": outcome.name, "error": str(outcome.error)})
                 err.print(f"amask: {outcome.error}", style="red", markup=False)
-            elif not as_json:
-                shown.print(_table(outcome.rows))
+            if outcome.table:
+                tables.append(outcome.table)
+                if not as_json:
+                    shown.print(_table(outcome.table))
     finally:
         if as_json:
-            made = about | {"rows": [asdict(row) for row in rows], "errors": errors}
-            typer.echo(json.dumps(made, ensure_ascii=False))
+            typer.echo(
+                json.dumps(metadata | {"tables": [asdict(table) for table in tables], "errors": errors}, ensure_ascii=False)
+            )
     return bool(errors)
 
 
-def _table(rows: "Sequence[Row]") -> Table:
-    table = Table(
-        *("task", "condition", "metric", "value", "95 %", "best … worst", "clips", "other figures"), box=None, header_style="bold"
-    )
-    for row in rows:
-        name = f"{row.condition} {row.mask}" if row.condition == "mask" and row.mask else row.condition
-        condition = f"{row.condition} ×{row.runs}" if row.runs > 1 else name
-        several = f"{row.best:.1f} … {row.worst:.1f}" if row.runs > 1 else ""
-        others = row.detail | ({"truncated": row.truncated} if row.truncated else {})
-        detail = " ".join(f"{name} {value:.1f}" for name, value in others.items())
-        interval = f"{row.low:.1f}–{row.high:.1f}"
-        table.add_row(row.task, condition, row.metric, f"{row.value:.1f}", interval, several, str(row.clips), detail)
+def _table(measured: "TaskTable") -> Table:
+    columns = ("condition", f"{measured.metric} as run", "95 %", "unconstrained", "best … worst", "other figures", "mask − this")
+    title = f"{measured.task}, {measured.measured_on}"
+    table = Table(*columns, box=None, header_style="bold", title=title, title_justify="left", title_style="bold")
+    for row in measured.rows:
+        served, free = row.served, row.unconstrained
+        name = " ".join(filter(None, (row.condition, row.mask if row.condition == "mask" else "")))
+        detail = served.detail | ({"truncated": row.truncated} if row.truncated else {})
+        table.add_row(
+            f"{name} ×{row.runs}" if row.runs > 1 else f"{name} {row.wording if row.condition == 'other' else ''}".strip(),
+            f"{served.value:.1f}",
+            f"{served.low:.1f}–{served.high:.1f}",
+            f"{free.value:.1f}" if free else "",
+            f"{served.best:.1f} … {served.worst:.1f}" if row.runs > 1 else "",
+            " ".join(f"{name} {value:.1f}" for name, value in detail.items()),
+            "; ".join(f"{each.value:+.1f} [{each.low:+.1f}, {each.high:+.1f}]" for each in measured.against(row)),
+        )
     return table

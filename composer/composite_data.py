@@ -1,13 +1,12 @@
 """Data of a composite task: clips that carry a label for each of its parts, or clips that the parts' own masks label."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..data.labels import exact_label
-from ..data.manifest import Clip, Manifest
+from ..data.manifest import Clip, Manifest, stable_shuffle
 from ..data.tasks import BAR, TaskSpec
 from ..errors import DataError
 from ..lalm.base import LALM
@@ -46,14 +45,9 @@ class CompositeData:
         return self.labels["from"] == "own masks"
 
     def dev(self, clips: int) -> Manifest:
-        """Some dev clips, stable_shuffle the same every time; where the data have none, train clips."""
+        """Some dev clips, drawn the same every time; where the data have none, train clips."""
         some = self.manifest.select("dev").clips or self.manifest.clips
         return replace(self.manifest, clips=tuple(stable_shuffle(some)[:clips]))
-
-
-def stable_shuffle(clips: Sequence[Clip]) -> list[Clip]:
-    """Clips in an order that has nothing to do with what they are, the same every time."""
-    return sorted(clips, key=lambda clip: hashlib.sha256(clip.path.encode(errors="surrogateescape")).digest())
 
 
 def build_composite_data(

@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..data.manifest import Manifest
+from ..data.manifest import Manifest, stable_shuffle
 from ..data.metrics import score
 from ..lalm.base import LALM
 from ..lalm.clip_features import encode_manifest
 from ..lalm.parallel import answer_texts
 from ..mask_bank.mask import HeadMask
-from .composite_data import stable_shuffle
 
 CLIPS = 20
 QUOTED_ANSWERS = 2  # answers that are quoted

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_, or_
 
-from ..composer.composite_data import stable_shuffle
-from ..data.manifest import Manifest
+from ..data.manifest import Manifest, stable_shuffle
 from ..data.metrics import score
 from ..errors import DataError, MaskError
 from ..lalm.base import LALM
@@ -44,7 +43,7 @@ def measure_agreement(
         model: the model.
         masks: two or more, by name.
         data: clips with the task's labels.
-        clips: how many, stable_shuffle the same every time.
+        clips: how many, drawn the same every time.
         split: which.
         seed: of the random mask.
 

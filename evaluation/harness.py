@@ -1,21 +1,25 @@
-"""The harness: a task by its mask, by prompts, unprompted, and by random masks, on the same clips."""
+"""The harness: a task by its mask, by prompts, unprompted, and by masks that should not do it, on the same clips.
 
-from collections.abc import Iterable, Sequence
+Every condition is answered by `lalm.answering.answers` under the task's constraint, as `amask run` does (labels by their
+likelihood, composites held to their form), and once more held to nothing. The constraint alone can do a task: which label a
+clip has may be the likeliest under any mask. So controls are measured under it, too.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
 
 from ..data.manifest import Clip, Manifest
 from ..data.tasks import TaskSpec
 from ..data.wordings import wordings
-from ..lalm.answering import MAX_NEW_TOKENS, Rows, answers, in_batches
+from ..lalm.answering import MAX_NEW_TOKENS, Answer, Rows, answers, in_batches
 from ..lalm.base import LALM
-from ..lalm.batching import AudioFeatures
+from ..lalm.constrained_decoding import task_constraint
 from ..mask_bank.files import StoredMask
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
 from .predictions import Condition, Prediction
+
+ALL_SPLITS = "all"
 
 
 def clips_for(task: TaskSpec, manifest: Manifest, split: str, kind: str | None = None) -> Manifest:
@@ -24,11 +28,11 @@ def clips_for(task: TaskSpec, manifest: Manifest, split: str, kind: str | None =
     Args:
         task: the task.
         manifest: the clips.
-        split: train, dev or test.
+        split: train, dev, test, or all.
         kind: only clips of this kind; by default the kinds of the task's parts, where every clip that has the labels has a
             kind and one of them is of these, else all.
     """
-    labelled = manifest.labelled(task.parts).select(split, task.names)
+    labelled = manifest.labelled(task.parts).select(None if split == ALL_SPLITS else split, task.names)
     found = [clip for clip in labelled if all(clip.labels[name] for name in task.names)]
     kinds = {kind} if kind else _kinds(task)
     own = [clip for clip in found if clip.kind in kinds]
@@ -46,10 +50,10 @@ class Trial:
     """One run over the clips: what makes the model do the task.
 
     Attributes:
-        condition: by a mask, a prompt, unprompted, or a random mask.
-        wording: the prompt, or which random mask it is.
+        condition: by a mask, a prompt, unprompted, a random mask, or another task's mask.
+        wording: the prompt, which random mask it is, or which other mask.
         mask: the mask whose heads are on.
-        name: that of the mask, or of the mask that a random one is made like.
+        name: that of the mask, or of the mask that a control is held against.
     """
 
     condition: Condition
@@ -58,16 +62,27 @@ class Trial:
     name: str = ""
 
 
-def trials(task: TaskSpec, mask: HeadMask | None, prompts: int, seeds: int) -> list[Trial]:
-    """What is tried for a task: its mask if there is one, up to some prompts, unprompted, and random masks."""
+def trials(
+    task: TaskSpec, mask: HeadMask | None, prompts: int, seeds: int, others: Mapping[str, HeadMask] | None = None
+) -> list[Trial]:
+    """What is tried for a task: its mask if there is one, up to some prompts, unprompted, random masks, and other masks.
+
+    Args:
+        task: the task.
+        mask: its mask.
+        prompts: wordings at most, spread evenly over those that there are.
+        seeds: random masks with as many heads on in each layer.
+        others: masks of other tasks, by name.
+    """
     name = mask.spec if isinstance(mask, StoredMask) else ""
     found = [Trial("mask", "", mask, name)] if mask else []
-    said = wordings(task)
-    chosen = [said[i * len(said) // prompts] for i in range(prompts)] if len(said) > prompts else said
+    texts = wordings(task)
+    chosen = [texts[i * len(texts) // prompts] for i in range(prompts)] if len(texts) > prompts else texts
     found += [Trial("prompt", wording) for wording in chosen]
     found.append(Trial("unprompted", ""))
     if mask:
         found += [Trial("random", f"seed {seed}", random_like(mask, seed), name) for seed in range(1, seeds + 1)]
+        found += [Trial("other", called, other, name) for called, other in (others or {}).items()]
     return found
 
 
@@ -80,6 +95,7 @@ def predict(
     *,
     batch: int = 32,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    unconstrained: bool = True,
 ) -> list[Prediction]:
     """The model's answers in one trial.
 
@@ -90,7 +106,8 @@ def predict(
         task: what the answers are measured as.
         trial: what makes the model do it.
         batch: clips at once.
-        max_new_tokens: where an answer is cut; no reference has a part in that.
+        max_new_tokens: where an answer is truncated; no reference has a part in that.
+        unconstrained: whether clips are answered once more held to nothing, where the task has a constraint.
 
     Raises:
         MaskError: the trial's mask is not for this model.
@@ -99,9 +116,16 @@ def predict(
     if trial.mask is not None:
         trial.mask.require(model)
         gates = trial.mask.gates.to(model.device)
-    said = trial.wording if trial.condition == "prompt" else None
-    found = answers(model, in_batches(features, batch), gates, said, max_new_tokens=max_new_tokens)
-    likely = _likelihoods(model, in_batches(features, batch), task, gates, said)
+    prompt = trial.wording if trial.condition == "prompt" else None
+    constraint = task_constraint(task)
+
+    def answer(constrained: bool) -> list[Answer]:
+        held = constraint if constrained else None
+        batches = in_batches(features, batch)
+        return list(answers(model, batches, gates, prompt, max_new_tokens=max_new_tokens, constraint=held))
+
+    served = answer(constrained=True)
+    free = answer(constrained=False) if constraint is not None and unconstrained else None
     return [
         Prediction(
             path=clip.path,
@@ -109,27 +133,20 @@ def predict(
             condition=trial.condition,
             mask=trial.name,
             wording=trial.wording,
-            answer=answer.text,
+            answer=served[at].text,
+            unconstrained=None if free is None else free[at].text,
             reference=task.target(clip.labels),
-            truncated=answer.truncated,
-            likelihoods=each,
+            speaker=clip.speaker,
+            truncated=(served if free is None else free)[at].truncated,
+            likelihoods=_likelihoods(task, served[at]),
         )
-        for clip, answer, each in zip(clips, found, likely, strict=True)
+        for at, clip in enumerate(clips)
     ]
 
 
-@torch.no_grad()
-def _likelihoods(
-    model: LALM, batches: Iterable[AudioFeatures], task: TaskSpec, gates: Tensor | None, said: str | None
-) -> list[dict[str, float] | None]:
-    """Condition likely the model finds each label, of each clip, where the task's metric asks for it; the sum is 1."""
-    labels, asked = task.parts[0].labels, task.form == "plain" and task.parts[0].metric == "eer"
-    found: list[dict[str, float] | None] = []
-    for heard in batches:
-        if not asked:
-            found += [None] * len(heard)
-            continue
-        losses = [model.token_losses(heard, [label] * len(heard), gates, said)[0].sum(1) for label in labels]
-        shares = (-torch.stack(losses, 1)).softmax(1).tolist()
-        found += [dict(zip(labels, row, strict=True)) for row in shares]
-    return found
+def _likelihoods(task: TaskSpec, answer: Answer) -> dict[str, float] | None:
+    """Of two labels how likely each is: the answer is the likelier, and its confidence is normalised over both."""
+    labels = task.parts[0].labels if task.form == "plain" else ()
+    if len(labels) != 2 or answer.confidence is None or answer.text not in labels:
+        return None
+    return {label: answer.confidence if label == answer.text else 1 - answer.confidence for label in labels}

@@ -3,17 +3,18 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..data.labels import require_labels
-from ..data.manifest import Clip, Manifest
+from ..data.manifest import Clip, Manifest, stable_shuffle
 from ..data.metrics import score
 from ..data.tasks import Task, TaskSpec, parse_task
 from ..errors import BankError, DataError, MaskError
 from ..lalm.identity import Identified
 from ..mask_bank.bank import MaskBank, open_mask
 from ..mask_bank.mask import HeadMask
-from .harness import clips_for
+from .harness import ALL_SPLITS, clips_for
 
 ALL = "all"
 NOTHING = "there is no task to measure; name one, such as asr, or train a mask with 'amask bank train'"
@@ -120,6 +121,20 @@ def _mask_for(target: Target, bank: MaskBank, model: Identified) -> HeadMask | N
         return None
 
 
+def other_masks(target: Target, bank: MaskBank, model: Identified, count: int) -> dict[str, HeadMask]:
+    """Masks of other single tasks, by name: those whose number of heads on is nearest to the target's mask's."""
+    mask = target.mask
+    if mask is None or not count:
+        return {}
+    found = []
+    for task in bank.tasks():
+        if task.form == "plain" and task.name not in target.task.names:
+            with suppress(BankError, MaskError):
+                found.append(bank.for_task(task, model))
+    found.sort(key=lambda other: (abs(other.heads_on - mask.heads_on), other.spec))
+    return {other.spec: other for other in found[:count]}
+
+
 def choose_clips(
     targets: Sequence[Target], manifest: Manifest, split: str, kind: str | None, limit: int | None, skip_bad: bool
 ) -> tuple[list[Target], list[str]]:
@@ -128,9 +143,9 @@ def choose_clips(
     Args:
         targets: what is to be measured.
         manifest: the data.
-        split: train, dev or test.
+        split: train, dev, test, or all.
         kind: see `clips_for`.
-        limit: clips of each target; None for all.
+        limit: clips of each target, drawn by a hash of their files' names; None for all.
         skip_bad: leave out clips whose labels are bad, instead of refusing the first of them.
 
     Returns:
@@ -141,7 +156,7 @@ def choose_clips(
         DataError: a clip's label is not of its task's closed set, or cannot stand in the answer's form; or all targets have
             a skip_reason.
     """
-    _warn_duplicates(manifest, split)
+    manifest = _without_shared(manifest, split)
     chosen: list[Target] = []
     problems: dict[str, None] = {}
     for target in targets:
@@ -154,7 +169,7 @@ def choose_clips(
                 if not skip_bad:
                     raise DataError(f"{error}; --skip-bad leaves such clips out") from None
                 problems[str(error)] = None
-        target = replace(target, clips=tuple(fit[:limit]))
+        target = replace(target, clips=tuple(fit if limit is None else stable_shuffle(fit)[:limit]))
         target = replace(target, skip_reason=_skip_reason(target, split))
         if target.only_if_mask and target.skip_reason:
             _log.warning("%s; it is left out", target.skip_reason)
@@ -169,7 +184,8 @@ def _skip_reason(target: Target, split: str) -> str:
     """Why a target could not be scored in the end, found out before the beginning."""
     task = target.task
     if not target.clips:
-        return f"no {split} clip of the data has labels for {task.name}; give a manifest that has with --data"
+        which = "" if split == ALL_SPLITS else f"{split} "
+        return f"no {which}clip of the data has labels for {task.name}; give a manifest that has with --data"
     references = [task.target(clip.labels) for clip in target.clips]
     try:
         score(task, references, references)
@@ -178,16 +194,28 @@ def _skip_reason(target: Target, split: str) -> str:
     return ""
 
 
-def _warn_duplicates(manifest: Manifest, split: str) -> None:
-    """Log clips that are in a manifest more than once; those of two splits may have been learned from."""
-    places: dict[tuple[str, ...], Counter[str]] = {}
+def _without_shared(manifest: Manifest, split: str) -> Manifest:
+    """A manifest whose clips of one split are in no other: those may have been learned from, or a choice was made on them.
+
+    What is left out, clips that come twice, and speakers who are in another split too are logged.
+    """
+    if split == ALL_SPLITS:
+        return manifest
+    splits: dict[tuple[str, ...], Counter[str]] = {}
     for clip in manifest:
-        places.setdefault((clip.path, *clip.more), Counter())[clip.split] += 1
-    here = {files: splits for files, splits in places.items() if splits[split]}
-    twice = [files for files, splits in here.items() if splits[split] > 1]
+        splits.setdefault((clip.path, *clip.more), Counter())[clip.split] += 1
+    twice = [files for files, found in splits.items() if found[split] > 1]
     if twice:
         _log.warning("%d clips are in the %s split more than once, the first %s; each counts", len(twice), split, twice[0][0])
-    shared = [files for files, splits in here.items() if len(splits) > 1]
+    shared = {files for files, found in splits.items() if found[split] and len(found) > 1}
+    kept = tuple(clip for clip in manifest if clip.split != split or (clip.path, *clip.more) not in shared)
     if shared:
-        others = ", ".join(sorted({name for files in shared for name in here[files]} - {split}))
-        _log.warning("%d clips of the %s split are in %s too, the first %s", len(shared), split, others, shared[0][0])
+        others = ", ".join(sorted({name for files in shared for name in splits[files]} - {split}))
+        message = "%d clips of the %s split are in %s too and are left out, the first %s"
+        _log.warning(message, len(shared), split, others, min(shared)[0])
+    speakers = {clip.speaker for clip in kept if clip.split == split and clip.speaker}
+    known = speakers & {clip.speaker for clip in kept if clip.split != split}
+    if known:
+        message = "%d of %d speakers of the %s split are in another split too, the first %s: figures are not of unseen speakers"
+        _log.warning(message, len(known), len(speakers), split, min(known))
+    return replace(manifest, clips=kept)

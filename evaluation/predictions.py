@@ -1,6 +1,7 @@
 """Predictions on disk: what a model answered, kept before it is scored, so that scoring again needs no model."""
 
 import json
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,8 @@ from pydantic.dataclasses import dataclass
 
 from ..errors import DataError, FileError
 
-Condition = Literal["mask", "prompt", "unprompted", "random"]
+Condition = Literal["mask", "prompt", "unprompted", "random", "other"]
+CONDITIONS: tuple[Condition, ...] = ("mask", "prompt", "unprompted", "random", "other")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))
@@ -22,13 +24,15 @@ class Prediction:
     Attributes:
         path: the clip.
         task: the task's name, such as `gr` or `gr-asr-json`.
-        condition: its mask, a prompt, unprompted (no mask and no prompt), or a random mask.
-        mask: the mask's name and version, where it has one; of a random one, that of the mask it is made like.
-        wording: the prompt, or the seed of a random mask; empty where there is none.
-        answer: what the model said, as it said it.
+        condition: its mask, a prompt, unprompted (no mask and no prompt: all heads on), a random mask, or another task's mask.
+        mask: the mask's name and version, where it has one; of a control, that of the mask that it is held against.
+        wording: the prompt, the seed of a random mask, or the name of another task's mask; empty where there is none.
+        answer: as `amask run` gives it: the likeliest label, or an answer held to the task's form.
+        unconstrained: what the model says held to nothing; None where nothing holds `answer` either, or where it was not asked.
         reference: what is right.
-        truncated: whether the answer ended at the limit of tokens and not by itself.
-        likelihoods: of each label, where the task's metric asks for them.
+        speaker: whose clip it is, where that is known.
+        truncated: whether the unconstrained answer, or else the answer, was cut off at the limit of tokens.
+        likelihoods: of each of two labels, normalised over both.
     """
 
     path: str
@@ -37,7 +41,9 @@ class Prediction:
     mask: str = ""
     wording: str = ""
     answer: str
+    unconstrained: str | None = None
     reference: str
+    speaker: str = ""
     truncated: bool = False
     likelihoods: dict[str, float] | None = None
 
@@ -45,11 +51,14 @@ class Prediction:
 _READER: pydantic.TypeAdapter[Prediction] = pydantic.TypeAdapter(Prediction)
 
 
+_EMPTY = {"mask": "", "wording": "", "unconstrained": None, "speaker": "", "truncated": False, "likelihoods": None}
+
+
 def to_line(prediction: Prediction) -> str:
-    """One line of JSON, without what is empty."""
+    """One line of JSON, without what has its default."""
     row = {name: getattr(prediction, name) for name in Prediction.__slots__}
-    said = {name: value for name, value in row.items() if value or name in ("answer", "reference")}
-    return json.dumps(said, ensure_ascii=False) + "\n"
+    kept = {name: value for name, value in row.items() if name not in _EMPTY or value != _EMPTY[name]}
+    return json.dumps(kept, ensure_ascii=False) + "\n"
 
 
 class PredictionLog:
@@ -94,6 +103,7 @@ class PredictionLog:
         try:
             self._file.writelines(map(to_line, predictions))
             self._file.flush()
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise FileError(f"cannot write predictions {self.path}: {error.strerror or error}; free some room") from None
 

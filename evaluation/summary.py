@@ -1,14 +1,38 @@
-"""From predictions to the lines of a table: one for each condition."""
+"""From predictions to a task's table: a row for each condition, and how far the mask is from each, in pairs of clips."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import mean, pstdev
+from typing import Literal
 
-from ..data.intervals import Clusters, Interval
+from ..data.intervals import Clusters, Sample, paired_difference
 from ..data.metrics import Score, score
 from ..data.tasks import TaskSpec
-from .predictions import Condition, Prediction
+from .predictions import CONDITIONS, Condition, Prediction
 
-CONDITIONS: tuple[Condition, ...] = ("mask", "prompt", "unprompted", "random")
+Answers = Literal["served", "unconstrained"]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What some runs score, in percent; each run is a wording, a seed or a mask.
+
+    Attributes:
+        value: the headline metric; the mean over runs.
+        low, high: where 95 % of the values would lie if other speakers (or clips, where none are known) had been drawn; over
+            several runs the mean of each.
+        best, worst, std: over runs; std is the standard deviation.
+        detail: the other metrics, means likewise.
+    """
+
+    value: float
+    low: float
+    high: float
+    best: float
+    worst: float
+    std: float
+    detail: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -17,77 +41,168 @@ class Row:
 
     Attributes:
         task: the task's name.
-        condition: "mask", "prompt", "unprompted" or "random".
-        mask: the mask's name and version; of random masks, that of the mask that they are made like.
+        condition: "mask", "prompt", "unprompted", "random" or "other".
+        mask: the mask's name and version; of controls, that of the mask that they are held against.
+        wording: of a single run its prompt, seed or other mask.
         metric: the headline metric, such as "wer".
-        value: its value in percent; for prompts and random masks the mean over wordings or seeds.
-        low, high: where 95 % of the values would lie if other clips had been drawn; over several runs the mean of each.
+        served: of the answers that `amask run` gives, held to the task's labels or form.
+        unconstrained: of what the model says held to nothing; None where nothing holds the others either (open text), or where
+            it was not asked.
         clips: how many clips.
-        best, worst, std: over wordings or seeds; std is the standard deviation.
-        runs: how many wordings or seeds.
+        speakers: how many of them are known to be of different speakers; 0 where none is known.
+        runs: how many wordings, seeds or masks.
         truncated: share of the answers that ended at the limit of tokens, in percent.
-        detail: the other figures, means likewise.
     """
 
     task: str
     condition: Condition
     mask: str
+    wording: str
     metric: str
+    served: Figures
+    unconstrained: Figures | None
+    clips: int
+    speakers: int
+    runs: int
+    truncated: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mask's figure less another condition's on the same clips; of error rates a negative one is the better.
+
+    Attributes:
+        task: the task's name.
+        mask: the mask.
+        against: "prompt" (the mean of all), "best prompt" (chosen on these very clips, which is to its advantage),
+            "unprompted", "random" (the mean), or "other".
+        answers: "served", as `amask run` gives them, or "unconstrained".
+        value: in points.
+        low, high: its 95 % interval over resampled speakers, both figures on the same resamples.
+        runs: how many wordings, seeds or masks stand on the other side.
+    """
+
+    task: str
+    mask: str
+    against: str
+    answers: Answers
     value: float
     low: float
     high: float
-    clips: int
-    best: float
-    worst: float
-    std: float
     runs: int
-    truncated: float
-    detail: dict[str, float]
 
 
-def summarise(task: TaskSpec, predictions: list[Prediction]) -> list[Row]:
-    """Score the predictions for a task: one row for each way, and each mask, that is among them.
+@dataclass(frozen=True)
+class TaskTable:
+    """All that was measured of one task.
+
+    Attributes:
+        task: its name.
+        metric: its headline metric.
+        rows: one a condition, and for masks and their controls one a mask.
+        differences: between each mask and every other condition.
+        measured_on: what the figures are of: split, clips, speakers, and what is odd about them.
+    """
+
+    task: str
+    metric: str
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    measured_on: str = ""
+
+    def against(self, row: Row, answers: Answers = "served") -> list[Difference]:
+        """How far each mask is from a row that is none: one for a control of one mask, one a mask for the rest."""
+        fitting = (each for each in self.differences if (each.against, each.answers) == (row.condition, answers))
+        return [each for each in fitting if row.mask in ("", each.mask)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One run's predictions and scores, the headline first."""
+
+    predictions: Sequence[Prediction]
+    served: list[Score]
+    unconstrained: list[Score] | None
+
+    def sample(self, answers: Answers) -> Sample | None:
+        scores = self.served if answers == "served" else self.unconstrained
+        return scores[0].sample if scores else None
+
+
+def summarise(task: TaskSpec, predictions: Sequence[Prediction], measured_on: str = "") -> TaskTable:
+    """Score the predictions for a task.
 
     Raises:
         DataError: they cannot be scored, see `score`.
     """
-    ways: dict[tuple[int, str], dict[str, list[Prediction]]] = {}
+    groups: dict[tuple[int, str], dict[str, list[Prediction]]] = {}
     for each in predictions:
         if each.task == task.name:
-            ways.setdefault((CONDITIONS.index(each.condition), each.mask), {}).setdefault(each.wording, []).append(each)
-    return [_row(task, CONDITIONS[way], list(runs.values())) for (way, _), runs in sorted(ways.items())]
+            groups.setdefault((CONDITIONS.index(each.condition), each.mask), {}).setdefault(each.wording, []).append(each)
+    runs = {key: [_score_run(task, run) for run in groups[key].values()] for key in sorted(groups)}
+    rows = tuple(_row(task, CONDITIONS[at], mask, some) for (at, mask), some in runs.items())
+    metric = rows[0].metric if rows else task.parts[0].metric
+    return TaskTable(task.name, metric, rows, tuple(_differences(task, runs)), measured_on)
 
 
-def _row(task: TaskSpec, condition: Condition, runs: list[list[Prediction]]) -> Row:
-    scored = [_scores(task, run) for run in runs]
-    heads = [scores[0] for scores in scored]
-    values = [head.value for head in heads]
-    intervals: list[Interval] = [head.interval or (head.value, head.value) for head in heads]
-    best, worst = (min(values), max(values)) if heads[0].better == "lower" else (max(values), min(values))
-    truncated = 100 * mean(float(prediction.truncated) for run in runs for prediction in run)
-    figures = {
-        "value": mean(values),
-        "low": mean(low for low, _ in intervals),
-        "high": mean(high for _, high in intervals),
-        "best": best,
-        "worst": worst,
-        "std": pstdev(values),
-        "truncated": truncated,
-    }
+def _score_run(task: TaskSpec, run: Sequence[Prediction]) -> _Run:
+    clusters = Clusters.by([each.speaker for each in run])
+    references = [each.reference for each in run]
+    given = [each.likelihoods for each in run if each.likelihoods]
+    likelihoods = given if len(given) == len(run) else None
+    free = [each.unconstrained for each in run if each.unconstrained is not None]
+    unconstrained = score(task, free, references, clusters=clusters) if len(free) == len(run) else None
+    served = score(task, [each.answer for each in run], references, likelihoods, clusters=clusters)
+    return _Run(run, served, unconstrained)
+
+
+def _row(task: TaskSpec, condition: Condition, mask: str, runs: Sequence[_Run]) -> Row:
+    first = runs[0].predictions
+    unconstrained = [run.unconstrained for run in runs if run.unconstrained]
     return Row(
         task=task.name,
         condition=condition,
-        mask=runs[0][0].mask,
-        metric=heads[0].metric,
-        clips=len(runs[0]),
+        mask=mask,
+        wording=first[0].wording if len(runs) == 1 else "",
+        metric=runs[0].served[0].metric,
+        served=_figures([run.served for run in runs]),
+        unconstrained=_figures(unconstrained) if len(unconstrained) == len(runs) else None,
+        clips=len(first),
+        speakers=len({each.speaker for each in first} - {""}),
         runs=len(runs),
-        detail={part.name: round(mean(scores[at].value for scores in scored), 2) for at, part in enumerate(scored[0]) if at},
-        **{name: round(figure, 2) for name, figure in figures.items()},
+        truncated=round(100 * mean(float(each.truncated) for run in runs for each in run.predictions), 2),
     )
 
 
-def _scores(task: TaskSpec, run: list[Prediction]) -> list[Score]:
-    likelihoods = [prediction.likelihoods for prediction in run if prediction.likelihoods]
-    given = likelihoods if len(likelihoods) == len(run) else None
-    answers, references = [p.answer for p in run], [p.reference for p in run]
-    return score(task, answers, references, given, clusters=Clusters.by([""] * len(run)))
+def _figures(runs: Sequence[Sequence[Score]]) -> Figures:
+    heads = [scores[0] for scores in runs]
+    values = [head.value for head in heads]
+    bounds = [head.interval or (head.value, head.value) for head in heads]
+    ordered = sorted(values, reverse=heads[0].better == "higher")
+    figures = (mean(values), mean(low for low, _ in bounds), mean(high for _, high in bounds), ordered[0], ordered[-1])
+    detail = {part.name: round(mean(scores[at].value for scores in runs), 2) for at, part in enumerate(runs[0]) if at}
+    return Figures(*(round(figure, 2) for figure in (*figures, pstdev(values))), detail=detail)
+
+
+def _differences(task: TaskSpec, runs: Mapping[tuple[int, str], list[_Run]]) -> Iterator[Difference]:
+    masks = {mask: found[0] for (at, mask), found in runs.items() if CONDITIONS[at] == "mask"}
+    kinds: tuple[Answers, ...] = ("served", "unconstrained")
+    for (name, own), answers in product(masks.items(), kinds):
+        clusters = Clusters.by([each.speaker for each in own.predictions])
+        for (at, mask), found in runs.items():
+            samples = [sample for run in found if (sample := run.sample(answers)) is not None]
+            mine = own.sample(answers)
+            if CONDITIONS[at] == "mask" or mask not in ("", name) or mine is None or not samples:
+                continue
+            yield _difference(task, name, CONDITIONS[at], answers, mine, samples, clusters)
+            if CONDITIONS[at] == "prompt" and len(samples) > 1:
+                pick = min if found[0].served[0].better == "lower" else max
+                best = pick(samples, key=lambda sample: sample.value)
+                yield _difference(task, name, "best prompt", answers, mine, [best], clusters)
+
+
+def _difference(
+    task: TaskSpec, mask: str, against: str, answers: Answers, mine: Sample, others: Sequence[Sample], clusters: Clusters
+) -> Difference:
+    value, (low, high) = paired_difference(mine, others, clusters)
+    return Difference(task.name, mask, against, answers, round(value, 2), round(low, 2), round(high, 2), runs=len(others))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-QUICK = ["--prompts", "2", "--seeds", "1", "--clips", "8", "--max-new-tokens", "40"]
+QUICK = ["--prompts", "2", "--seeds", "1", "--others", "0", "--clips", "8", "--max-new-tokens", "40"]
 CONDITIONS = ("mask", "prompt", "unprompted", "random")
 
 
@@ -22,12 +22,13 @@ def test_rows_come_of_the_predictions(amask, tmp_path, predictions):
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["predictions"], found["errors"], found["skipped"]) == (str(kept), [], 0)
-    assert [(row["task"], row["condition"]) for row in found["rows"]] == [
-        (task, condition) for task in ("gr", "gr-asr") for condition in CONDITIONS
+    assert [[(row["task"], row["condition"]) for row in table["rows"]] for table in found["tables"]] == [
+        [(task, condition) for condition in CONDITIONS] for task in ("gr", "gr-asr")
     ]
-    for row in found["rows"]:
+    for row in (row for table in found["tables"] for row in table["rows"]):
         assert row["clips"] == 8
-        assert row["low"] <= row["value"] <= row["high"]
+        for figures in (row["served"], row["unconstrained"]):
+            assert figures["low"] <= figures["value"] <= figures["high"]
     # The table can be had again from the predictions alone.
     from dataclasses import asdict
 
@@ -36,7 +37,8 @@ def test_rows_come_of_the_predictions(amask, tmp_path, predictions):
 
     made = predictions(kept)
     assert len(made) == 2 * 5 * 8
-    assert [asdict(row) for task in ("gr", "gr-asr") for row in summarise(parse_task(task), made)] == found["rows"]
+    again = [summarise(parse_task(table["task"]), made, table["measured_on"]) for table in found["tables"]]
+    assert json.loads(json.dumps([asdict(table) for table in again])) == found["tables"]
 
 
 def test_what_cannot_be_measured_does_not_keep_the_rest(amask, tmp_path):
@@ -44,7 +46,7 @@ def test_what_cannot_be_measured_does_not_keep_the_rest(amask, tmp_path):
     done = amask("eval", "gr", "age", *QUICK, "--json", "--bank", tmp_path / "mine")
     assert done.exit_code == 1
     found = json.loads(done.stdout)
-    assert [row["condition"] for row in found["rows"]] == list(CONDITIONS)
+    assert [row["condition"] for table in found["tables"] for row in table["rows"]] == list(CONDITIONS)
     assert [(error["task"], error["error"].partition(";")[0]) for error in found["errors"]] == [
         ("age", "no test clip of the data has labels for age")
     ]
@@ -53,7 +55,7 @@ def test_what_cannot_be_measured_does_not_keep_the_rest(amask, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "mine-predictions").iterdir()) == ["0001.jsonl", "0002.jsonl"]
     assert f"predictions go to {tmp_path / 'mine-predictions' / '0002.jsonl'}" in done.stderr
-    assert [line.split()[1] for line in done.stdout.splitlines()[1:]] == list(CONDITIONS)
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == list(CONDITIONS)
 
 
 @pytest.mark.parametrize(
@@ -91,4 +93,5 @@ def test_bad_clips_and_tasks_of_ones_own(amask, tmp_path):
     found = json.loads(done.stdout)
     assert found["skipped"] == 2
     assert "2 clips are left out" in done.stderr
-    assert [(row["task"], row["condition"], row["clips"]) for row in found["rows"]] == [("voice", "unprompted", 4)]
+    rows = [row for table in found["tables"] for row in table["rows"]]
+    assert [(row["task"], row["condition"], row["clips"]) for row in rows] == [("voice", "unprompted", 4)]

@@ -34,8 +34,8 @@ def events(model, monkeypatch):
         embeds = torch.stack([torch.tensor(wave[: 2 * width]).view(2, width) for wave in waves])
         return AudioFeatures(embeds, torch.full((len(waves),), 2))
 
-    def answer(features, gates=None, prompts=None, *, max_new_tokens, **_):
-        found.append(("answered", len(features), max_new_tokens))
+    def answer(features, gates=None, prompts=None, *, max_new_tokens, constraints=None, **_):
+        found.append(("constrained" if constraints else "answered", len(features), max_new_tokens))
         return [Answer("female"[:max_new_tokens], max_new_tokens < 6)] * len(features)
 
     monkeypatch.setattr(model, "encode", encode)
@@ -96,9 +96,18 @@ def evaluate(model, clips, bank):
     from amask.evaluation.evaluate import evaluate
 
     def run(tasks, data=clips, **settings):
-        return evaluate(model, tasks, data, settings.pop("bank", bank), **{"prompts": 2, "seeds": 1} | settings)
+        found = evaluate(model, tasks, data, settings.pop("bank", bank), **{"prompts": 2, "seeds": 1, "others": 0} | settings)
+        return [row for table in found for row in table.rows]
 
     return run
+
+
+@pytest.fixture
+def tables(model, clips, bank):
+    """`evaluate` with two prompts and one random mask, as tables."""
+    from amask.evaluation.evaluate import evaluate
+
+    return lambda tasks, data=clips, **settings: evaluate(model, tasks, data, bank, **{"prompts": 2, "seeds": 1} | settings)
 
 
 def kinds_of(manifest, name="gr", **settings):
@@ -136,18 +145,20 @@ def test_rows_of_every_way(evaluate, events, bank, mask):
         ("random", "gr@1", 1),
     ]
     for row in rows:
-        assert (row.metric, row.value, row.clips, row.truncated, row.detail) == ("acc", 50.0, 8, 0.0, {"exact": 50.0})
-        assert (row.low, row.high) == pytest.approx((21.5, 78.5), abs=0.05)  # Wilson's interval of 4 of 8
+        assert (row.metric, row.clips, row.speakers, row.truncated) == ("acc", 8, 0, 0.0)
+        for figures in (row.served, row.unconstrained):
+            assert (figures.value, figures.detail) == (50.0, {"exact": 50.0})
+            assert (figures.low, figures.high) == pytest.approx((21.5, 78.5), abs=0.05)  # Wilson's interval of 4 of 8
 
 
 def test_one_limit_for_all_answers_and_cuts_are_said(evaluate, events):
     """Not the length of the reference: an answer that runs on is an error of the model."""
     evaluate(["gr", "asr"])
-    assert {limit for kind, *_, limit in events if kind == "answered"} == {200}
+    assert {limit for kind, *_, limit in events if kind != "heard"} == {200}
     events.clear()
     rows = evaluate(["gr"], max_new_tokens=5)
-    assert {limit for kind, *_, limit in events if kind == "answered"} == {5}
-    assert {(row.value, row.truncated) for row in rows} == {(0.0, 100.0)}
+    assert {limit for kind, *_, limit in events if kind != "heard"} == {5}
+    assert {(row.unconstrained.value, row.truncated) for row in rows} == {(0.0, 100.0)}
 
 
 def test_what_is_named_twice_is_measured_once(evaluate, events, bank, mask):
@@ -163,8 +174,8 @@ def test_masks_under_other_names_and_versions(evaluate, events, bank, mask):
     rows = evaluate(["gr-asr", "gr", other.spec])
     masked = [(row.task, row.condition, row.mask) for row in rows if row.mask]
     assert masked == [
-        *(("gr-asr", how, "both@1") for how in ("mask", "random")),
-        *(("gr", how, spec) for spec in ("gr@1", "gr@2") for how in ("mask", "random")),
+        *(("gr-asr", condition, "both@1") for condition in ("mask", "random")),
+        *(("gr", condition, spec) for condition in ("mask", "random") for spec in ("gr@1", "gr@2")),
     ]
     # The second mask of a task brings no prompts of its own: they have been measured.
     assert len([row for row in rows if row.task == "gr" and row.condition == "prompt"]) == 1
@@ -183,7 +194,7 @@ def test_tasks_of_ones_own(evaluate, events, bank, mask, clips):
     with pytest.raises(DataError, match="unknown task 'voice'.* and no mask has that name"):
         evaluate(["voice"])
     bank.add(mask(TaskSpec(parts=(own,))), "mine")
-    assert [(row.task, row.metric, row.value) for row in evaluate(["voice"])][:1] == [("voice", "acc", 50.0)]
+    assert [(row.task, row.metric, row.served.value) for row in evaluate(["voice"])][:1] == [("voice", "acc", 50.0)]
     (clips.folder / "tasks.toml").write_text('[word]\nmetric = "wer"\ncolumn = "asr"\n')
     assert [(row.task, row.condition) for row in evaluate(["word"])] == [("word", "unprompted")]
     assert len(evaluate(["voice"], replace(clips, folder=clips.folder))) == 4
@@ -223,7 +234,7 @@ def test_bad_files_are_refused_before_anything_is_generated(evaluate, events, ch
     for path, message in (("missing.wav", "missing.wav"), ("long.wav", "the model hears at most 2.0 s")):
         with pytest.raises(AudioError, match=message):
             evaluate(["gr"], change(7, path=path))
-        assert not [event for event in events if event[0] == "answered"]
+        assert not [event for event in events if event[0] != "heard"]
         assert {row.clips for row in evaluate(["gr"], change(7, path=path), skip_bad=True)} == {7}
         events.clear()
     assert {row.clips for row in evaluate(["gr"], change(7, path="long.wav"), trim=True)} == {8}
@@ -248,7 +259,11 @@ def outcomes(model, names, clips, bank, tmp_path):
 
 def test_one_tasks_refusal_keeps_the_others_tables(model, events, clips, bank, tmp_path, monkeypatch):
     found = outcomes(model, ["gr", "age", "asr"], clips, bank, tmp_path)
-    assert [(outcome.name, len(outcome.rows)) for outcome in found] == [("age", 0), ("gr", 2), ("asr", 2)]
+    assert [(outcome.name, outcome.table and len(outcome.table.rows)) for outcome in found] == [
+        ("age", None),
+        ("gr", 2),
+        ("asr", 2),
+    ]
     assert str(found[0].error).startswith("no test clip of the data has labels for age; give a manifest")
 
 
@@ -265,30 +280,30 @@ def test_a_failure_on_the_way_keeps_the_others_tables(model, events, clips, bank
 
     monkeypatch.setattr(model, "answer", failing)
     found = outcomes(model, ["asr", "gr", "gr-asr"], clips, bank, tmp_path)
-    assert [(outcome.name, len(outcome.rows), str(outcome.error or "")) for outcome in found] == [
-        ("asr", 2, ""),
-        ("gr", 0, "too hot"),
-        ("gr-asr", 0, "too hot"),
+    assert [(outcome.name, outcome.table is None, str(outcome.error or "")) for outcome in found] == [
+        ("asr", False, ""),
+        ("gr", True, "too hot"),
+        ("gr-asr", True, "too hot"),
     ]
     assert {prediction.task for prediction in read(tmp_path / "p.jsonl")} == {"asr"}
 
 
-def test_predictions_are_kept_beside_the_bank_before_they_are_scored(evaluate, events, bank, mask, monkeypatch):
+def test_predictions_are_kept_beside_the_bank_before_they_are_scored(tables, events, bank, mask, monkeypatch):
     from amask.data.tasks import parse_task
     from amask.evaluation.predictions import read
     from amask.evaluation.summary import summarise
 
     bank.add(mask(), "gr")
-    rows = evaluate(["gr"])
+    (table,) = tables(["gr"])
     folder = bank.folder.parent / "bank-predictions"
-    assert summarise(parse_task("gr"), read(folder / "0001.jsonl")) == rows
+    assert summarise(parse_task("gr"), read(folder / "0001.jsonl"), "8 test clips") == table
 
     def broken(*_, **__):
         raise RuntimeError("cannot be scored")
 
     monkeypatch.setattr("amask.evaluation.summary.score", broken)
     with pytest.raises(RuntimeError, match="cannot be scored"):
-        evaluate(["gr"])
+        tables(["gr"])
     assert read(folder / "0002.jsonl") == read(folder / "0001.jsonl")
 
 
@@ -296,7 +311,7 @@ def test_clips_are_answered_before_the_next_are_heard(evaluate, events):
     """So that many clips take no more memory than few."""
     evaluate(["gr"], batch=2)
     order = [kind for kind, *_ in events]
-    assert order == ["heard", "heard", "answered", "answered", "answered"] * 4
+    assert order == ["heard", "heard", *["constrained", "answered"] * 3] * 4
 
 
 def test_clips_that_come_twice_are_said(evaluate, events, clips, caplog):
@@ -307,24 +322,90 @@ def test_clips_that_come_twice_are_said(evaluate, events, clips, caplog):
     with caplog.at_level(logging.WARNING):
         evaluate(["gr"], doubled)
     assert "1 clips are in the test split more than once, the first 0.wav; each counts" in caplog.messages
-    assert "1 clips of the test split are in train too, the first 1.wav" in caplog.messages
+    assert "1 clips of the test split are in train too and are left out, the first 1.wav" in caplog.messages
 
 
-def test_equal_error_rates_come_of_the_models_likelihoods(evaluate, events, model, clips, bank):
-    """Not of its answers, which are the same for all clips here."""
+def test_speakers_of_two_splits_are_said(evaluate, events, clips, caplog):
+    from dataclasses import replace
+
+    splits = ["test"] * 4 + ["train"] * 4
+    named = [
+        clip.model_copy(update={"split": split, "speaker": f"s{at % 3}"})
+        for at, (clip, split) in enumerate(zip(clips, splits, strict=True))
+    ]
+    with caplog.at_level(logging.WARNING):
+        rows = evaluate(["gr"], replace(clips, clips=tuple(named)))
+    assert (
+        "3 of 3 speakers of the test split are in another split too, the first s0: figures are not of unseen speakers"
+        in caplog.messages
+    )
+    assert {(row.clips, row.speakers) for row in rows} == {(4, 3)}
+
+
+def test_all_splits_are_measured_together(evaluate, events, clips, change):
+    assert {row.clips for row in evaluate(["gr"], change(3, split="train"))} == {7}
+    assert {row.clips for row in evaluate(["gr"], change(3, split="train"), split="all")} == {8}
+
+
+def test_clips_are_drawn_whatever_their_order(tables, events, clips):
+    """A sorted folder has one label first; which clips are drawn does not depend on it."""
+    from dataclasses import replace
+
+    from amask.evaluation.predictions import read
+
+    by_label = replace(clips, clips=tuple(sorted(clips, key=lambda clip: clip.labels["gr"])))
+    drawn = []
+    for number, data in enumerate((clips, by_label), 1):
+        tables(["gr"], data, clips=5)
+        drawn.append({each.path for each in read(data.folder / "masks" / "bank-predictions" / f"{number:04d}.jsonl")})
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 5
+
+
+def test_another_tasks_mask_is_a_control(tables, events, bank, mask):
+    """Of those that there are, the one whose size is nearest."""
+    for at, task in enumerate(("gr", "ser", "asr")):
+        bank.add(mask(task, at), task)
+    (table,) = tables(["gr"])
+    (row,) = [row for row in table.rows if row.condition == "other"]
+    sizes = {stored.name: stored.heads_on for stored in bank.list()}
+    nearest = min(("ser", "asr"), key=lambda name: abs(sizes[name] - sizes["gr"]))
+    assert (row.mask, row.wording) == ("gr@1", f"{nearest}@1")
+
+
+def test_a_mask_is_compared_in_pairs_with_all_else(tables, events, bank, mask):
+    """Every condition has the same answers here, so that nothing differs."""
+    bank.add(mask(), "gr")
+    (table,) = tables(["gr"])
+    assert {(each.against, each.answers, each.runs) for each in table.differences} == {
+        (against, answers, runs)
+        for answers in ("served", "unconstrained")
+        for against, runs in (("prompt", 2), ("best prompt", 1), ("unprompted", 1), ("random", 1))
+    }
+    assert {(each.value, each.low, each.high) for each in table.differences} == {(0.0, 0.0, 0.0)}
+    assert table.measured_on == "8 test clips"
+
+
+def test_open_text_has_no_second_column(evaluate, events):
+    (row,) = [row for row in evaluate(["asr"]) if row.condition == "unprompted"]
+    assert row.unconstrained is None
+    assert "constrained" not in [kind for kind, *_ in events]
+
+
+def test_equal_error_rates_come_of_the_models_likelihoods(evaluate, model, clips, monkeypatch):
+    """Not of its answers: a model that says yes to all, more surely of those that are."""
     from amask.data.tasks import Task, TaskSpec
+    from amask.lalm.answering import Answer
 
+    sure = iter([0.9, 0.6, 0.8, 0.85, 0.95, 0.7, 0.75, 0.65] * 2)  # of a second answer without constraint too
+    monkeypatch.setattr(
+        model, "answer", lambda features, *_, **__: [Answer("female", confidence=next(sure)) for _ in range(len(features))]
+    )
     task = TaskSpec(parts=(Task(name="gr", metric="eer", labels=("female", "male"), wordings=("say it",)),))
-    (row,) = [row for row in evaluate(task) if row.condition == "unprompted"]
-    likely = []
-    for clip in clips:
-        heard = model.encode([clips.wave(clip)])
-        likely.append(float(model.loss(heard, ["male"]) * 5 - model.loss(heard, ["female"]) * 7))  # five and seven tokens
-    female = np.array([clip.labels["gr"] == "female" for clip in clips])
-    worst = [max(np.mean(np.array(likely)[~female] >= edge), np.mean(np.array(likely)[female] < edge)) for edge in likely]
+    (row,) = [row for row in evaluate(task, prompts=0) if row.condition == "unprompted"]
     assert row.metric == "eer"
-    assert row.value == pytest.approx(100 * min(worst), abs=12.6)  # a clip of one gender is 25 %
-    assert row.value % 25 == pytest.approx(0.0)
+    assert row.served.value == pytest.approx(25.0)  # female: .9 .8 .95 .75; male: .6 .85 .7 .65
+    assert row.unconstrained.value == pytest.approx(50.0)  # hard decisions, all alike
 
 
 def test_a_metric_that_lacks_something_is_refused_at_once(evaluate, events, clips, change, monkeypatch, tmp_path):
