@@ -69,10 +69,10 @@ def evaluate(
     dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure tasks: by mask, by prompt (mean, best, worst over wordings), and by controls (unprompted, random and other masks).
-
     """Measure tasks: by mask, by prompt (mean, best, worst over wordings), and by controls: unprompted, random and other masks.
-    figure less the row's, in pairs of clips, with its 95 % interval over speakers.
+
+    Answers are those of 'amask run', held to a task's labels or form; and once more held to nothing. The last column is the
+    mask's figure less the row's, in pairs of clips, with its 95 % interval over speakers.
     """
     with one_line_errors():
         from ..data.tasks import collect_tasks
