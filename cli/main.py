@@ -11,6 +11,7 @@ from .evaluate import evaluate
 from .output_encoding import SafeOutputGroup
 from .predict import predict
 from .predictor import app as predictor_app
+from .report import ablate, report
 from .run import run
 from .startup import share_cores, show_log
 
@@ -28,6 +29,8 @@ app.command()(run)
 app.command()(predict)
 app.command(context_settings={"ignore_unknown_options": False})(compose)
 app.command(name="eval")(evaluate)
+app.command()(ablate)
+app.command()(report)
 app.command()(doctor)
 
 

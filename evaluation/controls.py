@@ -1,7 +1,10 @@
 """Controls: masks that should *not* do a task, so that a mask's score means something."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from ..lalm.gating import Geometry
 from ..mask_bank.mask import HeadMask
 
 
@@ -16,3 +19,9 @@ def random_like(mask: HeadMask, seed: int) -> HeadMask:
     bits = rank < mask.bits.cpu().sum(dim=1, keepdim=True)
     lineage = {"operation": "random", "seed": seed, "parents": [mask.reference()]}
     return mask.with_(bits=bits, logits=None, task=None, lineage=lineage, scores={})
+
+
+def random_order(geometry: Geometry, seed: int) -> Float[Tensor, "layer head"]:
+    """A random key a head, to switch heads on in order of; heads that a layer does not have come last. The same for a seed."""
+    keys = torch.rand(geometry.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return keys.masked_fill(~geometry.present, -1.0)

@@ -153,6 +153,11 @@ def save_heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: 
     Raises:
         FileError: the ending is another, or the file cannot be written.
     """
+    _save(draw_heatmap(names, values, title), path)
+
+
+def draw_heatmap(names: Sequence[str], values: Sequence[Sequence[float]], title: str) -> "Figure":
+    """A square table of figures from 0 to 1; arguments as of `save_heatmap`."""
     from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415  # heavy, and needed for pictures only
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -172,7 +177,7 @@ def save_heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: 
     axes.tick_params(length=0, labelsize=8, labelcolor=INK)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=11, color=INK, loc="left", parse_math=False)
-    _save(figure, path)
+    return figure
 
 
 def save_layer_plot(series: Mapping[str, Sequence[int]], heads: Sequence[int], path: Path, title: str) -> None:

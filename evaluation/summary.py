@@ -117,7 +117,7 @@ class TaskTable:
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
+class Run:
     """One run's predictions and scores, the headline first."""
 
     predictions: Sequence[Prediction]
@@ -125,6 +125,7 @@ class _Run:
     unconstrained: list[Score] | None
 
     def sample(self, answers: Answers) -> Sample | None:
+        """The headline over any choice of the rows; None where there are no such answers."""
         scores = self.served if answers == "served" else self.unconstrained
         return scores[0].sample if scores else None
 
@@ -139,13 +140,14 @@ def summarise(task: TaskSpec, predictions: Sequence[Prediction], measured_on: st
     for each in predictions:
         if each.task == task.name:
             groups.setdefault((CONDITIONS.index(each.condition), each.mask), {}).setdefault(each.wording, []).append(each)
-    runs = {key: [_score_run(task, run) for run in groups[key].values()] for key in sorted(groups)}
+    runs = {key: [score_run(task, run) for run in groups[key].values()] for key in sorted(groups)}
     rows = tuple(_row(task, CONDITIONS[at], mask, some) for (at, mask), some in runs.items())
     metric = rows[0].metric if rows else task.parts[0].metric
     return TaskTable(task.name, metric, rows, tuple(_differences(task, runs)), measured_on)
 
 
-def _score_run(task: TaskSpec, run: Sequence[Prediction]) -> _Run:
+def score_run(task: TaskSpec, run: Sequence[Prediction]) -> Run:
+    """Score one run's predictions; errors as of `score`."""
     clusters = Clusters.by([each.speaker for each in run])
     references = [each.reference for each in run]
     given = [each.likelihoods for each in run if each.likelihoods]
@@ -153,10 +155,10 @@ def _score_run(task: TaskSpec, run: Sequence[Prediction]) -> _Run:
     free = [each.unconstrained for each in run if each.unconstrained is not None]
     unconstrained = score(task, free, references, clusters=clusters) if len(free) == len(run) else None
     served = score(task, [each.answer for each in run], references, likelihoods, clusters=clusters)
-    return _Run(run, served, unconstrained)
+    return Run(run, served, unconstrained)
 
 
-def _row(task: TaskSpec, condition: Condition, mask: str, runs: Sequence[_Run]) -> Row:
+def _row(task: TaskSpec, condition: Condition, mask: str, runs: Sequence[Run]) -> Row:
     first = runs[0].predictions
     unconstrained = [run.unconstrained for run in runs if run.unconstrained]
     return Row(
@@ -184,7 +186,7 @@ def _figures(runs: Sequence[Sequence[Score]]) -> Figures:
     return Figures(*(round(figure, 2) for figure in (*figures, pstdev(values))), detail=detail)
 
 
-def _differences(task: TaskSpec, runs: Mapping[tuple[int, str], list[_Run]]) -> Iterator[Difference]:
+def _differences(task: TaskSpec, runs: Mapping[tuple[int, str], list[Run]]) -> Iterator[Difference]:
     masks = {mask: found[0] for (at, mask), found in runs.items() if CONDITIONS[at] == "mask"}
     kinds: tuple[Answers, ...] = ("served", "unconstrained")
     for (name, own), answers in product(masks.items(), kinds):
