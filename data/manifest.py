@@ -159,6 +159,15 @@ def draw_splits(clips: Sequence[Clip]) -> tuple[Clip, ...]:
     return tuple(clip.model_copy(update={"split": splits[key]}) for clip, key in zip(clips, keys, strict=True))
 
 
+def stable_shuffle(clips: Iterable[Clip]) -> list[Clip]:
+    """Clips in an order by a hash of their files' names: the same every time, and whatever the order of the manifest."""
+
+    def key(clip: Clip) -> bytes:
+        return hashlib.sha256("\n".join((clip.path, *clip.more)).encode(errors="surrogateescape")).digest()
+
+    return sorted(clips, key=key)
+
+
 def write_manifest(clips: Iterable[Clip], path: Path) -> None:
     """Write clips as JSONL; empty fields are left out, split and labels are always said.
 

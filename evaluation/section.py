@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Cell = str | int | float | None
+BAR, ESCAPED_BAR = "|", "\\|"  # between the cells of a Markdown table, and within one
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -75,6 +76,12 @@ class Section:
         writer.writerows(self.rows)
         return written.getvalue()
 
+    def to_markdown(self) -> str:
+        """The table, for documents."""
+        head = [f"| {' | '.join(self.columns)} |", f"|{'---|' * len(self.columns)}"]
+        lines = [f"| {' | '.join(cell_text(value).replace(BAR, ESCAPED_BAR) for value in row)} |" for row in self.rows]
+        return "\n".join([*head, *lines]) + "\n"
+
     def to_png(self) -> bytes | None:
         """The picture; None where there is nothing to draw."""
         if self.draw is None or not self.rows:
@@ -97,7 +104,7 @@ class Section:
         return "\n".join([*parts, f'<p class="note">{html.escape(said)}</p>' if said else ""])
 
     def write(self, folder: Path) -> bytes | None:
-        """Write `NAME.json`, `NAME.csv` and, where there is one, `NAME.png`, which is given back.
+        """Write `NAME.json`, `NAME.csv`, `NAME.md` and, where there is one, `NAME.png`, which is given back.
 
         Raises:
             FileError: they cannot be written.
@@ -105,6 +112,7 @@ class Section:
         text = json.dumps(self.to_json(), ensure_ascii=False, indent=1) + "\n"
         write_atomic(text.encode(), folder / f"{self.name}.json", parents=True)
         write_atomic(self.to_csv().encode(), folder / f"{self.name}.csv", parents=True)
+        write_atomic(self.to_markdown().encode(), folder / f"{self.name}.md", parents=True)
         png = self.to_png()
         if png:
             write_atomic(png, folder / f"{self.name}.png", parents=True)
