@@ -56,7 +56,7 @@ def report(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for index.html, and JSON, CSV and PNG of each table.")] = Path(
         "report"
     ),
-    tasks: Annotated[str, typer.Option(help="Only these tasks, with commas between.")] = "",
+    tasks: Annotated[str, typer.Option("--task", help="Only these tasks, with commas between.")] = "",
     tables: Annotated[str, typer.Option(help="Only these tables, with commas between; see 'amask ablate --help'.")] = "",
     data: DataOption = None,
     tasks_file: TasksOption = None,

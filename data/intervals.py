@@ -17,7 +17,7 @@ BATCH_NUMBERS = 2**20  # numbers that the resamples of one batch hold, so that m
 Interval = tuple[float, float]
 Counts = Float64[np.ndarray, "row 2"]
 """Of each row what counts (errors, right answers) and what it is measured against (words, 1)."""
-Rows = Int[np.ndarray, " chosen"]
+Rows = Int[np.ndarray, " _"]
 """Numbers of rows; one may come several times."""
 
 

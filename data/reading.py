@@ -15,6 +15,7 @@ import pydantic
 
 from ..errors import DataError
 from .columns import labels_of
+from .corpora import is_corpus, read_corpus
 from .folders import is_audio_folder, read_audio_folder
 from .manifest import Clip, Manifest, draw_splits
 
@@ -81,7 +82,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest in our format (.jsonl) or the authors' (.json), or make one of a Hugging Face dataset.
 
     A folder means its manifest.jsonl; without one it may be a data set that `save_to_disk` wrote, or one of audio files (see
-    `folders`). `hf:NAME` is a dataset of the Hub (see `hub`).
+    `folders`). `hf:NAME` is a dataset of the Hub (see `hub`), `librispeech:test-clean` a well-known corpus (see `corpora`).
 
     Raises:
         DataError: the file is missing, empty or malformed; the message names the line.
@@ -90,6 +91,8 @@ def read_manifest(path: Path) -> Manifest:
         from .hub import read_dataset  # noqa: PLC0415 (a second to import)
 
         return read_dataset(str(path))
+    if is_corpus(str(path)):
+        return read_corpus(str(path))
     if not (path / MANIFEST).exists() and is_audio_folder(path):
         return read_audio_folder(path)
     try:

@@ -35,7 +35,7 @@ def test_round_trip(predictions, some, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["p.jsonl"]
     lines = path.read_text(encoding="utf-8").split("\n")
     assert list(json.loads(lines[0])) == ["path", "task", "condition", "mask", "answer", "reference", "likelihoods"]
-    assert list(json.loads(lines[2])) == ["path", "task", "how", "answer", "reference"]
+    assert list(json.loads(lines[2])) == ["path", "task", "condition", "answer", "reference"]
     assert "die tür" in lines[0]
 
 
@@ -98,9 +98,9 @@ def test_a_full_disk_is_said(predictions, some, tmp_path, monkeypatch):
         ("", "has no predictions"),
         ("{", "line 1: not JSON"),
         ("[]", "line 1: line: "),
-        ('{"path": "a", "task": "gr", "how": "guess", "answer": "", "reference": ""}', "line 1: how: "),
-        ('{"path": "a", "task": "gr", "how": "mask", "answer": "", "reference": "", "extra": 1}', "line 1: extra: "),
-        ('\n{"path": "a", "task": "gr", "how": "mask", "answer": ""}', "line 2: reference: "),
+        ('{"path": "a", "task": "gr", "condition": "guess", "answer": "", "reference": ""}', "line 1: condition: "),
+        ('{"path": "a", "task": "gr", "condition": "mask", "answer": "", "reference": "", "extra": 1}', "line 1: extra: "),
+        ('\n{"path": "a", "task": "gr", "condition": "mask", "answer": ""}', "line 2: reference: "),
     ],
 )
 def test_malformed_files_are_refused(predictions, tmp_path, text, message):
