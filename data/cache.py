@@ -6,6 +6,7 @@ where nothing can be written the work goes on without.
 
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -130,3 +131,25 @@ class DiskCache:
                     continue
                 found.append(_Entry(about.st_mtime, about.st_size, path))
         return found
+
+
+def trim_folder(folder: Path, most: int, keep: frozenset[str]) -> None:
+    """Delete the files of a folder that were not used for longest, until it holds at most so many bytes.
+
+    Args:
+        folder: with files and no folders.
+        most: bytes.
+        keep: names of files that are in use.
+    """
+    try:
+        found = [(path.stat().st_mtime, path.stat().st_size, path) for path in folder.iterdir() if path.is_file()]
+    except OSError:
+        return
+    size = sum(each[1] for each in found)
+    for _, bytes_, path in sorted(found):
+        if size <= most:
+            return
+        if path.name not in keep:
+            with suppress(OSError):  # another user's, or in use
+                path.unlink()
+                size -= bytes_

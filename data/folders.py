@@ -58,10 +58,14 @@ def _rows(folder: Path, root: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield from ((str(path.relative_to(root)), {"label": path.parent.name}) for path in found)
         return
     for number, row in enumerate(_read(files[0]), 1):
+        where = f"{files[0]}, row {number}"
+        if None in row:  # what `csv` calls the values behind the last column
+            raise DataError(f"{where}: it has more values than the {len(row) - 1} columns of the head; quote those with commas")
         name = row.pop("file_name", None)
-        if not name:
-            raise DataError(f"{files[0]}, row {number}: there is no file_name")
-        yield str((folder / name).relative_to(root)), labels_of(row)
+        if not name or not isinstance(name, str):
+            raise DataError(f"{where}: there is no file_name")
+        path = folder / name  # an absolute name stays what it is
+        yield str(path.relative_to(root) if path.is_relative_to(root) else path), labels_of(row)
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

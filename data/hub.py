@@ -5,8 +5,10 @@ folder, once, under the hash of its content, and read from there like any file.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
@@ -15,7 +17,7 @@ from datasets.exceptions import DatasetsError
 
 from ..errors import DataError
 from .atomic_write import write_atomic
-from .cache import cache_folder
+from .cache import USUAL_GB, cache_bytes, cache_folder, trim_folder
 from .columns import labels_of
 from .decoding import AUDIO_SUFFIXES
 from .folders import split_of
@@ -38,16 +40,18 @@ def read_dataset(source: str) -> Manifest:
     Raises:
         DataError: the dataset cannot be loaded, or has no column of audio or of labels.
     """
-    cache = cache_folder() / "datasets"
+    most = cache_bytes() or round(USUAL_GB * 1e9)  # 0 keeps no features, but clips must lie somewhere
+    sounds = _Sounds(cache_folder() / "datasets", most, source)
     clips: list[Clip] = []
     splits = _load(source)
     for name, part in splits.items():
         split = split_of(name) or "test"
-        clips += _clips(part, split, cache, f"dataset {source}, split {name or 'without a name'}")
+        clips += _clips(part, split, sounds, f"dataset {source}, split {name or 'without a name'}")
     if not clips:
         raise DataError(f"dataset {source} has no rows")
+    trim_folder(sounds.folder, sounds.most, frozenset(sounds.names))
     told = len(splits) > 1 or source.startswith("hf:")
-    return Manifest(tuple(clips) if told else draw_splits(clips), cache, splits_drawn=not told)
+    return Manifest(tuple(clips) if told else draw_splits(clips), sounds.folder, splits_drawn=not told)
 
 
 def _load(source: str) -> dict[str, Dataset]:
@@ -66,7 +70,7 @@ def _load(source: str) -> dict[str, Dataset]:
     return {str(name): part for name, part in loaded.items()}
 
 
-def _clips(rows: Dataset, split: Split, cache: Path, where: str) -> Iterator[Clip]:
+def _clips(rows: Dataset, split: Split, sounds: "_Sounds", where: str) -> Iterator[Clip]:
     sound = _sound_column(rows.features, where)
     columns = _label_columns(rows.features, sound, where)
     try:
@@ -76,7 +80,7 @@ def _clips(rows: Dataset, split: Split, cache: Path, where: str) -> Iterator[Cli
         raise DataError(f"{where}: column {sound!r} is no column of audio: {reason}") from None
     for number, row in enumerate(rows):
         labels = labels_of({column: _value(row[column], rows.features[column]) for column in columns})
-        path = _file(row[sound] or {}, cache, f"{where}, row {number}")
+        path = sounds.place(row[sound] or {}, f"{where}, row {number}")
         yield Clip(path=path, labels=labels, split=split)
 
 
@@ -103,15 +107,42 @@ def _value(value: str | int | None, kind: object) -> str | None:
     return value
 
 
-def _file(sound: dict, cache: Path, where: str) -> str:
-    """Where a row's audio lies: its own file, or the one made of its bytes, within the cache."""
-    data, path = sound.get("bytes"), sound.get("path")
-    if data is None:
-        if not path:
-            raise DataError(f"{where}: it has no audio, neither bytes nor a path")
-        return str(Path(path).absolute())
-    suffix = Path(path or "").suffix.lower()
-    file = cache / (hashlib.sha256(data).hexdigest()[:32] + (suffix if suffix in AUDIO_SUFFIXES else ""))
-    if not file.exists():
-        write_atomic(data, file, parents=True)
-    return file.name
+@dataclass
+class _Sounds:
+    """The folder that sound held as bytes is put into, and what of it one dataset has taken.
+
+    Attributes:
+        folder: where the files lie.
+        most: bytes that they may take.
+        source: the dataset, for messages.
+        names: of its files there.
+        size: their bytes.
+    """
+
+    folder: Path
+    most: int
+    source: str
+    names: set[str] = field(default_factory=set)
+    size: int = 0
+
+    def place(self, sound: dict, where: str) -> str:
+        """Where a row's audio lies: its own file, or the one made of its bytes, within the folder."""
+        data, path = sound.get("bytes"), sound.get("path")
+        if data is None:
+            if not path:
+                raise DataError(f"{where}: it has no audio, neither bytes nor a path")
+            return str(Path(path).absolute())
+        suffix = Path(path or "").suffix.lower()
+        name = hashlib.sha256(data).hexdigest()[:32] + (suffix if suffix in AUDIO_SUFFIXES else "")
+        if name not in self.names:
+            self.size += len(data)
+            self.names.add(name)
+        if self.size > self.most:
+            advice = "raise AMASK_CACHE_GB, or take a part of it, such as 'test[:500]'"
+            raise DataError(f"dataset {self.source} is larger than the {self.most / 1e9:g} GB that may be kept; {advice}")
+        file = self.folder / name
+        if file.exists():
+            os.utime(file)
+        else:
+            write_atomic(data, file, parents=True)
+        return name

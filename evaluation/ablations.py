@@ -80,12 +80,12 @@ def _ordered(bench: Bench, name: str) -> Iterator[tuple[int, str, Trial]]:
         return
     total, points = mask.heads_total, bench.options.points
     counts = sorted({*(round(total * at / points) for at in range(points + 1)), mask.heads_on})
-    orders = {"logit": mask.logits.double().masked_fill(~mask.geometry.present, -torch.inf)}
+    orders = {"logit": mask.logits.double().masked_fill(~mask.geometry.switchable, -torch.inf)}
     orders |= {f"random {seed}": random_order(mask.geometry, seed) for seed in range(1, bench.options.orders + 1)}
     for order, keys in orders.items():
         rank = keys.flatten().argsort(descending=True, stable=True).argsort().view(keys.shape)
         for count in counts:
-            bits = (rank < count) & mask.geometry.present
+            bits = mask.geometry.allowed((rank < count) & mask.geometry.switchable)
             condition = "mask" if order == "logit" else "random"
             part = mask.with_(bits=bits, logits=None, task=None, lineage={"operation": f"first {count} by {order}"}, scores={})
             yield count, order, Trial(condition, f"{count} heads by {order}", part, mask.spec)

@@ -22,6 +22,6 @@ def random_like(mask: HeadMask, seed: int) -> HeadMask:
 
 
 def random_order(geometry: Geometry, seed: int) -> Float[Tensor, "layer head"]:
-    """A random key a head, to switch heads on in order of; heads that a layer does not have come last. The same for a seed."""
+    """A random key a head, to switch heads on in order of; heads that no mask may switch come last. The same for a seed."""
     keys = torch.rand(geometry.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return keys.masked_fill(~geometry.present, -1.0)
+    return keys.masked_fill(~geometry.switchable, -1.0)

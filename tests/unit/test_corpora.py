@@ -18,7 +18,7 @@ def lay(tmp_path, monkeypatch):
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix in (".wav", ".flac", ".mp3"):
-                soundfile.write(path, np.zeros(160), 16_000, format="FLAC" if path.suffix == ".flac" else "WAV")
+                soundfile.write(path, np.zeros(1_600), 16_000, format="FLAC" if path.suffix == ".flac" else "WAV")
             else:
                 path.write_text(text, encoding="utf-8")
         return tmp_path
@@ -116,7 +116,7 @@ def test_voxceleb_pairs_are_clips_of_two_files(lay):
     ]
     manifest = read_manifest(Path("voxceleb1"))
     assert [clip.more for clip in manifest] == [("wav/id10270/b/2.wav",), ("wav/id10300/c/1.wav",)]
-    assert [len(manifest.wave(clip)) for clip in manifest] == [160 + 1_600 + 160] * 2
+    assert [len(manifest.wave(clip)) for clip in manifest] == [1_600 + 1_600 + 1_600] * 2
 
 
 def test_audiocaps_and_meld(lay):

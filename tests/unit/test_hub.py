@@ -81,12 +81,29 @@ def test_sounds_are_put_into_the_cache_once(build, read, tmp_path):
     assert paths[0] == paths[2] != paths[1]
     assert len(set(paths)) == len(os.listdir(first.folder)) == 2
     assert first.folder == Path(os.environ["XDG_CACHE_HOME"]) / "amask" / "datasets"
-    before = [path.stat().st_mtime_ns for path in paths]
+    before = [path.stat().st_ino for path in paths]
     dataset.save_to_disk(tmp_path / "again")
     from amask.data.reading import read_manifest
 
     assert read_manifest(tmp_path / "again") == first
-    assert [path.stat().st_mtime_ns for path in paths] == before
+    assert [path.stat().st_ino for path in paths] == before  # not written again
+
+
+def test_sounds_in_the_cache_are_bounded(build, read, monkeypatch, tmp_path):
+    """What was used last stays; a dataset that is larger by itself is refused."""
+    sizes = [len(file_of(samples)) for samples in (2_000, 3_000, 4_000)]
+    monkeypatch.setenv("AMASK_CACHE_GB", str((sizes[1] + sizes[2] + 100) / 1e9))
+    first = read(build((2_000,), text=["one"]))
+    os.utime(first.path(first.clips[0]), (1, 1))
+    again = build((3_000, 4_000), text=["two", "three"])
+    again.save_to_disk(tmp_path / "again")
+    from amask.data.reading import read_manifest
+
+    manifest = read_manifest(tmp_path / "again")
+    assert sorted(os.listdir(manifest.folder)) == sorted(clip.path for clip in manifest)
+    build((2_000, 3_000, 4_000), text=["one", "two", "three"]).save_to_disk(tmp_path / "large")
+    message = refused(tmp_path / "large", "larger than the .* GB that may be kept; raise AMASK_CACHE_GB")
+    assert "such as 'test[:500]'" in message
 
 
 def test_splits_become_ours(datasets, build, read):

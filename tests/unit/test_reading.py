@@ -131,3 +131,22 @@ def test_a_folder_with_metadata_is_a_data_set(tmp_path):
     (tmp_path / "metadata.csv").write_text("file_name,transcription\n0.wav,one\n1.wav,two\n2.wav,three\n")
     manifest = read_manifest(tmp_path)
     assert sorted(clip.labels["asr"] for clip in manifest) == ["one", "three", "two"]
+
+
+def test_metadata_with_absolute_names_and_ragged_rows(tmp_path: Path) -> None:
+    from amask.data.reading import read_manifest
+    from amask.errors import DataError
+
+    folder, elsewhere = tmp_path / "set", tmp_path / "elsewhere.wav"
+    folder.mkdir()
+    metadata = folder / "metadata.csv"
+    metadata.write_text(f"file_name,transcription\n{elsewhere},one\n../b.wav,two\n")
+    manifest = read_manifest(folder)
+    assert [manifest.path(clip) for clip in manifest] == [elsewhere, folder / ".." / "b.wav"]
+    for rows, message in (
+        ("a.wav,one, two\n", "row 1: it has more values than the 2 columns of the head; quote those with commas"),
+        ("a.wav\n,one\n", "row 2: there is no file_name"),
+    ):
+        metadata.write_text("file_name,transcription\n" + rows)
+        with pytest.raises(DataError, match=message):
+            read_manifest(folder)
