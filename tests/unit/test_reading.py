@@ -1,6 +1,7 @@
 """Other people's manifests: columns become labels, splits are drawn by speaker, tasks are proposed from the data."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
