@@ -67,7 +67,9 @@ class DevEvaluator:
         """A mask's score; of a refusal that of empty answers."""
         if mask is None:
             return score(spec, [""] * len(clips), [spec.target(clip.labels) for clip in clips])[0].value
-        said = predict(self.model, ClipFeatures(self.model, clips), clips.clips, spec, Trial("mask", "", mask))
+        said = predict(
+            self.model, ClipFeatures(self.model, clips), clips.clips, spec, Trial("mask", "", mask), unconstrained=False
+        )
         return score(spec, [each.answer for each in said], [each.reference for each in said])[0].value
 
 
@@ -122,7 +124,9 @@ def answers_of(ground: DevEvaluator, spec: TaskSpec, clips: Manifest, mask: Head
     """What a mask answers; nothing without one."""
     if mask is None:
         return []
-    made = predict(ground.model, ClipFeatures(ground.model, clips), clips.clips, spec, Trial("mask", "", mask))
+    made = predict(
+        ground.model, ClipFeatures(ground.model, clips), clips.clips, spec, Trial("mask", "", mask), unconstrained=False
+    )
     return [each.answer for each in made]
 
 

@@ -6,13 +6,13 @@ from functools import reduce
 from operator import and_, or_
 
 from ..data.manifest import Manifest, stable_shuffle
-from ..data.metrics import score
 from ..errors import DataError, MaskError
 from ..lalm.base import LALM
 from ..lalm.clip_features import encode_manifest
-from ..lalm.parallel import answer_texts
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
+from .harness import Trial, predict
+from .summary import score_run
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def measure_agreement(
     both = reduce(and_, masks.values())
     made = {"intersection": both, "union": reduce(or_, masks.values()), "random, of its size": random_like(both, seed)}
     tried = dict(masks) | made
-    references = [task.target(clip.labels) for clip in some]
-    said = answer_texts(
-        model, encode_manifest(model, some), list(tried.values()), max_new_tokens=model.max_tokens_for(references)
-    )
-    part_scores = [score(task, answers, references)[0] for answers in said]
+    features = encode_manifest(model, some)
+    runs = [
+        predict(model, features, some.clips, task, Trial("mask", name, mask), unconstrained=False) for name, mask in tried.items()
+    ]
+    part_scores = [score_run(task, run).served[0] for run in runs]
     return [
         MaskScore(name, mask.heads_on, part_score.metric, round(part_score.value, 2), len(some))
         for (name, mask), part_score in zip(tried.items(), part_scores, strict=True)

@@ -84,7 +84,9 @@ def measure_sensitivity(
             key = wording if mask is None else mask.digest
             if key not in answered:
                 trial = Trial("prompt", wording) if mask is None else Trial("mask", "", mask)
-                answered[key] = [prediction.answer for prediction in predict(model, features, clips.clips, task, trial)]
+                answered[key] = [
+                    prediction.answer for prediction in predict(model, features, clips.clips, task, trial, unconstrained=False)
+                ]
             answers = answered[key]
         head = score(task, answers, references)[0]
         values.append(round(head.value, 2))

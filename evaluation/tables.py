@@ -223,7 +223,7 @@ def score_parallel(clips: ClipSet, answers: Sequence[str], references: Sequence[
 def _asked(bench: Bench, name: str) -> dict[str, list[str]]:
     """Wordings that the model may have been trained with, and those that it was not."""
     known = read_wordings().tasks
-    unseen = list(known[name].withheld) if name in known else []
+    unseen = list(known[name].held_out) if name in known else []
     count = bench.options.wordings
     asked = {"seen": wordings(bench.sets[name].task), "unseen": unseen}
     return {kind: [texts[at * len(texts) // count] for at in range(count)] if len(texts) > count else texts
