@@ -44,6 +44,7 @@ class Answering(Protocol):
         max_new_tokens: int,
         beams: int,
         constraints: Constraints = None,
+        confidence: bool = False,
     ) -> list[Answer]:
         """See `LALM.answer`."""
 
@@ -74,6 +75,7 @@ def answers(
     max_new_tokens: int = MAX_NEW_TOKENS,
     beams: int = 1,
     constraint: Constraint | None = None,
+    confidence: bool = False,
 ) -> Iterator[Answer]:
     """Answer clips batch by batch; nothing is encoded or answered before its answer is asked for.
 
@@ -85,6 +87,7 @@ def answers(
         max_new_tokens: where an answer is truncated; an `Answer` says whether it was.
         beams: 1 for greedy search.
         constraint: the constraint that all answers are held to; None for unconstrained ones.
+        confidence: whether open answers get one, see `Answer`.
 
     Yields:
         An answer for each clip, in order.
@@ -99,8 +102,8 @@ def answers(
         rows = slice(done, done + len(features))
         some = gates if own_gates is None else own_gates[rows]
         words = prompts if own_words is None else own_words[rows]
-        held = {"constraints": [constraint] * len(features)} if constraint else {}
-        yield from model.answer(features, some, words, max_new_tokens=max_new_tokens, beams=beams, **held)
+        how = {"max_new_tokens": max_new_tokens, "beams": beams, "confidence": confidence}
+        yield from model.answer(features, some, words, constraints=[constraint] * len(features) if constraint else None, **how)
         done = rows.stop
     for given, kind in ((own_gates, "gates"), (own_words, "prompts")):
         if given is not None and len(given) != done:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from ..data.audio import read_audio, to_mono_rate
@@ -16,10 +16,14 @@ from ..data.tasks import TaskSpec
 from ..errors import AudioError, InstructionError, MaskError, ModelError
 from .answering import MAX_NEW_TOKENS, Answer, answers
 from .batching import AudioFeatures, pad_rows
-from .constrained_decoding import Constraints, constrained_to, logits_processors, task_constraint
+from .call_context import Arguments, Change, changed_inputs
+from .constrained_decoding import Constraints, ProbabilityRecorder, constrained_to, logits_processors, task_constraint
+from .feature_cache import FeatureCache
 from .gating import gated
 from .identity import Identity
+from .likelihood import label_probabilities, likeliest
 from .prompting import Gates
+from .pruning import GatesOfModel, prune, prune_obstacle
 from .scoring import Prompts, ScoringModel
 
 Clip = Path | str | tuple[np.ndarray, int]
@@ -107,7 +111,8 @@ class LALM(ScoringModel):
         if prompt is not None and (mask is not None or not prompt.strip()):
             raise InstructionError("a prompt is words to a model without a mask; give one of the two")
         gates = mask if isinstance(mask, Tensor | None) else self.gates_of(mask)
-        batches = (self.encode([self._read(clip) for clip in some]) for some in _batches(clips, batch))
+        cache = FeatureCache(self)
+        batches = (cache.encode_all([self._read(clip) for clip in some]) for some in _batches(clips, batch))
         task = None if unconstrained or isinstance(mask, Tensor | None) else mask.task
         constraint = task_constraint(task) if task else None
         found = answers(self, batches, gates, prompt, max_new_tokens=max_new_tokens, beams=beams, constraint=constraint)
@@ -140,8 +145,12 @@ class LALM(ScoringModel):
         max_new_tokens: int = MAX_NEW_TOKENS,
         beams: int = 1,
         constraints: Constraints = None,
+        confidence: bool = False,
     ) -> list[Answer]:
-        """Answer by greedy or beam search, by gates or by prompts (or neither).
+        """Answer by gates or by prompts (or neither): from a closed set by likelihood, else by greedy or beam search.
+
+        A row whose constraint is a closed set of answers, as of tasks with labels, gets the likeliest of them, with its
+        probability (`likelihood`); all other rows generate.
 
         Args:
             features: encoded audio.
@@ -150,6 +159,7 @@ class LALM(ScoringModel):
             max_new_tokens: where an answer is truncated; one with a constraint then comes to the constraint's end.
             beams: 1 for greedy search.
             constraints: what each row's answer is held to, see `constrained_decoding.task_constraint`; None for nothing.
+            confidence: whether rows that generate greedily get a confidence, too.
 
         Returns:
             One answer a row.
@@ -158,19 +168,49 @@ class LALM(ScoringModel):
             ModelError: a count is below 1, gates are not between 0 and 1, or they or prompts do not fit model or rows.
         """
         _check_counts(max_new_tokens=max_new_tokens, beams=beams)
-        self._check_gates(features, gates)
+        self.check_rows(features, gates)
         self._check_range(gates)
-        words = self._prompts_by_row(features, prompts)
+        gates = self.effective_gates(gates)
+        words = self.prompts_by_row(features, prompts)
         if constraints is not None and len(constraints) != len(features):
             raise ModelError(f"got {len(constraints)} constraints for {len(features)} rows; give one a row, or None")
+        groups: dict[tuple[str, ...], list[int]] = {}  # closed set of answers, empty for none → rows
+        for at in range(len(features)):
+            constraint = constraints[at] if constraints else None
+            groups.setdefault(constraint.answers if constraint else (), []).append(at)
+        found: dict[int, Answer] = {}
+        for closed, rows in groups.items():
+            some = features if len(rows) == len(features) else features.rows(rows)
+            own = gates[rows] if gates is not None and gates.dim() == 3 else gates
+            asked = [words[at] for at in rows]
+            if closed:
+                chosen = likeliest(closed, label_probabilities(self, some, closed, own, asked))
+                answers = [Answer(text, confidence=probability) for text, probability in chosen]
+            else:
+                held = [constraints[at] for at in rows] if constraints else None
+                answers = self._generate_answers(some, own, asked, held, max_new_tokens, beams, confidence)
+            found |= zip(rows, answers, strict=True)
+        return [found[at] for at in range(len(features))]
+
+    def _generate_answers(
+        self,
+        features: AudioFeatures,
+        gates: Gates,
+        prompts: list[str],
+        constraints: Constraints,
+        max_new_tokens: int,
+        beams: int,
+        confidence: bool,
+    ) -> list[Answer]:
         extra = max((constraint.extra_tokens for constraint in constraints or () if constraint), default=0)
-        with self._exclusive, gated(self.sites, gates), constrained_to(constraints, max_new_tokens):
-            ids = self._continue(features, words, self._settings(max_new_tokens + extra, beams))
+        recorder = ProbabilityRecorder() if confidence and beams == 1 else None
+        with self.exclusive, gated(self.sites, gates), constrained_to(constraints, max_new_tokens, recorder):
+            ids = self._continue(features, prompts, self._settings(max_new_tokens + extra, beams))
         with self._tokenizing:
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [
-            Answer(text.strip(), truncated) for text, truncated in zip(texts, self._truncated(ids, max_new_tokens), strict=True)
-        ]
+        means = recorder.means(ids, self.end_tokens) if recorder else [None] * len(ids)
+        truncated = self._truncated(ids, max_new_tokens)
+        return [Answer(text.strip(), cut, mean) for text, cut, mean in zip(texts, truncated, means, strict=True)]
 
     def _check_range(self, gates: Gates) -> None:
         """Refuse gates that no mask has, hard or soft; those of heads that a layer does not have mean nothing."""
@@ -178,6 +218,32 @@ class LALM(ScoringModel):
             real = gates[..., self.geometry.present.to(gates.device)]
             if not bool(((real >= 0) & (real <= 1)).all()):
                 raise ModelError("gates must be between 0 (a head is off) and 1 (on); give a mask's gates, or clamp them")
+
+    @property
+    def prune_obstacle(self) -> str:
+        """Why heads cannot be cut out of this model (`pruned`); empty where they can."""
+        return prune_obstacle(self)
+
+    def pruned(self, mask: GatesOfModel | Float[Tensor, "layer head"]) -> Self:
+        """This model without the heads that a mask switches off: the same answers with less work; see `pruning.prune`.
+
+        All weights but those of the cut attentions are shared. The pruned model has the same name and identity, and runs
+        this mask and no other.
+
+        Args:
+            mask: of this model; or gates of exactly 0 and 1.
+
+        Raises:
+            MaskError: the mask belongs to another model.
+            ModelError: the gates are not bits or do not fit the model, or `prune_obstacle` says why it cannot be pruned.
+
+        Example:
+            >>> model = amask.load_model("pocket")
+            >>> mask = amask.MaskBank.default().get("gr", model)
+            >>> model.pruned(mask).run("docs/clips/woman.opus", mask)
+            'female'
+        """
+        return prune(self, mask)
 
     def generate(
         self,
@@ -221,8 +287,18 @@ class LALM(ScoringModel):
         model: Any = copy(self.model)
         model.generation_config = settings
         prompt = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0  # embeddings of a prompt are not handed on
-        holding = logits_processors(self.tokenizer, prompt, self.end_tokens)
-        return self._generate(model, generation_config=settings, logits_processor=holding, **inputs)
+        processors = logits_processors(self.tokenizer, prompt, self.end_tokens)
+        with changed_inputs(self._last_position_only()):
+            return self._generate(model, generation_config=settings, logits_processor=processors, **inputs)
+
+    def _last_position_only(self) -> dict[nn.Module, Change]:
+        """Of a prompt's positions only the last one's logits are wanted; several families' code computes all of them."""
+        head = self.model.get_output_embeddings()
+
+        def last(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+            return (args[0][:, -1:], *args[1:]), kwargs
+
+        return {} if head is None else {head: last}
 
     def _generate(self, model: Any, **inputs: Any) -> Int[Tensor, "row token"]:  # noqa: ANN401
         return model.generate(**inputs)
@@ -238,8 +314,8 @@ class LALM(ScoringModel):
 
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
-        if count < 1:
-            raise ModelError(f"{name} is {count}; give 1 or more")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ModelError(f"{name} is {count!r}; give a whole number, 1 or more")
 
 
 def _batches(clips: list[Clip], size: int) -> Iterator[list[Clip]]:

@@ -76,7 +76,6 @@ class ChatFormat:
         tokenizer: PreTrainedTokenizerBase,
         placeholder: int,
     ) -> None:
-        self._tokens, self._tokenizer = tokens, tokenizer
         self._audio = str(tokenizer.convert_ids_to_tokens(placeholder))
         self._before, found, self._after = render(None).partition(self._audio)
         if not found or self._audio in self._after or MARK in self._before:
@@ -88,7 +87,8 @@ class ChatFormat:
         closing = tokens(render(REPLY).rpartition(REPLY)[2].lstrip())
         self.end_token = int(closing[0] if closing and closing[0] in tokenizer.all_special_ids else tokenizer.eos_token_id)
         end = str(tokenizer.convert_ids_to_tokens(self.end_token))
-        self.template = PromptTemplate(self._text(self.before), self._behind(self._text(self.after)), end)
+        before, after = (_text(ids, tokens, tokenizer) for ids in (self.before, self.after))
+        self.template = PromptTemplate(before, self._behind(after), end)
 
     def frame(self, prompt: str = "") -> str:
         """What the processor is given for a clip: the turn with one placeholder."""
@@ -105,9 +105,10 @@ class ChatFormat:
                 raise ModelError(f"the chat format's {self._after!r} reaches the model as {text!r}")
         return behind.replace("{", "{{").replace("}", "}}").replace(MARK, "{}")
 
-    def _text(self, ids: list[int]) -> str:
-        """The text that becomes these tokens, special ones too."""
-        text = str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-        if self._tokens(text) != ids:
-            raise ModelError(f"the chat format's {text!r} becomes other tokens beside audio than alone")
-        return text
+
+def _text(ids: list[int], tokens: Callable[[str], list[int]], tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text that becomes these tokens, special ones too."""
+    text = str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    if tokens(text) != ids:
+        raise ModelError(f"the chat format's {text!r} becomes other tokens beside audio than alone")
+    return text

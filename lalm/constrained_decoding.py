@@ -4,7 +4,9 @@ A constraint is a grammar that llguidance applies to decoding, token by token. O
 budget does: then only what leads to the end of the grammar is allowed, so an answer is never a broken object.
 """
 
+import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from ..errors import ModelError
 # A JSON string's content: any character but quote, backslash and controls, or an escape that is no half of a pair.
 JSON_TEXT = r'([^"\\\x00-\x1f\x7f]|\\["\\/bfnrt]|\\u([0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*'
 PIPE_TEXT = r"[^|\n\r]*"
+MAX_ANSWERS = 64  # of a closed set whose likelihoods are compared
 Endings = tuple[tuple[str, str], ...]
 """Marks that lead to the end, in the order of preference: what a token begins with, and what else may be in it."""
 JSON_ENDINGS: Endings = (('"', '"]}'), ("]}", "]}"), (",", ", "))
@@ -41,11 +44,14 @@ class Constraint:
         grammar: as llguidance reads it.
         endings: what leads to the end.
         extra_tokens: tokens that labels, keys and marks need at most beyond open text.
+        answers: all that the grammar allows, where it is a closed set of at most `MAX_ANSWERS`; the likeliest of them is then
+            the answer, and the grammar is not needed.
     """
 
     grammar: str
     endings: Endings
     extra_tokens: int
+    answers: tuple[str, ...] = ()
 
     def is_complete(self, answer: str) -> bool:
         """Whether an answer came to its end; JSON that a schema wants longer than there were tokens for did not."""
@@ -59,17 +65,40 @@ class Constraint:
 
 
 Constraints = Sequence[Constraint | None] | None
-_ACTIVE: ContextVar[tuple[Sequence[Constraint | None], int] | None] = ContextVar("amask_constraints", default=None)
+
+
+@dataclass(frozen=True)
+class _Active:
+    """What holds for the generations of a context."""
+
+    constraints: Sequence[Constraint | None]
+    budget: int
+    recorder: "ProbabilityRecorder | None"
+
+
+_ACTIVE: ContextVar[_Active | None] = ContextVar("amask_constraints", default=None)
 
 
 @contextmanager
-def constrained_to(constraints: Constraints, budget: int) -> Iterator[None]:
-    """Within this context, and in this thread only, generations are held to these constraints; see `logits_processors`."""
-    token = _ACTIVE.set(None if constraints is None or not any(constraints) else (constraints, budget))
+def constrained_to(constraints: Constraints, budget: int, recorder: "ProbabilityRecorder | None" = None) -> Iterator[None]:
+    """Within this context, and in this thread only, generations are held to these constraints; see `logits_processors`.
+
+    Args:
+        constraints: one a row; None for none.
+        budget: tokens of an answer after which open text ends.
+        recorder: takes down the probabilities of greedily chosen tokens.
+    """
+    token = _ACTIVE.set(_Active(tuple(constraints or ()), budget, recorder))
     try:
         yield
     finally:
         _ACTIVE.reset(token)
+
+
+def is_constrained() -> bool:
+    """Whether generations of this context are held to any constraint."""
+    active = _ACTIVE.get()
+    return active is not None and any(active.constraints)
 
 
 def logits_processors(tokenizer: PreTrainedTokenizerBase, prompt: int, ends: Sequence[int]) -> LogitsProcessorList:
@@ -80,8 +109,47 @@ def logits_processors(tokenizer: PreTrainedTokenizerBase, prompt: int, ends: Seq
         prompt: positions of the prompt in what transformers hands to processors.
         ends: the tokens that end an answer.
     """
-    held = _ACTIVE.get()
-    return LogitsProcessorList([ConstraintProcessor(tokenizer, held[0], prompt, held[1], ends)] if held else [])
+    active = _ACTIVE.get()
+    found = LogitsProcessorList()
+    if active and any(active.constraints):
+        found.append(ConstraintProcessor(tokenizer, active.constraints, prompt, active.budget, ends))
+    if active and active.recorder:
+        active.recorder.inner = found
+        return LogitsProcessorList([active.recorder])
+    return found
+
+
+class ProbabilityRecorder(LogitsProcessor):
+    """Takes down how probable the model finds each token that greedy search chooses, before any constraint.
+
+    Attributes:
+        inner: the processors whose result is chosen from.
+    """
+
+    def __init__(self) -> None:
+        self.inner = LogitsProcessorList()
+        self._steps: list[Float[Tensor, " row"]] = []
+
+    def __call__(self, input_ids: Int[Tensor, "row position"], scores: Float[Tensor, "row token"]) -> Tensor:
+        """What the inner processors make of the scores."""
+        found = self.inner(input_ids, scores)
+        chosen = scores.gather(1, found.argmax(1, keepdim=True))[:, 0]
+        self._steps.append((chosen.float() - scores.float().logsumexp(1)).exp())
+        return found
+
+    def means(self, ids: Int[Tensor, "row token"], ends: Sequence[int]) -> list[float | None]:
+        """The mean probability of each row's tokens, its end included; None where nothing was taken down.
+
+        Args:
+            ids: the generated tokens.
+            ends: those that end an answer; what stands behind one is padding.
+        """
+        if len(self._steps) != ids.shape[1]:
+            return [None] * len(ids)
+        over = torch.isin(ids, torch.tensor(list(ends), device=ids.device)).long()
+        real = (over.cumsum(1) - over) == 0
+        probabilities = torch.stack(self._steps, 1).to(ids.device)
+        return ((probabilities * real).sum(1) / real.sum(1)).tolist()
 
 
 def task_constraint(spec: TaskSpec) -> Constraint | None:
@@ -98,7 +166,15 @@ def task_constraint(spec: TaskSpec) -> Constraint | None:
     longest = [max((len(_quoted(label).encode()) for label in part.labels), default=2) for part in spec.parts]
     marks = sum(len(_quoted(key).encode()) + 4 for key in spec.json_keys) + 8
     endings = JSON_ENDINGS if spec.form == "json" else PIPE_ENDINGS
-    return Constraint(llguidance.LLMatcher.grammar_from_regex(pattern), endings, sum(longest) + marks)
+    return Constraint(llguidance.LLMatcher.grammar_from_regex(pattern), endings, sum(longest) + marks, _closed_set(spec))
+
+
+def _closed_set(spec: TaskSpec) -> tuple[str, ...]:
+    """All answers of a task whose parts all have labels; none where they are too many or one part is open."""
+    if not 0 < math.prod(len(part.labels) for part in spec.parts) <= MAX_ANSWERS:
+        return ()
+    choices = itertools.product(*(part.labels for part in spec.parts))
+    return tuple(spec.target(dict(zip(spec.names, labels, strict=True))) for labels in choices)
 
 
 def schema_constraint(schema: dict[str, Any], extra_tokens: int = 256) -> Constraint:

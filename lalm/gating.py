@@ -231,6 +231,8 @@ def gated(
         sites: Sequence[HeadSite] = find_sites(model)
     else:
         sites = model if isinstance(model, Sequence) else model.sites
+    if not sites:
+        raise ModelError("this model is pruned: its heads are cut out and cannot be gated; use the model that it was made from")
     geometry = Geometry(tuple(site.heads for site in sites))
     if gates.dim() not in (2, 3) or tuple(gates.shape[-2:]) != geometry.shape:
         raise ModelError(f"gates of shape {tuple(gates.shape)} do not fit a model of {geometry} (layers × heads)")

@@ -11,7 +11,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel, Proces
 from ..errors import ModelError
 from .base import LALM
 from .batching import AudioFeatures, PromptTemplate, pad_rows
-from .constrained_decoding import logits_processors
+from .constrained_decoding import is_constrained
 from .gating import find_sites
 
 
@@ -55,7 +55,7 @@ class KyutaiSpeechToText(LALM):
         """One token a frame, whatever `max_new_tokens` says."""
         if any(prompts):
             raise ModelError(f"{self.name} takes no prompt; give it a mask")
-        if logits_processors(self.tokenizer, 0, self.end_tokens):
+        if is_constrained():
             raise ModelError(f"{self.name} writes while it listens, so its answers cannot be constrained; use --unconstrained")
         if settings.num_beams > 1:
             raise ModelError(f"{self.name} writes a token for each frame, greedily, without beams; leave out --beams")

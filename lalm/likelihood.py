@@ -1,40 +1,67 @@
-"""How likely a model finds each of some answers: the confidence of a label, and the score of a yes or no."""
+"""How likely a model finds each of a closed set of answers; what a task with labels answers is the likeliest of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ModelError
-from .base import LALM, Gates
 from .batching import AudioFeatures
+from .gating import gated
+from .prompting import Gates
+from .scoring import Prompts, ScoringModel
 
 
 @torch.no_grad()
-def label_likelihoods(
-    model: LALM,
+def label_probabilities(
+    model: ScoringModel,
     features: AudioFeatures,
     labels: Sequence[str],
     gates: Gates = None,
-    prompts: Sequence[str] | None = None,
+    prompts: Prompts = None,
 ) -> Float[Tensor, "row label"]:
-    """The probability of each label among all of them: p(label | clip), end token included, normalised over the labels.
+    """The probability of each answer among all of a closed set: p(answer | clip), end token included, normalised over the set.
 
     Args:
         model: the model.
         features: encoded audio.
         labels: the closed set of answers.
         gates: head gates, for all rows or for each.
-        prompts: one a row; none by default.
+        prompts: for all rows or for each; none by default.
 
     Raises:
-        ModelError: there are no labels.
+        ModelError: there are no labels, or the model cannot score given answers.
     """
     if not labels:
         raise ModelError("got no labels to compare; expected the closed set of a task's answers")
-    found = []
-    for label in labels:
-        losses, _ = model.token_losses(features, [label] * len(features), gates, prompts)
-        found.append(-losses.sum(1))
-    return torch.stack(found, 1).softmax(1).cpu()
+    if not model.can_score:
+        raise ModelError(f"{model.name} cannot score given answers, so it cannot choose among labels; use --unconstrained")
+    model.check_rows(features, gates)
+    gates = model.effective_gates(gates)
+    texts = model.prompts_by_row(features, prompts)
+    with model.exclusive, gated(model.sites, gates):
+        found = model.score_answers(features, [model.answer_ids(label) for label in labels], texts)
+    return found.softmax(1).cpu()
+
+
+def likeliest(answers: Sequence[str], probabilities: Float[Tensor, "row answer"]) -> list[tuple[str, float]]:
+    """Each row's likeliest answer and its probability; of equal ones the first."""
+    values, places = probabilities.max(1)
+    return [(answers[at], value) for at, value in zip(places.tolist(), values.tolist(), strict=True)]
+
+
+def answer_labels(
+    model: ScoringModel,
+    batches: Iterable[AudioFeatures],
+    labels: Sequence[str],
+    gates: Gates = None,
+    prompts: str | None = None,
+) -> Iterator[tuple[str, float]]:
+    """Each clip's likeliest label and its probability, batch by batch; arguments as of `label_probabilities`.
+
+    Yields:
+        A label and its probability among all labels.
+    """
+    for features in batches:
+        yield from likeliest(labels, label_probabilities(model, features, labels, gates, prompts))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -30,6 +30,8 @@ class PromptedModel(ABC):
     rate = 16_000
     longest: float | None = None
     channels: Channels = "mean"
+    kept_heads: Bool[Tensor, "layer head"] | None = None  # of a pruned model: the heads that it has; see `pruning`
+    feature_source: str | None = None  # of a pruned model: the hash of the model that encodes; see `feature_cache`
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class PromptedModel(ABC):
         self.geometry = Geometry(tuple(site.heads for site in sites), tuple(fixed_layers))
         # Several threads may use a model. Tokenizers change their own settings with each call, hence one at a time.
         self._tokenizing = RLock()
-        self._exclusive: AbstractContextManager[Any] = RLock() if keeps_state(model) else nullcontext()
+        self.exclusive: AbstractContextManager[Any] = RLock() if keeps_state(model) else nullcontext()
 
     def __repr__(self) -> str:
         """`Qwen2Audio('pocket', 8×64 heads, 0123456789abcdef)`."""
@@ -91,7 +93,7 @@ class PromptedModel(ABC):
         if not len(waves):
             raise AudioError("there is no clip to encode; give at least one")
         checked = [self._check(wave, f"clip {at} of {len(waves)}: ") for at, wave in enumerate(waves, start=1)]
-        with self._exclusive:
+        with self.exclusive:
             return self._encode(checked)
 
     def _check(self, wave: Any, which: str) -> Float32[np.ndarray, " time"]:  # noqa: ANN401
@@ -114,7 +116,7 @@ class PromptedModel(ABC):
     def _embed(self, text: str) -> Float[Tensor, "position width"]:
         return self.model.get_input_embeddings()(self._ids(text))
 
-    def _check_gates(self, features: AudioFeatures, gates: Gates) -> None:
+    def check_rows(self, features: AudioFeatures, gates: Gates) -> None:
         """Refuse gates of another model's shape, and per-row gates for other rows, which beams would hide from the hooks."""
         if gates is None:
             return
@@ -124,7 +126,19 @@ class PromptedModel(ABC):
         if gates.dim() == 3 and len(gates) != len(features):
             raise ModelError(f"got gates for {len(gates)} rows and audio for {len(features)}; give each row its own gates")
 
-    def _prompts_by_row(self, features: AudioFeatures, prompts: str | Sequence[str] | None) -> list[str]:
+    def effective_gates(self, gates: Gates) -> Gates:
+        """The gates that a pass has to apply: of a pruned model none, as its heads are cut.
+
+        Raises:
+            ModelError: the model is pruned to other heads than the gates have on.
+        """
+        if self.kept_heads is None or gates is None:
+            return gates
+        if bool(((gates == self.kept_heads.to(gates.device)) | ~self.geometry.present.to(gates.device)).all()):
+            return None
+        raise ModelError(f"{self.name} is pruned to the heads of one mask; run others by the model that it was made from")
+
+    def prompts_by_row(self, features: AudioFeatures, prompts: str | Sequence[str] | None) -> list[str]:
         """Each row's prompt, empty for none."""
         if prompts is None or isinstance(prompts, str):
             return [prompts or ""] * len(features)

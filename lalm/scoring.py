@@ -6,12 +6,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from .answer_tree import AnswerTree, additive
 from .batching import AudioFeatures, answer_spans, pad_rows
 from .gating import gated
 from .prompting import Gates, PromptedModel
 
 Prompts = str | Sequence[str] | None
 """What rows are asked: one prompt for all, one a row, or none."""
+WHOLE_WINDOW = 2**15  # positions; no prompt is longer than such a sliding window
+ANY_MASK = {"sdpa", "eager", "amask_sdpa", "amask_eager"}
+"""Implementations of attention that take masks of any shape."""
 
 
 class ScoringModel(PromptedModel):
@@ -67,15 +71,63 @@ class ScoringModel(PromptedModel):
         self, features: AudioFeatures, targets: Sequence[str], gates: Gates, prompts: Prompts
     ) -> tuple[Float[Tensor, "token vocabulary"], Int[Tensor, " token"], Bool[Tensor, "row longest"]]:
         """Logits and ids of all targets' tokens, ends included, one target after the other; and where a row has them."""
-        self._check_gates(features, gates)
-        end = torch.tensor([self.end_token], device=self.device)
-        answers = [torch.cat([self._ids(target), end]) for target in targets]
-        words = self._prompts_by_row(features, prompts)
-        with self._exclusive, gated(self.sites, gates):
+        self.check_rows(features, gates)
+        answers = [self.answer_ids(target) for target in targets]
+        gates, words = self.effective_gates(gates), self.prompts_by_row(features, prompts)
+        with self.exclusive, gated(self.sites, gates):
             logits = self._answer_logits(features, answers, words)
         lengths = torch.tensor([len(answer) for answer in answers], device=logits.device)
         real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]
         return logits.to(torch.promote_types(logits.dtype, torch.float32)), torch.cat(answers).to(logits.device), real
+
+    def answer_ids(self, text: str) -> Int[Tensor, " token"]:
+        """An answer's tokens, its end included."""
+        return torch.cat([self._ids(text), torch.tensor([self.end_token], device=self.device)])
+
+    @property
+    def scores_in_one_pass(self) -> bool:
+        """Whether attention takes masks of any shape, so that several answers can stand behind one prompt."""
+        config = getattr(self.decoder, "config", None)
+        kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+        window = getattr(config, "sliding_window", None) or WHOLE_WINDOW
+        whole = kinds == {"full_attention"} and (window >= WHOLE_WINDOW or bool(getattr(config, "layer_types", None)))
+        return whole and getattr(config, "_attn_implementation", "") in ANY_MASK
+
+    def score_answers(
+        self, features: AudioFeatures, answers: Sequence[Int[Tensor, " _"]], prompts: Sequence[str]
+    ) -> Float[Tensor, "row answer"]:
+        """The logarithm of the probability of each of some answers, in one pass where `scores_in_one_pass`.
+
+        Args:
+            features: encoded audio.
+            answers: token ids with their ends, as `answer_ids` gives them; the same for all rows.
+            prompts: of each row.
+        """
+        if self.scores_in_one_pass:
+            return self._score_tree(features, answers, prompts)
+        found = []
+        for answer in answers:
+            logits = self._answer_logits(features, [answer] * len(features), prompts)
+            logs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+            ids = answer.to(logs.device).repeat(len(features))
+            found.append(logs.gather(1, ids[:, None]).view(len(features), -1).sum(1))
+        return torch.stack(found, 1)
+
+    def _score_tree(
+        self, features: AudioFeatures, answers: Sequence[Tensor], prompts: Sequence[str]
+    ) -> Float[Tensor, "row answer"]:
+        tree = AnswerTree.of(answers)
+        contexts = self._prompt_embeds(features, prompts)
+        nodes = self.model.get_input_embeddings()(tree.tokens)
+        embeds, _ = pad_rows([torch.cat([context, nodes]) for context in contexts], "right")
+        lengths = torch.tensor([len(context) for context in contexts], device=embeds.device)
+        positions, seen = tree.layout(lengths)
+        mask = additive(seen, embeds.dtype)
+        decoded = self.decoder(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False)
+        head = self.model.get_output_embeddings()
+        # Row by row, since the logits of many answers over a large vocabulary are many.
+        rows = tree.predictors(decoded.last_hidden_state, lengths)
+        return torch.stack([tree.log_probabilities(answers, head(row[None])[0]) for row in rows])
 
     def _answer_logits(
         self, features: AudioFeatures, answers: Sequence[Tensor], prompts: Sequence[str]

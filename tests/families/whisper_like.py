@@ -23,6 +23,7 @@ from transformers import (
     MusicFlamingoConfig,
     MusicFlamingoForConditionalGeneration,
     MusicFlamingoProcessor,
+    NemotronConfig,
     PreTrainedModel,
     ProcessorMixin,
     Qwen2AudioConfig,
@@ -70,6 +71,18 @@ def build_qwen2_audio() -> tuple[PreTrainedModel, ProcessorMixin]:
         audio_token_index=processor.audio_token_id,
     )
     return ready(Qwen2AudioForConditionalGeneration(config), tokenizer), processor
+
+
+def build_nemotron() -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Qwen2-Audio around a Nemotron decoder: layer norms, half of each head turned by its position, an MLP without gate."""
+    model, processor = build_qwen2_audio()
+    config = Qwen2AudioConfig(
+        text_config=NemotronConfig(**small_decoder(processor.tokenizer), partial_rotary_factor=0.5, hidden_act="gelu"),
+        audio_config=model.config.audio_config,
+        audio_token_index=processor.audio_token_id,
+    )
+    torch.manual_seed(5)
+    return ready(Qwen2AudioForConditionalGeneration(config), processor.tokenizer), processor
 
 
 def _flamingo_encoder() -> AudioFlamingo3EncoderConfig:
@@ -166,6 +179,7 @@ def build_glmasr() -> tuple[PreTrainedModel, ProcessorMixin]:
 
 FAMILIES: dict[str, Callable[[], tuple[PreTrainedModel, ProcessorMixin]]] = {
     "qwen2_audio": build_qwen2_audio,
+    "qwen2_audio_nemotron": build_nemotron,
     "audioflamingo3": build_audioflamingo3,
     "musicflamingo": build_musicflamingo,
     "glmasr": build_glmasr,
