@@ -4,12 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
-from torch import Tensor
-
 from ..errors import ModelError
 from .batching import AudioFeatures
 from .constrained_decoding import Constraint, Constraints
+from .gating import GatesLike, as_gates
 
 MAX_NEW_TOKENS = 200
 """Tokens after which an answer is truncated, unless the caller says otherwise; some 150 English words."""
@@ -38,7 +36,7 @@ class Answering(Protocol):
     def answer(
         self,
         features: AudioFeatures,
-        gates: Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None,
+        gates: GatesLike,
         prompts: str | Sequence[str] | None,
         *,
         max_new_tokens: int,
@@ -69,7 +67,7 @@ def in_batches(features: Rows, size: int) -> Iterator[AudioFeatures]:
 def answers(
     model: Answering,
     batches: Iterable[AudioFeatures],
-    gates: Float[Tensor, "layer head"] | Float[Tensor, "clip layer head"] | None = None,
+    gates: GatesLike = None,
     prompts: str | Sequence[str] | None = None,
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
@@ -95,6 +93,7 @@ def answers(
     Raises:
         ModelError: gates or prompts are not as many as the clips, or gates do not fit the model.
     """
+    gates = as_gates(gates)
     own_gates = gates if gates is not None and gates.dim() == 3 else None
     own_words = None if isinstance(prompts, str | None) else prompts
     done = 0

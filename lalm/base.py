@@ -19,7 +19,7 @@ from .batching import AudioFeatures, pad_rows
 from .call_context import Arguments, Change, changed_inputs
 from .constrained_decoding import Constraints, ProbabilityRecorder, constrained_to, logits_processors, task_constraint
 from .feature_cache import FeatureCache
-from .gating import gated
+from .gating import GatesLike, as_gates, gated
 from .identity import Identity
 from .likelihood import label_probabilities, likeliest
 from .prompting import Gates
@@ -69,7 +69,7 @@ class LALM(ScoringModel):
     def run(
         self,
         clips: Clip | list[Clip],
-        mask: Mask | Tensor | None = None,
+        mask: Mask | GatesLike | str = None,
         prompt: str | None = None,
         *,
         batch: int = 16,
@@ -110,10 +110,12 @@ class LALM(ScoringModel):
         _check_counts(batch=batch, max_new_tokens=max_new_tokens, beams=beams)
         if prompt is not None and (mask is not None or not prompt.strip()):
             raise InstructionError("a prompt is words to a model without a mask; give one of the two")
-        gates = mask if isinstance(mask, Tensor | None) else self.gates_of(mask)
+        if isinstance(mask, str):
+            raise MaskError(f"{mask!r} is a name, which only a bank knows: give MaskBank.default().get({mask!r}, model)")
+        task = mask.task if isinstance(mask, Mask) and not unconstrained else None
+        gates = self.gates_of(mask) if isinstance(mask, Mask) else as_gates(mask)
         cache = FeatureCache(self)
         batches = (cache.encode_all([self._read(clip) for clip in some]) for some in _batches(clips, batch))
-        task = None if unconstrained or isinstance(mask, Tensor | None) else mask.task
         constraint = task_constraint(task) if task else None
         found = answers(self, batches, gates, prompt, max_new_tokens=max_new_tokens, beams=beams, constraint=constraint)
         return [answer.text for answer in found]
@@ -139,7 +141,7 @@ class LALM(ScoringModel):
     def answer(
         self,
         features: AudioFeatures,
-        gates: Gates = None,
+        gates: GatesLike = None,
         prompts: Prompts = None,
         *,
         max_new_tokens: int = MAX_NEW_TOKENS,
@@ -168,9 +170,8 @@ class LALM(ScoringModel):
             ModelError: a count is below 1, gates are not between 0 and 1, or they or prompts do not fit model or rows.
         """
         _check_counts(max_new_tokens=max_new_tokens, beams=beams)
-        self.check_rows(features, gates)
-        self._check_range(gates)
-        gates = self.effective_gates(gates)
+        fitting = self.checked_gates(features, gates)
+        self._check_range(fitting)
         words = self.prompts_by_row(features, prompts)
         if constraints is not None and len(constraints) != len(features):
             raise ModelError(f"got {len(constraints)} constraints for {len(features)} rows; give one a row, or None")
@@ -181,7 +182,7 @@ class LALM(ScoringModel):
         found: dict[int, Answer] = {}
         for closed, rows in groups.items():
             some = features if len(rows) == len(features) else features.rows(rows)
-            own = gates[rows] if gates is not None and gates.dim() == 3 else gates
+            own = fitting[rows] if fitting is not None and fitting.dim() == 3 else fitting
             asked = [words[at] for at in rows]
             if closed:
                 chosen = likeliest(closed, label_probabilities(self, some, closed, own, asked))
@@ -248,7 +249,7 @@ class LALM(ScoringModel):
     def generate(
         self,
         features: AudioFeatures,
-        gates: Gates = None,
+        gates: GatesLike = None,
         prompts: Prompts = None,
         *,
         max_new_tokens: int = MAX_NEW_TOKENS,

@@ -3,15 +3,25 @@
 What a call changes in a model's inputs (gates, audio) is kept in a context variable, of which every thread and every
 asyncio task has its own. The module itself only gets one permanent pre-hook, the same for all calls, which looks the
 change up and does nothing where the current call has none.
+
+Two things run a module again where the variable cannot be seen. `torch.compile` skips hooks that a module did not have when
+it was compiled, so what was compiled before the first hook is dropped, and the hook itself is never compiled. Gradient
+checkpointing runs a pass again during the backward, in whatever context and thread that is: outside of the call's context
+this would be another pass than the one that is differentiated, so it is refused.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
+import torch
 from torch import nn
+
+from ..errors import ModelError
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Change = Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
@@ -19,23 +29,37 @@ Change = Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
 
 _CHANGES: ContextVar[tuple[Mapping[nn.Module, Change], ...]] = ContextVar("amask_changes", default=())
 _INSTALLING = Lock()
+_CHANGED: WeakSet[nn.Module] = WeakSet()
+"""Modules whose last pass, other than during a backward, had its inputs changed."""
 
 
 def _apply(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
     """The permanent pre-hook."""
-    active = _CHANGES.get()
+    active = [changes[module] for changes in _CHANGES.get() if module in changes]
     if not active:
+        if module in _CHANGED:
+            if torch._C._current_graph_task_id() != -1:
+                raise ModelError(
+                    "gradient checkpointing runs a gated pass again where the gates are not in force; call backward within "
+                    "the block of `gated`, in the thread that entered it, or do without gradient checkpointing"
+                )
+            _CHANGED.discard(module)
         return None
-    for changes in active:
-        if module in changes:
-            args, kwargs = changes[module](args, kwargs)
+    _CHANGED.add(module)
+    for change in active:
+        args, kwargs = change(args, kwargs)
     return args, kwargs
+
+
+_apply._torchdynamo_disable = True  # type: ignore[attr-defined] # as torch.compiler.disable marks it, which imports dynamo
 
 
 def _install(module: nn.Module) -> None:
     with _INSTALLING:  # or two threads would install it twice, and each change would be made twice
         if _apply not in module._forward_pre_hooks.values():
             module.register_forward_pre_hook(_apply, with_kwargs=True)
+            if "torch._dynamo" in sys.modules:
+                torch._dynamo.reset()
 
 
 @contextmanager

@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import ModelError
+from ..errors import MaskError, ModelError
 from .call_context import Arguments, changed_inputs
 
 
@@ -191,6 +192,39 @@ class _Scaling:
 
 
 @runtime_checkable
+class HasGates(Protocol):
+    """What has gates, such as a `HeadMask`."""
+
+    @property
+    def gates(self) -> Float[Tensor, "layer head"]:
+        """1.0 where a head is on, 0.0 where it is off."""
+
+
+GatesLike = Tensor | np.ndarray | Sequence | HasGates | None
+"""Gates as users have them: one number a head, for all rows or for each, or a mask."""
+
+
+def as_gates(given: object) -> Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None:
+    """Gates as a tensor, from what users have.
+
+    Raises:
+        ModelError: it is no such thing, has other dimensions, or has numbers that are not finite.
+    """
+    if given is None:
+        return None
+    gates = given.gates if not isinstance(given, Tensor) and isinstance(given, HasGates) else given
+    try:
+        found = gates if isinstance(gates, Tensor) else torch.as_tensor(np.asarray(gates, np.float32))
+    except (TypeError, ValueError):
+        raise ModelError(f"cannot gate by {type(given).__name__}; give a mask, or gates as numbers, (layer, head)") from None
+    if found.dim() not in (2, 3):
+        raise ModelError(f"gates have {found.dim()} dimensions; expected (layer, head), or (row, layer, head)")
+    if not bool(torch.isfinite(found).all()):
+        raise ModelError("gates are not finite; expected numbers between 0 (a head is off) and 1 (on)")
+    return found
+
+
+@runtime_checkable
 class HasSites(Protocol):
     """What knows where its heads are, such as a `LALM`."""
 
@@ -199,7 +233,7 @@ class HasSites(Protocol):
 
 def gated(
     model: nn.Module | HasSites | Sequence[HeadSite],
-    gates: Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None,
+    gates: GatesLike,
 ) -> AbstractContextManager[None]:
     """Within this context a decoder's heads are scaled by the gates, in the passes of the thread that entered it.
 
@@ -209,7 +243,7 @@ def gated(
 
     Args:
         model: a transformers model or decoder with projections called `o_proj`, a `LALM`, or sites from `find_sites`.
-        gates: one number a head for all rows, or for each row of the batch; None gates nothing.
+        gates: a mask; or one number a head, for all rows or for each row of the batch; None gates nothing.
 
     Raises:
         ModelError: the gates do not fit the sites, or the model's heads are not found.
@@ -225,8 +259,13 @@ def gated(
         >>> torch.equal(masked, decoder(ids).logits)
         True
     """
+    owner, given = getattr(gates, "identity", None), gates
+    gates = as_gates(given)
     if gates is None:
         return nullcontext()
+    mine = getattr(model, "identity", None)
+    if owner is not None and mine is not None and not owner.same(mine):
+        raise MaskError(f"the mask is for {owner}; this model is {mine}; give a mask of this model")
     if isinstance(model, nn.Module):
         sites: Sequence[HeadSite] = find_sites(model)
     else:

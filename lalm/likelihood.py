@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .batching import AudioFeatures
-from .gating import gated
-from .prompting import Gates
+from .gating import GatesLike, gated
 from .scoring import Prompts, ScoringModel
 
 
@@ -18,7 +17,7 @@ def label_probabilities(
     model: ScoringModel,
     features: AudioFeatures,
     labels: Sequence[str],
-    gates: Gates = None,
+    gates: GatesLike = None,
     prompts: Prompts = None,
 ) -> Float[Tensor, "row label"]:
     """The probability of each answer among all of a closed set: p(answer | clip), end token included, normalised over the set.
@@ -37,10 +36,9 @@ def label_probabilities(
         raise ModelError("got no labels to compare; expected the closed set of a task's answers")
     if not model.can_score:
         raise ModelError(f"{model.name} cannot score given answers, so it cannot choose among labels; use --unconstrained")
-    model.check_rows(features, gates)
-    gates = model.effective_gates(gates)
+    fitting = model.checked_gates(features, gates)
     texts = model.prompts_by_row(features, prompts)
-    with model.exclusive, gated(model.sites, gates):
+    with model.exclusive, gated(model.sites, fitting):
         found = model.score_answers(features, [model.answer_ids(label) for label in labels], texts)
     return found.softmax(1).cpu()
 
@@ -55,7 +53,7 @@ def answer_labels(
     model: ScoringModel,
     batches: Iterable[AudioFeatures],
     labels: Sequence[str],
-    gates: Gates = None,
+    gates: GatesLike = None,
     prompts: str | None = None,
 ) -> Iterator[tuple[str, float]]:
     """Each clip's likeliest label and its probability, batch by batch; arguments as of `label_probabilities`.

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.audio import Channels, check_wave
-from ..errors import AudioError, ModelError
+from ..errors import AudioError, MaskError, ModelError
 from .batching import AudioFeatures, PromptTemplate
 from .call_context import keeps_state
 from .fingerprint import hash_model
-from .gating import Geometry, HeadSite
+from .gating import GatesLike, Geometry, HeadSite, as_gates
 from .identity import Identity
 
 Gates = Float[Tensor, "layer head"] | Float[Tensor, "row layer head"] | None
@@ -116,23 +116,27 @@ class PromptedModel(ABC):
     def _embed(self, text: str) -> Float[Tensor, "position width"]:
         return self.model.get_input_embeddings()(self._ids(text))
 
-    def check_rows(self, features: AudioFeatures, gates: Gates) -> None:
-        """Refuse gates of another model's shape, and per-row gates for other rows, which beams would hide from the hooks."""
+    def checked_gates(self, features: AudioFeatures, given: GatesLike) -> Gates:
+        """The gates that a pass over some rows has to apply; of a pruned model none, as its heads are cut.
+
+        Refuses gates of another model's shape, and per-row gates for other rows, which beams would hide from the hooks.
+
+        Raises:
+            MaskError: what is given is a mask of another model.
+            ModelError: the gates do not fit, or the model is pruned to other heads than they have on.
+        """
+        owner = getattr(given, "identity", None)
+        if owner is not None and not owner.same(self.identity):
+            raise MaskError(f"the mask is for {owner}; this model is {self.identity}; give a mask of this model")
+        gates = as_gates(given)
         if gates is None:
-            return
+            return None
         if tuple(gates.shape[-2:]) != self.geometry.shape:
             shape = " × ".join(map(str, gates.shape[-2:]))
             raise ModelError(f"gates for {shape} heads do not fit {self.name}, a model of {self.geometry} (layers × heads)")
         if gates.dim() == 3 and len(gates) != len(features):
             raise ModelError(f"got gates for {len(gates)} rows and audio for {len(features)}; give each row its own gates")
-
-    def effective_gates(self, gates: Gates) -> Gates:
-        """The gates that a pass has to apply: of a pruned model none, as its heads are cut.
-
-        Raises:
-            ModelError: the model is pruned to other heads than the gates have on.
-        """
-        if self.kept_heads is None or gates is None:
+        if self.kept_heads is None:
             return gates
         if bool(((gates == self.kept_heads.to(gates.device)) | ~self.geometry.present.to(gates.device)).all()):
             return None

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from .answer_tree import AnswerTree, additive
 from .batching import AudioFeatures, answer_spans, pad_rows
-from .gating import gated
-from .prompting import Gates, PromptedModel
+from .gating import GatesLike, gated
+from .prompting import PromptedModel
 
 Prompts = str | Sequence[str] | None
 """What rows are asked: one prompt for all, one a row, or none."""
@@ -27,7 +27,7 @@ class ScoringModel(PromptedModel):
         self,
         features: AudioFeatures,
         targets: Sequence[str],
-        gates: Gates = None,
+        gates: GatesLike = None,
         prompts: Prompts = None,
     ) -> tuple[Float[Tensor, "row token"], Bool[Tensor, "row token"]]:
         """Next-token cross-entropy of each target token, the end token included.
@@ -50,7 +50,7 @@ class ScoringModel(PromptedModel):
         self,
         features: AudioFeatures,
         targets: Sequence[str],
-        gates: Gates = None,
+        gates: GatesLike = None,
         prompts: Prompts = None,
     ) -> tuple[Float[Tensor, "row token"], Bool[Tensor, "row token"]]:
         """By how much each target token's logit is above that of the likeliest other token; arguments as for `token_losses`.
@@ -68,13 +68,12 @@ class ScoringModel(PromptedModel):
         return margins, real
 
     def _answered(
-        self, features: AudioFeatures, targets: Sequence[str], gates: Gates, prompts: Prompts
+        self, features: AudioFeatures, targets: Sequence[str], gates: GatesLike, prompts: Prompts
     ) -> tuple[Float[Tensor, "token vocabulary"], Int[Tensor, " token"], Bool[Tensor, "row longest"]]:
         """Logits and ids of all targets' tokens, ends included, one target after the other; and where a row has them."""
-        self.check_rows(features, gates)
         answers = [self.answer_ids(target) for target in targets]
-        gates, words = self.effective_gates(gates), self.prompts_by_row(features, prompts)
-        with self.exclusive, gated(self.sites, gates):
+        fitting, words = self.checked_gates(features, gates), self.prompts_by_row(features, prompts)
+        with self.exclusive, gated(self.sites, fitting):
             logits = self._answer_logits(features, answers, words)
         lengths = torch.tensor([len(answer) for answer in answers], device=logits.device)
         real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]
@@ -144,7 +143,7 @@ class ScoringModel(PromptedModel):
         self,
         features: AudioFeatures,
         targets: Sequence[str],
-        gates: Gates = None,
+        gates: GatesLike = None,
         prompts: Prompts = None,
     ) -> Float[Tensor, ""]:
         """Mean next-token cross-entropy over all target tokens of the batch (AHAMask, section 3)."""

@@ -384,3 +384,87 @@ def test_a_model_is_as_good_as_its_sites(tiny):
         with gated(model, tiny.gates()):
             found = tiny.logits(None)
         assert torch.equal(found, tiny.logits(tiny.gates()))
+
+
+def fresh(tiny):
+    """A copy of the model that was never gated."""
+    model = deepcopy(tiny.model)
+    for module in model.modules():
+        module._forward_pre_hooks.clear()
+    return model
+
+
+def test_gates_act_on_what_was_compiled_before(tiny):
+    """A hook that a module did not have when it was compiled would be skipped in silence."""
+    from amask.lalm.gating import gated
+
+    decoder = fresh(tiny)
+    compiled = torch.compile(decoder, backend="eager")
+    with torch.no_grad():
+        plain = compiled(tiny.ids).logits
+        for gates in (torch.zeros(tiny.shape), torch.ones(tiny.shape), torch.zeros(tiny.shape)):
+            with gated(decoder, gates):
+                found, expected = compiled(tiny.ids).logits, decoder(tiny.ids).logits
+            torch.testing.assert_close(found, expected)
+            assert torch.equal(found, plain) == bool(gates.all())
+        torch.testing.assert_close(compiled(tiny.ids).logits, plain)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_with_backward_outside_is_refused(tiny, reentrant):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from amask.errors import ModelError
+    from amask.lalm.gating import gated
+
+    decoder = fresh(tiny).train().requires_grad_(True)
+    embeds = decoder.get_input_embeddings()(tiny.ids).detach().requires_grad_()
+
+    def loss(gates):
+        return decoder(inputs_embeds=embeds).logits.square().mean() if gates is None else _gated_loss(gates)
+
+    def _gated_loss(gates):
+        with gated(decoder, gates):
+            return decoder(inputs_embeds=embeds).logits.square().mean()
+
+    plain = torch.full(tiny.shape, 0.5, requires_grad=True)
+    with gated(decoder, plain):
+        decoder(inputs_embeds=embeds).logits.square().mean().backward()
+    decoder.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    if not reentrant:
+        inside = torch.full(tiny.shape, 0.5, requires_grad=True)
+        with gated(decoder, inside):
+            decoder(inputs_embeds=embeds).logits.square().mean().backward()
+        torch.testing.assert_close(inside.grad, plain.grad)
+    with pytest.raises(ModelError, match="within the block of `gated`"):
+        loss(torch.full(tiny.shape, 0.5, requires_grad=True)).backward()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ModelError, match="in the thread that entered it"):
+        gates = torch.full(tiny.shape, 0.5, requires_grad=True)
+        with gated(decoder, gates):
+            pool.submit(decoder(inputs_embeds=embeds).logits.square().mean().backward).result()
+    loss(None).backward()  # without gates checkpointing is nobody's business
+
+
+def test_gates_as_users_have_them(tiny):
+    """Numpy arrays, lists and masks; anything else is refused in a line."""
+    from types import SimpleNamespace
+
+    from amask.errors import ModelError
+    from amask.lalm.gating import gated
+
+    gates = torch.rand(tiny.shape)
+
+    def run(given):
+        with torch.no_grad(), gated(tiny.model, given):
+            return tiny.model(tiny.ids).logits
+
+    for given in (gates.numpy(), gates.tolist(), SimpleNamespace(gates=gates)):
+        assert torch.equal(run(given), run(gates))
+    for wrong, says in (
+        ("gr", "cannot gate by str"),
+        (gates[0], "1 dimensions"),
+        (gates * torch.nan, "not finite"),
+        ([[1], [1, 2]], "list"),
+    ):
+        with pytest.raises(ModelError, match=says):
+            run(wrong)
