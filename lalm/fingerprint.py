@@ -41,6 +41,8 @@ def _hash_signs(parameter: Tensor) -> str:
     """Of the size and the signs of evenly spaced values: all of them up to `SAMPLES`."""
     if parameter.is_meta:
         raise ModelError("cannot tell which model this is: some of its weights are not in memory; load all of it")
+    if hasattr(parameter, "dequantize") and type(parameter) not in (Tensor, torch.nn.Parameter):
+        parameter = parameter.dequantize()  # a quantised tensor, which is a class of its own
     # An odd step: an even one may divide a matrix's width and see a few of its columns only.
     step = max(1, parameter.numel() // SAMPLES) | 1
     signs = torch.signbit(parameter.detach().flatten()[::step]).cpu().numpy()

@@ -44,8 +44,8 @@ class Setup(pydantic.BaseModel):
 def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float | None, tuple[int, ...]]:
     """The text around the audio, how much silence is kept, and the layers whose heads no mask may switch.
 
-    Without a setup file the text is that of Instruct where answers end as turns of a chat do, or where the name's last
-    part says "instruct"; else that of Base.
+    Without a setup file the text is that of Instruct where answers end as turns of a chat do, by the model's own files, or
+    where a Hub id says "instruct"; else that of Base. What a folder is called says nothing.
 
     Args:
         name: a folder or Hub id.
@@ -62,7 +62,7 @@ def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float 
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"cannot read {file}: {reason}; expected before, after, end, silence and fixed_layers") from None
         return PromptTemplate(found.before, found.after, found.end), found.silence, found.fixed_layers
-    chats = INSTRUCT_TEMPLATE.end in ends or "instruct" in Path(name).name.lower()
+    chats = INSTRUCT_TEMPLATE.end in ends or (not Path(name).is_dir() and "instruct" in Path(name).name.lower())
     return INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE, None, ()
 
 

@@ -87,14 +87,14 @@ def test_damaged_folders(folder: Path, damage: Callable[[Path], None], says: str
     ("path", "eos", "chats"),
     [
         ("instruct/plain", "<|endoftext|>", False),
-        ("instruct/Qwen2-Audio-7B-Instruct", "<|endoftext|>", True),
+        ("models/my-instruct-tests", "<|endoftext|>", False),
         ("models--Qwen--Qwen2-Audio-7B-Instruct/snapshots/0a1b2c", "<|im_end|>", True),
         ("plain", "<|im_end|>", True),
         ("plain", "<|endoftext|>", False),
     ],
 )
-def test_qwen2_audios_text_is_told_by_its_own_files_and_name(tmp_path: Path, path: str, eos: str, chats: bool) -> None:
-    """Not by the folders above, such as a user's `~/instruct`."""
+def test_qwen2_audios_text_is_told_by_its_own_files(tmp_path: Path, path: str, eos: str, chats: bool) -> None:
+    """Not by what its folder or those above are called, such as a user's `~/instruct`."""
     model, processor = FAMILIES["qwen2_audio"]()
     processor.tokenizer.eos_token = "<|endoftext|>"
     model.generation_config.eos_token_id = [processor.tokenizer.convert_tokens_to_ids(token) for token in {"<|endoftext|>", eos}]
@@ -102,3 +102,46 @@ def test_qwen2_audios_text_is_told_by_its_own_files_and_name(tmp_path: Path, pat
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     assert load_model(str(folder), "cpu").template == (INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("pockett", "there is no model 'pockett'; did you mean 'pocket'"),
+        ("gr", "there is no model 'gr'; known are 'pocket', a folder, or a Hub id such as org/name"),
+        ("./nothere", "there is no folder './nothere'"),
+        ("/nothere/model", "there is no folder '/nothere/model'"),
+        ("~/nothere", "there is no folder '~/nothere'"),
+        ("a/b/c", "there is no folder 'a/b/c'"),
+    ],
+)
+def test_what_can_be_no_hub_id_is_not_looked_for_there(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be half a minute of retries."""
+    monkeypatch.setattr("amask.lalm.registry.read_pretrained", lambda *_, **__: pytest.fail("asked the Hub"))
+    with pytest.raises(ModelError, match=says):
+        load_model(name, "cpu")
+
+
+def test_a_model_in_memory() -> None:
+    """Is the same model as from its files, under any name; it needs its processor; a PEFT model is its base model."""
+    model, processor = FAMILIES["voxtral"]()
+    loaded = load_model(model, processor=processor, name="mine")
+    assert (loaded.name, loaded.model) == ("mine", model)
+    assert load_model(model, processor=processor, fingerprint="0123456789abcdef").identity.fingerprint == "0123456789abcdef"
+
+    class Wrapped(type(model)):
+        """As `peft.PeftModel` shows it."""
+
+        def get_base_model(self) -> object:
+            return model
+
+    wrapped = object.__new__(Wrapped)
+    assert load_model(wrapped, processor=processor).fingerprint == loaded.fingerprint
+    with pytest.raises(ModelError, match="needs its processor"):
+        load_model(model)
+
+
+def test_transformers_arguments_are_passed_on(folder: Path) -> None:
+    """Such as which attention; and code beside the weights is refused without a question."""
+    assert load_model(str(folder), "cpu", attn_implementation="eager").decoder.config._attn_implementation == "eager"
+    assert load_model(str(folder), device_map="cpu").device.type == "cpu"

@@ -458,8 +458,8 @@ def test_gates_as_users_have_them(tiny):
         with torch.no_grad(), gated(tiny.model, given):
             return tiny.model(tiny.ids).logits
 
-    for given in (gates.numpy(), gates.tolist(), SimpleNamespace(gates=gates)):
-        assert torch.equal(run(given), run(gates))
+    for same in (gates.numpy(), gates.tolist(), SimpleNamespace(gates=gates)):
+        assert torch.equal(run(same), run(gates))
     for wrong, says in (
         ("gr", "cannot gate by str"),
         (gates[0], "1 dimensions"),
