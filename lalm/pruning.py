@@ -5,7 +5,7 @@ attention and keeps nothing in the cache. All other weights are shared with the 
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
@@ -17,7 +17,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..errors import MaskError, ModelError
-from .gating import PROJECTION, Geometry
+from .gating import PROJECTION, Geometry, HeadSite
 from .identity import Identity
 from .prompting import PromptedModel
 from .source_hash import hash_source
@@ -30,6 +30,7 @@ PRE_NORM = {"LlamaDecoderLayer", "NemotronDecoderLayer", "Qwen2DecoderLayer", "Q
 """Layers whose `input_layernorm` serves the attention alone, so that it goes with it."""
 
 Model = TypeVar("Model", bound=PromptedModel)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @runtime_checkable
@@ -64,14 +65,25 @@ def prune(model: Model, mask: GatesOfModel | Float[Tensor, "layer head"]) -> Mod
     reason = prune_obstacle(model)
     if reason:
         raise ModelError(f"{model.name} cannot be pruned: {reason}; run the mask without pruning")
-    places = _attention_paths(model)
     pruned = copy(model)
-    shared = [*model.model.parameters(), *model.model.buffers()]
-    pruned.model = deepcopy(model.model, {id(tensor): tensor for tensor in shared})
+    pruned.model = prune_decoder(model.model, model.sites, bits)
     pruned.sites = ()
     pruned.kept_heads = bits
     pruned.__dict__ |= {"fingerprint": model.fingerprint, "feature_source": hash_source(model)}
-    _cut(pruned.model, places, bits, [site.width for site in model.sites])
+    return pruned
+
+
+def prune_decoder(model: Module, sites: Sequence[HeadSite], bits: Bool[Tensor, "layer head"]) -> Module:
+    """A transformers model with some of its heads only, which shares all other weights; what `prune` makes of a `LALM`'s.
+
+    Args:
+        model: with or without an audio encoder.
+        sites: where its heads are.
+        bits: which of them stay; at least one.
+    """
+    shared = [*model.parameters(), *model.buffers()]
+    pruned = deepcopy(model, {id(tensor): tensor for tensor in shared})
+    _cut(pruned, _attention_paths(model, sites), bits, [site.width for site in sites])
     return pruned
 
 
@@ -89,7 +101,7 @@ def _bits(gates: Tensor, geometry: Geometry) -> Bool[Tensor, "layer head"]:
 
 def prune_obstacle(model: PromptedModel) -> str:
     """Why a model's heads cannot be cut out; empty where they can."""
-    for path, site in zip(_attention_paths(model), model.sites, strict=True):
+    for path, site in zip(_attention_paths(model.model, model.sites), model.sites, strict=True):
         attention = model.model.get_submodule(path)
         where = f"{path} ({type(attention).__name__})"
         parts = {name for name, _ in attention.named_children()}
@@ -109,11 +121,11 @@ def prune_obstacle(model: PromptedModel) -> str:
     return ""
 
 
-def _attention_paths(model: PromptedModel) -> list[str]:
+def _attention_paths(model: nn.Module, sites: Sequence[HeadSite]) -> list[str]:
     """Where each site's attention is in the model, in the sites' order."""
-    paths = {id(module): path for path, module in model.model.named_modules()}
+    paths = {id(module): path for path, module in model.named_modules()}
     found = []
-    for site in model.sites:
+    for site in sites:
         path = paths[id(site.projection)]
         found.append(path[: f".{path}".rindex(f".{PROJECTION}") - 1] if f".{PROJECTION}" in f".{path}" else path)
     return found
