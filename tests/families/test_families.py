@@ -16,6 +16,7 @@ from amask.errors import AudioError, ModelError
 from amask.lalm.batching import AudioFeatures
 from amask.lalm.gating import find_sites, gated
 from amask.lalm.generic import TransformersLALM
+from amask.lalm.likelihood import label_probabilities
 from amask.lalm.registry import NEEDS, adapt, load_model
 from amask.mask_bank.recipe import Recipe
 from amask.mask_bank.training import LabelledClips, MaskTrainer, TrainingJob
@@ -93,7 +94,7 @@ def test_loads_from_a_folder(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_hears_as_the_model_itself(name: str) -> None:
+def test_matches_the_models_own_pass(name: str) -> None:
     """Hearing first and reading later is the same as the model's own pass over the processor's own inputs."""
     model = lalm(name)
     mine = logits(model, heard(name)).split([len(model._ids(text)) for text in ANSWERS])
@@ -105,7 +106,7 @@ def test_hears_as_the_model_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_clip_is_heard_the_same_whatever_is_beside_it(name: str) -> None:
+def test_a_clips_features_do_not_depend_on_its_batch(name: str) -> None:
     """Whether much shorter or longer, or a sample around a whole number of frames."""
     model = lalm(name)
     second = model.rate
@@ -295,3 +296,15 @@ def test_trains(name: str) -> None:
         before, after = (float(model.loss(heard(name), ANSWERS, gates)) for gates in (torch.ones_like(mask.gates), mask.gates))
     if name not in {"gemma4_large", "qwen3_omni"}:  # random experts are chosen in jumps, of which gradients know nothing
         assert after < before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_answers_in_one_pass_are_as_one_pass_for_each(name: str) -> None:
+    """Labels behind one prompt, each at its own positions, under gates of each row; also where a family cannot do so."""
+    model = lalm(name)
+    labels, prompts = ["four", "one two three", "one"], said(model)
+    gates = torch.stack([some_gates(model, 8), some_gates(model, 9)])
+    each = [-model.token_losses(heard(name), [label] * 2, gates, prompts)[0].sum(1) for label in labels]
+    found = label_probabilities(model, heard(name), labels, gates, prompts)
+    torch.testing.assert_close(found, torch.stack(each, 1).softmax(1).detach(), atol=1e-4, rtol=1e-3)
+    assert model.scores_in_one_pass == (name not in {"gemma3n", "gemma4", "gemma4_large", "nemotron_h_omni"})

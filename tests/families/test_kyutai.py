@@ -73,3 +73,13 @@ def test_what_it_cannot_do_is_said(model: KyutaiSpeechToText, waves: list[np.nda
         model.generate(features, prompts=["transcribe"] * 2)
     with pytest.raises(ModelError, match="without beams"):
         model.generate(features, beams=2)
+
+
+@pytest.mark.parametrize("layer", [0, -1, None])
+def test_pruned_is_gated(model: KyutaiSpeechToText, waves: list[np.ndarray], layer: int | None) -> None:
+    """Heads cut out, in groups of different size and with a layer without any, give the tokens that gates give."""
+    gates = (torch.rand(model.geometry.shape, generator=torch.Generator().manual_seed(2)) < 0.7).float()
+    gates[:, 0] = 1
+    if layer is not None:
+        gates[layer] = 0
+    assert tokens(model.pruned(gates), waves) == tokens(model, waves, gates) != tokens(model, waves)
