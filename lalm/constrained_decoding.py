@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from ..data.tasks import BAR, TaskSpec
-from ..errors import ModelError
+from ..errors import DataError, ModelError
 
 # A JSON string's content: any character but quote, backslash and controls, or an escape that is no half of a pair.
 JSON_TEXT = r'([^"\\\x00-\x1f\x7f]|\\["\\/bfnrt]|\\u([0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*'
@@ -188,13 +188,49 @@ def schema_constraint(schema: dict[str, Any], extra_tokens: int = 256) -> Constr
     Raises:
         ModelError: llguidance cannot follow it; the message says why.
     """
+    loose = _unanchored(schema)
+    if loose:
+        raise ModelError(
+            f"cannot hold answers to this schema: its pattern {loose!r} may match anywhere in a text, and decoding cannot be led "
+            f"to that; anchor it: '^{loose}$'"
+        )
     plain = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
     spelled = json.dumps(schema)
     grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema | {"x-guidance": plain}))
     wrong = llguidance.LLMatcher.validate_grammar(grammar)
     if wrong:
-        raise ModelError(f"cannot hold answers to this schema: {wrong.splitlines()[0]}")
+        reason = "oneOf cannot be followed; write anyOf" if "one_of" in wrong else wrong.splitlines()[0]
+        raise ModelError(f"cannot hold answers to this schema: {reason}")
     return Constraint(grammar, JSON_ENDINGS, extra_tokens + len(spelled.encode()))
+
+
+def parse_schema(text: bytes, source: str) -> dict[str, Any]:
+    """A JSON schema from a file's content, with or without a byte order mark.
+
+    Args:
+        text: the content.
+        source: what messages call it.
+
+    Raises:
+        DataError: it is no JSON, or no object.
+    """
+    try:
+        schema = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{source} is no JSON: {error}; expected a JSON schema") from None
+    if not isinstance(schema, dict):
+        raise DataError(f"{source} holds a {type(schema).__name__}; expected a JSON schema, which is an object")
+    return schema
+
+
+def _unanchored(schema: object) -> str:
+    """The first pattern in a schema that may match anywhere in a text; empty where there is none."""
+    if isinstance(schema, dict):
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str) and not (pattern.startswith("^") and pattern.endswith("$")):
+            return pattern
+    inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    return next((found for found in map(_unanchored, inner) if found), "")
 
 
 def _quoted(label: str) -> str:

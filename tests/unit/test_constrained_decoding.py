@@ -204,3 +204,28 @@ def test_a_schema_that_cannot_be_kept_is_refused():
 
     with pytest.raises(ModelError, match="cannot hold answers to this schema"):
         schema_constraint({"type": "strange"})
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"type": "object", "properties": {"a": {"type": "string", "pattern": "red"}}}, r"its pattern 'red' .*'\^red\$'"),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}, {"type": "number"}]}, "oneOf cannot be followed; write anyOf"),
+    ],
+)
+def test_schemas_that_decoding_cannot_follow_are_refused_in_words_that_help(schema, says):
+    from amask.errors import ModelError
+    from amask.lalm.constrained_decoding import schema_constraint
+
+    with pytest.raises(ModelError, match=says):
+        schema_constraint(schema)
+
+
+def test_a_schema_from_a_file():
+    from amask.errors import DataError
+    from amask.lalm.constrained_decoding import parse_schema
+
+    assert parse_schema(b'\xef\xbb\xbf{"type": "string"}', "x.json") == {"type": "string"}
+    for wrong, says in ((b"[]", "x.json holds a list"), (b"{", "x.json is no JSON"), (b"\xff", "x.json is no JSON")):
+        with pytest.raises(DataError, match=says):
+            parse_schema(wrong, "x.json")
