@@ -26,6 +26,7 @@ from amask.data.reading import read_manifest
 from amask.data.tasks import TaskSpec, parse_task
 from amask.data.wordings import wordings
 from amask.evaluation.controls import random_like
+from amask.lalm.answering import texts
 from amask.lalm.base import LALM
 from amask.lalm.parallel import answer_parts
 from amask.mask_bank.bank import MaskBank
@@ -58,7 +59,7 @@ def prompted(ground: DevEvaluator, own: dict[str, float], every: HeadMask, count
     chosen = [said[at * len(said) // count] for at in range(min(count, len(said)))]
     found = []
     for words in chosen:
-        answers = ground.model.generate(ground.features, None, words, max_new_tokens=ground.room)
+        answers = texts(ground.model.answer(ground.features, None, words, max_new_tokens=ground.room))
         found.append(measured(ground, f"prompt: {words}", every, answers, own))
     return found
 

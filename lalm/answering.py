@@ -47,6 +47,11 @@ class Answering(Protocol):
         """See `LALM.answer`."""
 
 
+def texts(answers: Iterable[Answer]) -> list[str]:
+    """What some answers say."""
+    return [answer.text for answer in answers]
+
+
 @runtime_checkable
 class Rows(Protocol):
     """Features of clips by their numbers, such as `AudioFeatures`."""

@@ -14,7 +14,7 @@ from transformers import GenerationConfig
 from ..data.audio import read_audio, to_mono_rate
 from ..data.tasks import TaskSpec
 from ..errors import AudioError, InstructionError, MaskError, ModelError
-from .answering import MAX_NEW_TOKENS, Answer, answers
+from .answering import MAX_NEW_TOKENS, Answer, answers, texts
 from .batching import AudioFeatures, pad_rows
 from .call_context import Arguments, Change, changed_inputs
 from .constrained_decoding import Constraints, ProbabilityRecorder, constrained_to, logits_processors, task_constraint
@@ -118,7 +118,7 @@ class LALM(ScoringModel):
         batches = (cache.encode_all([self._read(clip) for clip in some]) for some in _batches(clips, batch))
         constraint = task_constraint(task) if task else None
         found = answers(self, batches, gates, prompt, max_new_tokens=max_new_tokens, beams=beams, constraint=constraint)
-        return [answer.text for answer in found]
+        return texts(found)
 
     def gates_of(self, mask: Mask) -> Float[Tensor, "layer head"]:
         """A mask's gates.
@@ -208,10 +208,10 @@ class LALM(ScoringModel):
         with self.exclusive, gated(self.sites, gates), constrained_to(constraints, max_new_tokens, recorder):
             ids = self._continue(features, prompts, self._settings(max_new_tokens + extra, beams))
         with self._tokenizing:
-            texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+            found = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         means = recorder.means(ids, self.end_tokens) if recorder else [None] * len(ids)
         truncated = self._truncated(ids, max_new_tokens)
-        return [Answer(text.strip(), cut, mean) for text, cut, mean in zip(texts, truncated, means, strict=True)]
+        return [Answer(text.strip(), cut, mean) for text, cut, mean in zip(found, truncated, means, strict=True)]
 
     def _check_range(self, gates: Gates) -> None:
         """Refuse gates that no mask has, hard or soft; those of heads that a layer does not have mean nothing."""
@@ -245,19 +245,6 @@ class LALM(ScoringModel):
             'female'
         """
         return prune(self, mask)
-
-    def generate(
-        self,
-        features: AudioFeatures,
-        gates: GatesLike = None,
-        prompts: Prompts = None,
-        *,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-        beams: int = 1,
-    ) -> list[str]:
-        """The texts of `answer`."""
-        found = self.answer(features, gates, prompts, max_new_tokens=max_new_tokens, beams=beams)
-        return [answer.text for answer in found]
 
     def _truncated(self, ids: Int[Tensor, "row token"], max_new_tokens: int) -> list[bool]:
         """Whether each row's answer was truncated: it has as many tokens as allowed, and none of these ends it."""

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..data.tasks import BAR, TaskSpec
-from .answering import Answer
+from .answering import Answer, texts
 from .base import LALM, Mask
 from .batching import AudioFeatures
 from .constrained_decoding import Constraint, Constraints, task_constraint
@@ -150,7 +150,7 @@ def answer_texts(
 ) -> list[list[str]]:
     """The texts of `answer_rows`."""
     found = answer_rows(model, features, masks, constraints=constraints, max_new_tokens=max_new_tokens)
-    return [[answer.text for answer in answers] for answers in found]
+    return [texts(answers) for answers in found]
 
 
 def answer_parts(

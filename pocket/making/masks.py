@@ -11,6 +11,7 @@ from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
 
 from ...data.manifest import Clip
 from ...data.tasks import TaskSpec, collect_tasks, parse_task
+from ...lalm.answering import texts
 from ...lalm.batching import AudioFeatures, pad_rows
 from ...lalm.qwen2_audio import Qwen2Audio, read_setup
 from ...lalm.registry import POCKET
@@ -69,7 +70,7 @@ def prompted(model: Qwen2Audio, spec: TaskSpec, dev: LabelledClips, count: int) 
     for start in range(0, len(chosen), 50):
         features = dev.features.rows(chosen[start : start + 50])
         said = [wordings(spec)[0]] * len(features)
-        answers += model.generate(features, None, said, max_new_tokens=model.max_tokens_for(references))
+        answers += texts(model.answer(features, None, said, max_new_tokens=model.max_tokens_for(references)))
     return headline(spec, answers, references)
 
 

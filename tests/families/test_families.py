@@ -13,6 +13,7 @@ from torch import Tensor
 
 from amask.data.tasks import parse_task
 from amask.errors import AudioError, ModelError
+from amask.lalm.answering import texts
 from amask.lalm.batching import AudioFeatures
 from amask.lalm.gating import find_sites, gated
 from amask.lalm.generic import TransformersLALM
@@ -213,8 +214,8 @@ def test_beams_keep_each_rows_gates(name: str) -> None:
     """Beam search over a batch gives each row what it gets alone."""
     model = lalm(name)
     gates = torch.stack([some_gates(model, 5), some_gates(model, 6)])
-    together = model.generate(heard(name), gates, max_new_tokens=4, beams=2)
-    apart = [model.generate(heard(name).rows([row]), gates[row], max_new_tokens=4, beams=2)[0] for row in range(2)]
+    together = texts(model.answer(heard(name), gates, max_new_tokens=4, beams=2))
+    apart = [texts(model.answer(heard(name).rows([row]), gates[row], max_new_tokens=4, beams=2))[0] for row in range(2)]
     assert together == apart
 
 
@@ -268,7 +269,7 @@ def test_threads_get_the_answers_of_one(name: str) -> None:
     def ask(at: int) -> tuple[list[str], float]:
         features = model.encode(clips[at % 3])
         asked = f"say {at % 8}" if said(model) else None
-        answers = model.generate(features, some_gates(model, at % 8), asked, max_new_tokens=3)
+        answers = texts(model.answer(features, some_gates(model, at % 8), asked, max_new_tokens=3))
         return answers, float(model.loss(features, ANSWERS[: len(features)], some_gates(model, at % 8)))
 
     alone = [ask(at) for at in range(24)]

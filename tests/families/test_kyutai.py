@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from amask.errors import ModelError
+from amask.lalm.answering import texts
 from amask.lalm.kyutai import KyutaiSpeechToText
 from amask.lalm.registry import adapt
 
@@ -70,9 +71,9 @@ def test_what_it_cannot_do_is_said(model: KyutaiSpeechToText, waves: list[np.nda
     with pytest.raises(ModelError, match="without times"):
         model.token_losses(features, ["one", "two"])
     with pytest.raises(ModelError, match="takes no prompt"):
-        model.generate(features, prompts=["transcribe"] * 2)
+        texts(model.answer(features, prompts=["transcribe"] * 2))
     with pytest.raises(ModelError, match="without beams"):
-        model.generate(features, beams=2)
+        texts(model.answer(features, beams=2))
 
 
 @pytest.mark.parametrize("layer", [0, -1, None])

@@ -72,6 +72,10 @@ CALLS = {
 }
 
 
+def texts(answers) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 @pytest.fixture(scope="session")
 def folder(root, tmp_path_factory) -> Path:
     """The other model, as a folder."""
@@ -269,7 +273,7 @@ def test_gates_of_another_geometry_are_refused(gr, other, features):
     """Gates are numbers without a name: what can be told of them is their shape, and both are said."""
     from amask.errors import ModelError
 
-    before = other.generate(features, max_new_tokens=4)
+    before = texts(other.answer(features, max_new_tokens=4))
     for shape in ((8, 64), (2, 8, 64), (4, 2), (2, 5), (3, 4), (2, 1, 4)):
         gates = torch.ones(shape)
         for call in (other.generate, lambda heard, gates: other.loss(heard, ["x", "y"], gates)):
@@ -278,5 +282,5 @@ def test_gates_of_another_geometry_are_refused(gr, other, features):
             expected = f"gates for {shape[-2]} × {shape[-1]} heads do not fit {other.name}, a model of 2×4"
             assert expected in str(caught.value)
     with pytest.raises(ModelError, match="gates for 3 rows and audio for 2"):
-        other.generate(features, torch.ones(3, 2, 4), max_new_tokens=4)
-    assert other.generate(features, max_new_tokens=4) == before
+        texts(other.answer(features, torch.ones(3, 2, 4), max_new_tokens=4))
+    assert texts(other.answer(features, max_new_tokens=4)) == before

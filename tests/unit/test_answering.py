@@ -11,6 +11,10 @@ from torch import Tensor
 SECONDS = (0.6, 2.0, 1.25, 0.8, 1.0)
 
 
+def texts(answers) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 @pytest.fixture(scope="module")
 def lalm(tiny_qwen2_audio):
     from amask.lalm.batching import PromptTemplate
@@ -47,11 +51,13 @@ def mask(lalm):
 def alone(lalm, waves, gates=None, prompts=None, **how) -> list[str]:
     """The answers clip by clip; gates and prompts are one a clip."""
     return [
-        lalm.generate(
-            lalm.encode([wave]),
-            None if gates is None else gates[at],
-            None if prompts is None else [prompts[at]],
-            **how,
+        texts(
+            lalm.answer(
+                lalm.encode([wave]),
+                None if gates is None else gates[at],
+                None if prompts is None else [prompts[at]],
+                **how,
+            )
         )[0]
         for at, wave in enumerate(waves)
     ]

@@ -10,6 +10,10 @@ import torch
 CLIPS = 30
 
 
+def texts(answers) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 @pytest.fixture(scope="module")
 def lalm(tiny_qwen2_audio):
     from amask.lalm.batching import PromptTemplate
@@ -66,7 +70,7 @@ def test_rows_of_several_masks_equal_separate_runs(lalm, masks, swelling):
     waves = swelling((0.4, 1.1, 0.7, 1.9, 0.9))
     rows = answer_rows(lalm, lalm.encode(waves), list(masks.values()), max_new_tokens=12, batch=7)
     together = [[answer.text for answer in answers] for answers in rows]
-    alone = [lalm.generate(lalm.encode(waves), mask.gates, max_new_tokens=12) for mask in masks.values()]
+    alone = [texts(lalm.answer(lalm.encode(waves), mask.gates, max_new_tokens=12)) for mask in masks.values()]
     assert together == alone
     assert len({tuple(answers) for answers in alone}) == len(masks), "the masks answer alike, so this shows nothing"
 
@@ -111,7 +115,7 @@ def test_own_masks_label_clips_of_different_corpora_and_the_lineage_says_so(lalm
     clip = joint.manifest.clips[-1]
     features = lalm.encode([data.wave(clip, lalm.rate)])
     for name, mask in own.items():
-        assert clip.labels[name] == lalm.generate(features, mask.gates, max_new_tokens=64)[0].strip()
+        assert clip.labels[name] == texts(lalm.answer(features, mask.gates, max_new_tokens=64))[0].strip()
     asked = build_composite_data(lalm, manifest(lambda _: {"one": "x", "two": "y"}), spec, own, self_label=True)
     assert asked.own
 
@@ -338,7 +342,7 @@ def test_what_masks_of_one_task_agree_on_is_measured_beside_a_random_mask_of_its
     assert len(clips) == 2
     waves = [manifest(both).wave(clip, lalm.rate) for clip in clips]
     room = lalm.max_tokens_for([clip.labels["asr"] for clip in clips])
-    said = lalm.generate(lalm.encode(waves), shared.gates, max_new_tokens=room)
+    said = texts(lalm.answer(lalm.encode(waves), shared.gates, max_new_tokens=room))
     references = [clip.labels["asr"] for clip in clips]
     assert found[2].value == pytest.approx(score(masks["asr"].task, said, references)[0].value, abs=0.01)
     with pytest.raises(MaskError, match="two or more of one task"):

@@ -10,6 +10,10 @@ import pytest
 import torch
 
 
+def texts(answers) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 @pytest.fixture
 def two_cards(monkeypatch):
     """Two CUDA cards, as far as anyone asks."""
@@ -203,7 +207,7 @@ def test_gates_work_through_accelerates_hooks(folder):
         lalm = Qwen2Audio("tiny", model, processor, BASE_TEMPLATE)
         features = lalm.encode(waves)
         losses += [lalm.loss(features, ["yes", "no"], given).item() for given in (None, gates)]
-        answers += [lalm.generate(features, given, max_new_tokens=6, beams=2) for given in (None, gates)]
+        answers += [texts(lalm.answer(features, given, max_new_tokens=6, beams=2)) for given in (None, gates)]
     assert (losses[:2], answers[:2]) == (losses[2:], answers[2:])
     assert answers[0] != answers[1]
     assert losses[0] != losses[1]

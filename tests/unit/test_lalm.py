@@ -41,6 +41,10 @@ FROM_FILES = {
 }
 
 
+def texts(answers) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 @pytest.fixture(scope="module")
 def template():
     from amask.lalm.batching import PromptTemplate
@@ -110,9 +114,9 @@ def test_prompts_of_a_batch_equal_the_path_of_transformers(lalm, waves, features
 
 
 def test_no_instruction_is_an_empty_one_and_one_instruction_is_for_all(lalm, features):
-    assert lalm.generate(features, max_new_tokens=8) == lalm.generate(features, prompts=[""] * 3, max_new_tokens=8)
-    said = lalm.generate(features, prompts="who speaks?", max_new_tokens=8)
-    assert said == lalm.generate(features, prompts=["who speaks?"] * 3, max_new_tokens=8)
+    assert texts(lalm.answer(features, max_new_tokens=8)) == texts(lalm.answer(features, prompts=[""] * 3, max_new_tokens=8))
+    said = texts(lalm.answer(features, prompts="who speaks?", max_new_tokens=8))
+    assert said == texts(lalm.answer(features, prompts=["who speaks?"] * 3, max_new_tokens=8))
 
 
 def test_encoding_a_batch_equals_encoding_each(lalm, waves, features):
@@ -244,7 +248,7 @@ def test_answers_equal_those_of_transformers(lalm, waves, features, gates, beams
     from amask.lalm.gating import gated
 
     gates = gates if masked else None
-    answers = lalm.generate(features, gates, ASKED, max_new_tokens=12, beams=beams)
+    answers = texts(lalm.answer(features, gates, ASKED, max_new_tokens=12, beams=beams))
     with gated(lalm.sites, gates):
         assert answers == reference_answers(lalm, processed(lalm, waves, ASKED), beams)
     for at, answer in enumerate(answers):
@@ -256,9 +260,9 @@ def test_answers_equal_those_of_transformers(lalm, waves, features, gates, beams
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_batch_may_mix_masks(lalm, features, gates, beams):
     same = features.rows([1, 1, 1])  # only the gates differ
-    answers = lalm.generate(same, gates, max_new_tokens=12, beams=beams)
+    answers = texts(lalm.answer(same, gates, max_new_tokens=12, beams=beams))
     for answer, alone in zip(answers, gates, strict=True):
-        assert [answer] == lalm.generate(features.rows([1]), alone, max_new_tokens=12, beams=beams)
+        assert [answer] == texts(lalm.answer(features.rows([1]), alone, max_new_tokens=12, beams=beams))
     assert len(set(answers)) == 3
 
 
@@ -268,7 +272,7 @@ def test_eight_threads_with_masks_of_their_own_get_the_answers_of_one(lalm, wave
     def ask(at):
         mask = (torch.rand(lalm.geometry.shape, generator=torch.Generator().manual_seed(at % 16)) > 0.4).float()
         features = lalm.encode([waves[at % 3]])
-        return lalm.generate(features, mask, [ASKED[at % 3]], max_new_tokens=2, beams=1 + (at % 4 == 0))
+        return texts(lalm.answer(features, mask, [ASKED[at % 3]], max_new_tokens=2, beams=1 + (at % 4 == 0)))
 
     alone = [ask(at) for at in range(48)]
     with ThreadPoolExecutor(8) as pool:
@@ -304,15 +308,15 @@ def test_calls_wait_for_each_other_where_the_model_keeps_state_of_a_call(tiny_qw
     lalm.decoder.register_forward_pre_hook(enter)
     lalm.decoder.register_forward_hook(leave)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: lalm.generate(features, max_new_tokens=2), range(4)))
+        list(pool.map(lambda _: texts(lalm.answer(features, max_new_tokens=2)), range(4)))
         list(pool.map(lambda _: lalm.loss(features, ANSWERS), range(4)))
     assert (max(most) > 1) is overlap
 
 
 def test_an_answer_ends_at_the_end_token(lalm, features, monkeypatch):
-    (answer,) = lalm.generate(features.rows([0]), max_new_tokens=12)
+    (answer,) = texts(lalm.answer(features.rows([0]), max_new_tokens=12))
     monkeypatch.setattr(type(lalm), "end_token", lalm.tokenizer.convert_tokens_to_ids(answer[2]))
-    (cut,) = lalm.generate(features.rows([0]), max_new_tokens=12)
+    (cut,) = texts(lalm.answer(features.rows([0]), max_new_tokens=12))
     assert cut == answer[: answer.index(answer[2]) + 1]
 
 
@@ -328,8 +332,8 @@ def test_search_does_not_depend_on_settings_in_the_models_files(lalm, features, 
     model = Qwen2Audio("tiny", Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path), lalm.processor, template)
     own = model.model.generation_config
     assert {name: getattr(own, name) for name in FROM_FILES} == FROM_FILES
-    answers = lalm.generate(features, max_new_tokens=12, beams=beams)
-    assert model.generate(features, max_new_tokens=12, beams=beams) == answers
+    answers = texts(lalm.answer(features, max_new_tokens=12, beams=beams))
+    assert texts(model.answer(features, max_new_tokens=12, beams=beams)) == answers
     assert model.model.generation_config is own
     assert model.end_tokens == [2, 3]
 
@@ -338,19 +342,19 @@ def test_gates_for_other_rows_are_refused(lalm, features, gates):
     from amask.errors import ModelError
 
     with pytest.raises(ModelError, match="got 2 prompts for 3 rows"):
-        lalm.generate(features, None, ["a", "b"])
+        lalm.answer(features, None, ["a", "b"])
     four = features.rows([0, 1, 2, 0])
     with pytest.raises(ModelError, match="gates for 2 rows and audio for 4"):
-        lalm.generate(four, gates[:2])
+        lalm.answer(four, gates[:2])
     with pytest.raises(ModelError, match="gates for 2 rows and audio for 4"):
         lalm.loss(four, ["a"] * 4, gates[:2])
     with pytest.raises(ModelError, match=r"do not fit tiny, a model of 2×4"):
-        lalm.generate(four, torch.ones(2, 3))
+        lalm.answer(four, torch.ones(2, 3))
 
 
 def test_model_is_frozen_and_the_same_after_use(lalm, features, gates):
     fingerprint = lalm.fingerprint
-    lalm.generate(features, gates, max_new_tokens=2)
+    lalm.answer(features, gates, max_new_tokens=2)
     assert not lalm.model.training
     assert not any(parameter.requires_grad for parameter in lalm.model.parameters())
     del lalm.fingerprint  # computed anew
@@ -362,11 +366,11 @@ def test_gates_outside_0_and_1_are_refused_where_answers_are_given(lalm, feature
     """Soft gates are legal, as training has them."""
     from amask.errors import ModelError
 
-    lalm.generate(features, gates * 0.5, max_new_tokens=1)
+    lalm.answer(features, gates * 0.5, max_new_tokens=1)
     gates = gates.clone()
     gates[1, 1, 2] = wrong
     with pytest.raises(ModelError, match="between 0 .* and 1"):
-        lalm.generate(features, gates, max_new_tokens=1)
+        lalm.answer(features, gates, max_new_tokens=1)
 
 
 def test_a_model_shows_itself_in_a_line(lalm):

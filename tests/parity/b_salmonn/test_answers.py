@@ -18,6 +18,10 @@ SAID = {"real": "Female"}  # answers of the training run; those of the other cli
 # Prompts
 
 
+def texts(answers) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 def instruction_of(model, after: str) -> str:
     head, _, tail = model.template.after.partition("{}")
     assert after.startswith(head)
@@ -170,7 +174,7 @@ def test_generation(padded, recorded, features, forward, monkeypatch):
         asked = [instruction_of(padded, prompt.partition("<SpeechHere>")[2]) for prompt in case["prompts"]]
         on = forward["mask_logits"].sigmoid() >= case["prob_threshold"]
         gates = None if case["mask"] == "none" else head_gates(padded, on.float())
-        padded.generate(heard, gates, asked, max_new_tokens=settings["max_new_tokens"], beams=case["num_beams"])
+        texts(padded.answer(heard, gates, asked, max_new_tokens=settings["max_new_tokens"], beams=case["num_beams"]))
         got = seen.pop().tolist()
         end = padded.end_token
         assert [until_end(row, end) for row in got] == [until_end(row, end) for row in expected], name

@@ -4,6 +4,10 @@ import pytest
 import torch
 
 
+def texts(answers) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 def _ranges(rows, tokens, prefix, starts):
     """Words that all see, a clip behind them until `prefix`, and answers to it that do not see each other."""
     ranges = torch.zeros(rows, tokens, 4, dtype=torch.int32)
@@ -44,10 +48,10 @@ def test_a_model_with_it_says_what_it_said_and_stays_the_same_model(tiny):
 
     model = tiny
     features = AudioFeatures(torch.randn(2, 9, 256), torch.tensor([9, 5]))
-    before = model.generate(features, max_new_tokens=12), model.token_losses(features, ["one two", "three"])[0]
+    before = texts(model.answer(features, max_new_tokens=12)), model.token_losses(features, ["one two", "three"])[0]
     fingerprint = model.fingerprint
     use_attention(model.decoder)
-    after = model.generate(features, max_new_tokens=12), model.token_losses(features, ["one two", "three"])[0]
+    after = texts(model.answer(features, max_new_tokens=12)), model.token_losses(features, ["one two", "three"])[0]
     del model.fingerprint  # a cached property
     assert model.fingerprint == fingerprint
     assert after[0] == before[0]

@@ -13,6 +13,10 @@ from .official import ALPHA, ANSWERS, ASKED, BEATS, CLOSE, OWN, POSITIONS, RANK,
 # Hearing
 
 
+def texts(answers) -> list[str]:
+    return [answer.text for answer in answers]
+
+
 def test_a_clip_does_not_depend_on_its_batch(model, waves, features):
     assert features.embeds.shape == (3, POSITIONS, WIDTH)
     assert features.lengths.tolist() == [POSITIONS] * 3
@@ -136,9 +140,9 @@ def test_gates(model, features, gates):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_answers_of_a_batch_are_those_alone(model, features, gates, beams):
     """Prompts of different length and rows that end early do not disturb the others."""
-    answers = model.generate(features, gates, ASKED, max_new_tokens=12, beams=beams)
+    answers = texts(model.answer(features, gates, ASKED, max_new_tokens=12, beams=beams))
     for at, answer in enumerate(answers):
-        alone = model.generate(features.rows([at]), gates[at], [ASKED[at]], max_new_tokens=12, beams=beams)
+        alone = texts(model.answer(features.rows([at]), gates[at], [ASKED[at]], max_new_tokens=12, beams=beams))
         assert [answer] == alone
     assert len(set(answers)) == 3
 
@@ -148,7 +152,7 @@ def test_half_precision(pristine, load, model, waves):
     heard = half.encode(waves)
     assert heard.embeds.dtype == torch.bfloat16
     torch.testing.assert_close(heard.embeds, model.encode(waves).embeds.bfloat16())
-    assert len(half.generate(heard, max_new_tokens=4)) == 3
+    assert len(texts(half.answer(heard, max_new_tokens=4))) == 3
     assert half.fingerprint == model.fingerprint
 
 
