@@ -11,7 +11,7 @@ this would be another pass than the one that is differentiated, so it is refused
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
@@ -54,12 +54,13 @@ def _apply(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 _apply._torchdynamo_disable = True  # type: ignore[attr-defined] # as torch.compiler.disable marks it, which imports dynamo
 
 
-def _install(module: nn.Module) -> None:
+def _install(modules: Iterable[nn.Module]) -> None:
     with _INSTALLING:  # or two threads would install it twice, and each change would be made twice
-        if _apply not in module._forward_pre_hooks.values():
+        new = [module for module in modules if _apply not in module._forward_pre_hooks.values()]
+        for module in new:
             module.register_forward_pre_hook(_apply, with_kwargs=True)
-            if "torch._dynamo" in sys.modules:
-                torch._dynamo.reset()
+        if new and "torch._dynamo" in sys.modules:
+            torch._dynamo.reset()
 
 
 @contextmanager
@@ -71,8 +72,7 @@ def changed_inputs(changes: Mapping[nn.Module, Change]) -> Iterator[None]:
     Args:
         changes: for each module, what is done to its arguments.
     """
-    for module in changes:
-        _install(module)
+    _install(changes)
     _CHANGES.set((*_CHANGES.get(), changes))
     try:
         yield

@@ -221,7 +221,7 @@ def as_gates(given: object) -> Float[Tensor, "layer head"] | Float[Tensor, "row 
         raise ModelError(f"gates have {found.dim()} dimensions; expected (layer, head), or (row, layer, head)")
     if not bool(torch.isfinite(found).all()):
         raise ModelError("gates are not finite; expected numbers between 0 (a head is off) and 1 (on)")
-    return found
+    return found if found.is_floating_point() else found.float()
 
 
 @runtime_checkable

@@ -229,7 +229,7 @@ class NoAttention(nn.Module):
         super().__init__()
         self.bias = bias
 
-    def forward(self, hidden_states: Float[Tensor, "row position width"], **_: object) -> tuple[Tensor, None]:
+    def forward(self, hidden_states: Float[Tensor, "row position width"], *_: object, **__: object) -> tuple[Tensor, None]:
         """What attention without heads adds."""
         added = hidden_states.new_zeros(()) if self.bias is None else self.bias
         return added.expand_as(hidden_states), None
