@@ -94,6 +94,7 @@ def test_other_sound_models_and_settings_are_not_confused(build, model, clips, e
     assert len(encoded) == 2
     same_again, other = build(0), build(1)
     sources = [hash_source(model), hash_source(other)]
+    assert same_again.fingerprint  # is kept on the model once it was asked for
     assert hash_source(same_again) == sources[0]
     with torch.no_grad():
         same_again.model.model.audio_tower.conv1.bias[0] += 1e-6
@@ -113,9 +114,9 @@ def test_a_broken_entry_is_made_again(model, clips, encoded):
 
     rows = features_of(model, clips).rows([0, 1])
     files = [path for path in cache_folder().rglob("*") if path.is_file()]
-    assert len(files) == 2
-    files[0].write_bytes(files[0].read_bytes()[:-100])
-    files[1].write_bytes(bytes(files[1].stat().st_size))
+    assert len(files) == 4  # a clip's features by its samples, and what points there from its file
+    for at, path in enumerate(files):
+        path.write_bytes(path.read_bytes()[:-20] if at % 2 else bytes(path.stat().st_size))
     assert same(features_of(model, clips).rows([0, 1]), rows)
     assert len(encoded) == 4
     assert same(features_of(model, clips).rows([0, 1]), rows)
@@ -194,7 +195,8 @@ def test_bad_clips_are_skipped_and_named(model, clips):
         checked_features(model, clips, skip_bad=True)
 
 
-def test_samples_are_encoded_once_too(model, encoded):
+def test_samples_are_encoded_once_too(model, encoded, tmp_path):
+    from amask.data.manifest import Clip, Manifest
     from amask.lalm.feature_cache import FeatureCache
 
     rng = np.random.default_rng(0)
@@ -203,6 +205,10 @@ def test_samples_are_encoded_once_too(model, encoded):
     assert encoded == [1, 1]
     assert same(FeatureCache(model).encode_all([*waves, waves[0]]), heard)
     assert encoded == [1, 1]
+    soundfile.write(tmp_path / "x.wav", waves[1], RATE, "FLOAT")
+    assert model.run([tmp_path / "x.wav", (waves[0], RATE)], max_new_tokens=1)
+    assert same(features_of(model, Manifest((Clip(path="x.wav"),), tmp_path)).rows([0]), heard.rows([1]))
+    assert encoded == [1, 1]  # whether as samples, by `run`, or as a file
     alone = model.encode([waves[0]])
     assert torch.equal(heard.embeds[2, : heard.lengths[2]], alone.embeds[0, : alone.lengths[0]])
 
