@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -225,7 +225,7 @@ class LALM(ScoringModel):
         """Why heads cannot be cut out of this model (`pruned`); empty where they can."""
         return prune_obstacle(self)
 
-    def pruned(self, mask: GatesOfModel | Float[Tensor, "layer head"]) -> Self:
+    def pruned(self, mask: GatesOfModel | Float[Tensor, "layer head"]) -> "LALM":
         """This model without the heads that a mask switches off: the same answers with less work; see `pruning.prune`.
 
         All weights but those of the cut attentions are shared. The pruned model has the same name and identity, and runs
