@@ -23,7 +23,7 @@ from .gating import GatesLike, as_gates, gated
 from .identity import Identity
 from .likelihood import label_probabilities, likeliest
 from .prompting import Gates
-from .pruning import GatesOfModel, prune, prune_obstacle
+from .pruning import prune, prune_obstacle
 from .scoring import Prompts, ScoringModel
 
 Clip = Path | str | tuple[np.ndarray, int]
@@ -225,7 +225,7 @@ class LALM(ScoringModel):
         """Why heads cannot be cut out of this model (`pruned`); empty where they can."""
         return prune_obstacle(self)
 
-    def pruned(self, mask: GatesOfModel | Float[Tensor, "layer head"]) -> "LALM":
+    def pruned(self, mask: GatesLike) -> "LALM":
         """This model without the heads that a mask switches off: the same answers with less work; see `pruning.prune`.
 
         All weights but those of the cut attentions are shared. The pruned model has the same name and identity, and runs

@@ -6,7 +6,7 @@ replaced by a module that holds its gate as a buffer. That gate is then the mode
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, cast, no_type_check
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,7 @@ class GatedProjection(nn.Module):
         units = gate[..., : self.heads].to(self.gate).repeat_interleave(self.width, -1)
         self.gate = units if units.dim() == 1 else units[:, None]
 
+    @no_type_check  # a decorator that checks shapes could not be traced
     def forward(self, states: Float[Tensor, "row position unit"]) -> Float[Tensor, "row position width"]:
         """The projection of the gated states."""
         return self.projection(states * self.gate)

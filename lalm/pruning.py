@@ -7,7 +7,7 @@ attention and keeps nothing in the cache. All other weights are shared with the 
 import sys
 from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,8 +17,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..errors import MaskError, ModelError
-from .gating import PROJECTION, Geometry, HeadSite
-from .identity import Identity
+from .gating import PROJECTION, GatesLike, Geometry, HeadSite, as_gates
 from .prompting import PromptedModel
 from .source_hash import hash_source
 
@@ -33,20 +32,7 @@ Model = TypeVar("Model", bound=PromptedModel)
 Module = TypeVar("Module", bound=nn.Module)
 
 
-@runtime_checkable
-class GatesOfModel(Protocol):
-    """A mask with the model that it belongs to, such as a `HeadMask`."""
-
-    @property
-    def identity(self) -> Identity:
-        """The model."""
-
-    @property
-    def gates(self) -> Float[Tensor, "layer head"]:
-        """1.0 where a head is on, 0.0 where it is off."""
-
-
-def prune(model: Model, mask: GatesOfModel | Float[Tensor, "layer head"]) -> Model:
+def prune(model: Model, mask: GatesLike) -> Model:
     """A model that has the heads of a mask and no others; it runs that mask only, with the answers that gates give.
 
     Args:
@@ -57,9 +43,10 @@ def prune(model: Model, mask: GatesOfModel | Float[Tensor, "layer head"]) -> Mod
         MaskError: the mask belongs to another model.
         ModelError: the gates are not bits, do not fit the model or switch every head off; or the model cannot be pruned.
     """
-    if not isinstance(mask, Tensor) and not mask.identity.same(model.identity):
-        raise MaskError(f"the mask is for {mask.identity}; this model is {model.identity}; give a mask of this model")
-    bits = _bits(mask if isinstance(mask, Tensor) else mask.gates, model.geometry)
+    owner = getattr(mask, "identity", None)
+    if owner is not None and not owner.same(model.identity):
+        raise MaskError(f"the mask is for {owner}; this model is {model.identity}; give a mask of this model")
+    bits = _bits(as_gates(mask), model.geometry)
     if model.kept_heads is not None:
         raise ModelError(f"{model.name} is pruned already; prune the model that it was made from")
     reason = prune_obstacle(model)
@@ -87,9 +74,10 @@ def prune_decoder(model: Module, sites: Sequence[HeadSite], bits: Bool[Tensor, "
     return pruned
 
 
-def _bits(gates: Tensor, geometry: Geometry) -> Bool[Tensor, "layer head"]:
-    if tuple(gates.shape) != geometry.shape:
-        raise ModelError(f"cannot prune by gates of shape {tuple(gates.shape)}; expected one number a head of {geometry}")
+def _bits(gates: Tensor | None, geometry: Geometry) -> Bool[Tensor, "layer head"]:
+    if gates is None or tuple(gates.shape) != geometry.shape:
+        got = "none" if gates is None else f"some of shape {tuple(gates.shape)}"
+        raise ModelError(f"cannot prune by these gates: got {got}; expected one number a head of {geometry}")
     gates, present = gates.detach().cpu().float(), geometry.present
     if not bool(((gates == 0) | (gates == 1))[present].all()):
         raise ModelError("cannot prune by gates between 0 and 1; expected exactly 0 (a head is off) or 1 (on)")
@@ -111,9 +99,7 @@ def prune_obstacle(model: PromptedModel) -> str:
         linear = [_linear(attention, name) for name in ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj")]
         kinds = {type(module).__name__ for module in linear if module is not None and type(module) is not nn.Linear}
         if kinds:
-            return (
-                f"{where} has projections of type {', '.join(sorted(kinds))}; a plain, unquantised model without adapters can be"
-            )
+            return f"{where} has projections of type {', '.join(sorted(kinds))}, not Linear (quantised, or with an adapter)"
         norms = [getattr(attention, name, None) for name in ("q_norm", "k_norm", "v_norm")]
         sizes = {len(norm.weight) for norm in norms if getattr(norm, "weight", None) is not None}
         if sizes - {_head_width(attention, site.width)}:
