@@ -16,7 +16,7 @@ from .answering import Answer, texts
 from .base import LALM, Mask
 from .batching import AudioFeatures
 from .constrained_decoding import Constraint, Constraints, task_constraint
-from .likelihood import label_likelihoods
+from .likelihood import label_probabilities, likeliest
 
 BATCH_ROWS = 16  # rows that are answered at once: on a CPU more of them take longer each, as attention leaves its cache
 
@@ -96,9 +96,8 @@ def _prompts(rows: Sequence[TaskRow]) -> list[str] | None:
 
 
 def _by_likelihood(model: LALM, clips: AudioFeatures, rows: Sequence[TaskRow], labels: tuple[str, ...]) -> list[Answer]:
-    probabilities = label_likelihoods(model, clips, labels, _gates(model, rows), _prompts(rows))
-    values, places = probabilities.max(1)
-    return [Answer(labels[at], confidence=value) for at, value in zip(places.tolist(), values.tolist(), strict=True)]
+    probabilities = label_probabilities(model, clips, labels, _gates(model, rows), _prompts(rows))
+    return [Answer(text, confidence=probability) for text, probability in likeliest(labels, probabilities)]
 
 
 def _by_decoding(model: LALM, clips: AudioFeatures, rows: Sequence[TaskRow], max_new_tokens: int, beams: int) -> list[Answer]:
