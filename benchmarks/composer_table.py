@@ -1,8 +1,9 @@
 """Composites on the pocket model or another: `python benchmarks/composer_table.py --out FILE`.
 
 For each composite, on test clips of unseen speakers that carry all labels: the best and the mean of some prompts, masks by set
-operations and sums of logits, one pass by the mask that `amask compose` comes to, and the parts in parallel. All answers are
-free: nothing is held to a form. With `--warm-start` also how many steps a training needs from different starts.
+operations and sums of logits, one pass by the mask that `amask compose` comes to, and the parts in parallel. Answers of masks are
+held to the composite's form, as in use; those of prompts are free.
+With `--warm-start` also how many steps a training needs from different starts.
 """
 
 import argparse
@@ -19,9 +20,11 @@ from amask.cli.common import open_model
 from amask.composer.candidates import Candidate, find_candidates
 from amask.composer.composite import DevEvaluator, SearchOptions, Train, build_dev_evaluator, compose_task
 from amask.composer.composite_data import build_composite_data
+from amask.composer.confirmation import Target
 from amask.composer.expression import And, Expression, Name
-from amask.composer.search import Result, Target, judge, score_part_masks
+from amask.composer.search import CandidateScore, score_candidate, score_part_masks
 from amask.data.manifest import Manifest, stable_shuffle
+from amask.data.metrics import Score
 from amask.data.reading import read_manifest
 from amask.data.tasks import TaskSpec, parse_task
 from amask.data.wordings import wordings
@@ -49,17 +52,21 @@ class Settings:
     seeds: tuple[int, ...]
 
 
-def measured(ground: DevEvaluator, name: str, mask: HeadMask, said: list[str], own: dict[str, float]) -> Result:
-    return judge(ground.spec, Candidate(name, mask), said, own, ground.references, Target(), enough=1)
+def measured(ground: DevEvaluator, name: str, mask: HeadMask, said: list[str], own: dict[str, Score]) -> CandidateScore:
+    return score_candidate(ground.spec, Candidate(name, mask), said, own, ground.references)
 
 
-def prompted(ground: DevEvaluator, own: dict[str, float], every: HeadMask, count: int) -> list[Result]:
+def model_tokens(ground: DevEvaluator) -> int:
+    return ground.model.max_tokens_for(ground.references)
+
+
+def prompted(ground: DevEvaluator, own: dict[str, Score], every: HeadMask, count: int) -> list[CandidateScore]:
     """Every head on, and an instruction: each of some wordings."""
     said = wordings(ground.spec)
     chosen = [said[at * len(said) // count] for at in range(min(count, len(said)))]
     found = []
     for words in chosen:
-        answers = texts(ground.model.answer(ground.features, None, words, max_new_tokens=ground.room))
+        answers = texts(ground.model.answer(ground.features, None, words, max_new_tokens=model_tokens(ground)))
         found.append(measured(ground, f"prompt: {words}", every, answers, own))
     return found
 
@@ -68,7 +75,8 @@ def rows_of(ground: DevEvaluator, bank: MaskBank, data: Manifest, settings: Sett
     """Table rows of one composite: what way, and its cells."""
     model, spec = ground.model, ground.spec
     clips = range(len(ground.references))
-    alone = dict(zip(spec.names, ground.ask(list(ground.own.values()), clips), strict=True))
+    singles = [(ground.part_masks[part.name], TaskSpec(parts=(part,))) for part in spec.parts]
+    alone = dict(zip(spec.names, ground.answer(singles, clips), strict=True))
     own = score_part_masks(spec, alone, ground.references)
     every = HeadMask(model.geometry.present, model.identity)
     prompts = prompted(ground, own, every, settings.prompts)
@@ -76,43 +84,43 @@ def rows_of(ground: DevEvaluator, bank: MaskBank, data: Manifest, settings: Sett
     rows = [(f"best prompt: “{best.candidate.name.removeprefix('prompt: ')}”", cells(best))]
     rows.append((f"mean of {len(prompts)} prompts", mean_cells(prompts)))
     tree = And(tuple(map(Name, spec.names)))
-    for candidate in find_candidates(tree, dict(ground.own)):
+    for candidate in find_candidates(tree, dict(ground.part_masks)):
         if candidate.name not in spec.names:
-            (said,) = ground.ask([candidate.mask], clips)
+            (said,) = ground.answer([(candidate.mask, spec)], clips)
             rows.append((candidate.name, cells(measured(ground, candidate.name, candidate.mask, said, own))))
     rows += one_pass(ground, bank, tree, data, settings, own)
-    masks = list(ground.own.values())
-    said = [a.text for a in answer_parts(model, ground.features, spec, masks, unconstrained=True, max_new_tokens=ground.room)]
+    masks = list(ground.part_masks.values())
+    said = [a.text for a in answer_parts(model, ground.features, spec, masks, max_new_tokens=model_tokens(ground))]
     rows.append(("**parallel**", cells(measured(ground, "parallel", every, said, own))))
-    exact = ", ".join(f"{part.name} {part.metric} {own[part.name]:.1f}" for part in spec.parts)
+    exact = ", ".join(f"{part.name} {part.metric} {own[part.name].value:.1f}" for part in spec.parts)
     return [*rows, ("own masks, alone", f"| {exact}")]
 
 
 def one_pass(
-    ground: DevEvaluator, bank: MaskBank, tree: Expression, data: Manifest, settings: Settings, own: dict[str, float]
+    ground: DevEvaluator, bank: MaskBank, tree: Expression, data: Manifest, settings: Settings, own: dict[str, Score]
 ) -> Iterator[tuple[str, str]]:
     """A row for the mask that `amask compose` comes to; for each seed, where it trains."""
     model, spec = ground.model, ground.spec
     for seed in settings.seeds:
         start = time.perf_counter()
         trainer = train_with(model, settings.steps, seed) if settings.steps else None
-        form = "json" if spec.form == "json" else "pipe"
-        composed = compose_task(model, bank, tree, form, data, options=SearchOptions(), train=trainer)
+        options = SearchOptions("json" if spec.form == "json" else "pipe")
+        composed = compose_task(model, bank, tree, data, options, train=trainer)
         took = time.perf_counter() - start
-        (said,) = ground.ask([composed.mask], range(len(ground.references)))
-        verdict = "reached" if composed.result.reached else "missed"
+        (said,) = ground.answer([(composed.mask, spec)], range(len(ground.references)))
+        verdict = "reached" if composed.confirmation.reached else "missed"
         seeded = f", seed {seed}" if composed.how == "trained" else ""
         name = f"**one pass**: {composed.result.candidate.name}, {composed.how} in {took:.0f} s{seeded}, target on dev {verdict}"
         yield name, cells(measured(ground, "one pass", composed.mask, said, own))
-        if composed.how == "taken":
+        if composed.how == "selected":
             return
 
 
-def cells(result: Result) -> str:
+def cells(result: CandidateScore) -> str:
     return f"{result.ifr:.1f} | " + ", ".join(f"{f.part} {f.metric} {f.value:.1f}" for f in result.part_scores)
 
 
-def mean_cells(results: list[Result]) -> str:
+def mean_cells(results: list[CandidateScore]) -> str:
     part_scores = zip(*(result.part_scores for result in results), strict=True)
     parts = ", ".join(f"{part[0].part} {part[0].metric} {mean(each.value for each in part):.1f}" for part in part_scores)
     return f"{mean(result.ifr for result in results):.1f} | {parts}"
@@ -135,9 +143,9 @@ def warm_start(model: LALM, bank: MaskBank, data: Manifest, name: str, settings:
     """Steps to the target on dev clips: from the parts' best candidate, from a random mask of its size, from all heads."""
     spec = parse_task(name)
     ground = ground_of(model, bank, data, spec, settings.clips, "dev")
-    joint = build_composite_data(model, data, spec, ground.own)
-    found = find_candidates(And(tuple(map(Name, spec.names))), dict(ground.own))
-    best = min((ground.measure(each, Target()) for each in found), key=lambda result: result.loss).candidate
+    joint = build_composite_data(model, data, spec, ground.part_masks)
+    found = find_candidates(And(tuple(map(Name, spec.names))), dict(ground.part_masks))
+    best = min((ground.measure(each) for each in found), key=lambda result: result.loss).candidate
     starts = {
         best.name: best.mask,
         "a random mask of equal size": random_like(best.mask, settings.seeds[0]),
@@ -147,10 +155,10 @@ def warm_start(model: LALM, bank: MaskBank, data: Manifest, name: str, settings:
     for called, mask in starts.items():
         for steps in (steps for steps in STEPS if steps <= settings.steps):
             trained = train_with(model, steps, settings.seeds[0])(spec, joint.manifest, mask)
-            result = ground.measure(Candidate(called, trained), Target())
-            lines.append(f"| {called} | {steps} | {'yes' if result.reached else 'no'} | {cells(result)} |")
+            result, reached = ground.measure(Candidate(called, trained)), ground.confirm(trained, Target()).reached
+            lines.append(f"| {called} | {steps} | {'yes' if reached else 'no'} | {cells(result)} |")
             sys.stderr.write(lines[-1] + "\n")
-            if result.reached:
+            if reached:
                 break
     return lines
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,10 +31,10 @@ from .common import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..composer.composite import CompositeResult, Train
+    from ..composer.composite import CompositeResult, SearchOptions, Train
     from ..composer.composite_data import CompositeData
     from ..composer.expression import Expression
-    from ..composer.search import Budget, Result
+    from ..composer.search import CandidateScore
     from ..data.manifest import Manifest
     from ..data.tasks import TaskSpec
     from ..lalm.base import LALM
@@ -44,8 +44,11 @@ if TYPE_CHECKING:
     from ..mask_bank.recipe import Recipe
 
 
+CONFIRMATION = "Further dev clips, at most, that the best candidate is confirmed on before it is trusted."
+
+
 @dataclass(frozen=True)
-class _Recipe:
+class TrainOptions:
     """What the options say of a training, if there is to be one."""
 
     steps: int | None
@@ -67,8 +70,8 @@ class _Recipe:
 
 
 @dataclass(frozen=True)
-class _Telling:
-    """What is said of the result: as JSON or text, with the heads by layer, and stable_shuffle into which file."""
+class OutputOptions:
+    """What is said of the result: as JSON or text, with the heads by layer, and drawn into which file."""
 
     as_json: bool
     explain: bool
@@ -86,6 +89,7 @@ def compose(
     data: DataOption = None,
     budget: Annotated[str, typer.Option(help="What the search may cost: 90s, 3m, or a number of answers such as 2000.")] = "2m",
     clips: Annotated[int, typer.Option(min=1, help="Dev clips that candidates are measured on.")] = 32,
+    confirmation_clips: Annotated[int, typer.Option(min=0, help=CONFIRMATION)] = 250,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train where no candidate reaches the target.")] = True,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train even where a candidate reaches the target.")] = False,
     self_label: Annotated[bool, typer.Option("--self-label", help="Let the parts' own masks label the clips.")] = False,
@@ -103,9 +107,9 @@ def compose(
     """Compose masks of the bank by an expression and keep the result.
 
     With --json or --pipe a mask is found that does all tasks of the expression in one answer, in that order: the best of the
-    bank's relatives, the set operations and sums of logits, where one reaches the target (99 % of answers in the form, no part
-    more than a point worse than by its own mask); else one that is trained from the best. Clips that carry all labels are
-    used; where there are none, each part's own mask labels clips.
+    bank's relatives, the set operations and sums of logits, where it reaches the target on other clips than it was chosen on
+    (99 % of answers in the form, and beyond doubt no part five points worse than by its own mask); else one that is trained
+    from the best. Clips that carry all labels are used; where there are none, each part's own mask labels clips.
     """
     with one_line_errors():
         from ..composer.expression import parse
@@ -117,35 +121,42 @@ def compose(
         if json_form + pipe_form + boolean > 1:
             raise MaskError("choose one of --json, --pipe and --boolean")
         if output not in ("text", "json"):
-            raise MaskError(f"--output {output}: expected text or json; for answers as JSON say --json")
+            raise MaskError(f"--output {output}: expected text or json; for answers as JSON pass --json")
         if is_plan(text):
             raise MaskError(f"THEN makes a plan, which no mask holds; run it: amask run --task {text!r}")
         tree = parse(text)
         if keys and not json_form:
-            raise MaskError("--keys names the parts of JSON answers; say --json, too")
+            raise MaskError("--keys names the parts of JSON answers; pass --json, too")
         if retrain and not train:
             raise MaskError("--retrain and --no-train contradict each other")
         if png is not None and png.suffix not in (".png", ".svg"):
             raise MaskError(f"--png {png}: expected a name that ends in .png or .svg")
         check_name(name)
         named = read_keys(keys)
-        cost, how = parse_budget(budget), _Recipe(steps, batch, sparsity, seed)
+        cost, how = parse_budget(budget), TrainOptions(steps, batch, sparsity, seed)
         how.check()
         opened, clips_of = open_bank(bank), open_data(data)
         loaded = open_model(model, device, dtype)
         as_json = output == "json"
-        about = _Telling(as_json, explain, png)
+        about = OutputOptions(as_json, explain, png)
         if not (json_form or pipe_form):
             _boolean(loaded, opened, tree, name, clips_of if data or model == "pocket" else None, about)
             return
         from ..composer.composite import SearchOptions
 
-        form: Literal["pipe", "json"] = "json" if json_form else "pipe"
-        options = SearchOptions(clips=clips, retrain=retrain, self_label=self_label)
+        options = SearchOptions(
+            "json" if json_form else "pipe",
+            named,
+            clips=clips,
+            confirmation_clips=confirmation_clips,
+            retrain=retrain,
+            self_label=self_label,
+            budget=cost,
+        )
         used: list[Checkpoint] = []
         trained = _trainer(loaded, opened, how, used) if train else None
-        composed = _composite(loaded, opened, tree, form, clips_of, named, options, cost, trained)
-        _keep(opened, composed, name, about)
+        composed = _composite(loaded, opened, tree, clips_of, options, trained)
+        _store_and_report(opened, composed, name, about)
         for checkpoint in used:
             checkpoint.remove()
 
@@ -156,11 +167,11 @@ def check_name(name: str | None) -> None:
     from ..mask_bank.versions import parse_spec
 
     if name is not None and parse_spec(name)[1] is not None:
-        raise BankError(f"a stored mask gets its version from the bank; say --name {parse_spec(name)[0]!r}")
+        raise BankError(f"a stored mask gets its version from the bank; pass --name {parse_spec(name)[0]!r}")
 
 
 def _boolean(
-    model: "LALM", bank: "MaskBank", tree: "Expression", name: str | None, data: "Manifest | None", about: _Telling
+    model: "LALM", bank: "MaskBank", tree: "Expression", name: str | None, data: "Manifest | None", about: OutputOptions
 ) -> None:
     """Store what the set operation gives, then say what it does."""
     from ..composer.algebra import evaluate, look_up
@@ -173,7 +184,7 @@ def _boolean(
     layers = _explain(parents, composed, added.stored.spec, about)
     report([added], about.as_json, {"layers": layers} if layers else {})
     if data is None:
-        err.print("amask: what it does is not known: --data gives clips to try it on", markup=False)
+        err.print("amask: effect not measured; pass --data", markup=False)
         return
     effects = measure_side_effects(model, composed, parents, data)
     for effect in effects:
@@ -183,41 +194,38 @@ def _boolean(
         if parent.task_name not in tried:
             err.print(f"amask: {parent.called} is of no task that the data have dev clips for, so it is not tried", markup=False)
     if len(parents) > 1:
-        err.print("amask: a mask that does several tasks in one answer: say --pipe or --json", markup=False)
+        err.print("amask: for one mask that answers several tasks, pass --pipe or --json", markup=False)
 
 
 def _composite(
     model: "LALM",
     bank: "MaskBank",
     tree: "Expression",
-    form: Literal["pipe", "json"],
     data: "Manifest",
-    keys: Sequence[str],
-    options: object,
-    budget: "Budget",
+    options: "SearchOptions",
     train: "Train | None",
 ) -> "CompositeResult":
-    from ..composer.composite import compose_task
+    from ..composer.composite import Events, compose_task
 
-    how = {"keys": keys, "options": options, "budget": budget, "train": train}
-    with _table() as tell:
-        return compose_task(model, bank, tree, form, data, found=_say_labels, tell=tell, labelling=_labelling, **how)  # type: ignore[arg-type]
+    with _table() as on_result:
+        events = Events(_warn_self_labels, _label_progress, on_result)
+        return compose_task(model, bank, tree, data, options, train=train, events=events)
 
 
-def _labelling(done: int, total: int) -> None:
-    """A sign of life while own masks label clips, which takes long on a large model."""
-    from ..composer.composite_data import BATCH
+def _label_progress(done: int, total: int) -> None:
+    """Progress while own masks label clips, which takes long on a large model."""
+    from ..composer.composite_data import LABEL_BATCH
 
-    if done == total or done * 10 // total > (done - BATCH) * 10 // total:
+    if done == total or done * 10 // total > (done - LABEL_BATCH) * 10 // total:
         err.print(f"amask: the parts' own masks label clips: {done} of {total}", style="dim", markup=False)
 
 
-def _say_labels(joint: "CompositeData") -> None:
-    if joint.own:
-        err.print("amask: the parts' own masks label the clips: what they say is taken for right", style="yellow")
+def _warn_self_labels(data: "CompositeData") -> None:
+    if data.self_labelled:
+        err.print("amask: the parts' own masks label the clips: their answers are used as pseudo-labels", style="yellow")
 
 
-def _trainer(model: "LALM", bank: "MaskBank", how: _Recipe, used: "list[Checkpoint]") -> "Train":
+def _trainer(model: "LALM", bank: "MaskBank", how: TrainOptions, used: "list[Checkpoint]") -> "Train":
     """What trains a composite, with a bar; its checkpoint is left until the mask is stored."""
 
     def train(spec: "TaskSpec", data: "Manifest", start: "HeadMask") -> "HeadMask":
@@ -235,11 +243,11 @@ def _trainer(model: "LALM", bank: "MaskBank", how: _Recipe, used: "list[Checkpoi
 
 
 @contextmanager
-def _table() -> "Iterator[Callable[[Result], None]]":
+def _table() -> "Iterator[Callable[[CandidateScore], None]]":
     """A table on stderr that fills as rows come; where stderr is no terminal it is shown once, at the end."""
     from rich.live import Live
 
-    rows: dict[str, Result] = {}
+    rows: dict[str, CandidateScore] = {}
     if not err.is_terminal:
         yield lambda result: rows.update({result.candidate.name: result})
         if rows:
@@ -247,28 +255,27 @@ def _table() -> "Iterator[Callable[[Result], None]]":
         return
     with Live(console=err, refresh_per_second=8) as live:
 
-        def tell(result: "Result") -> None:
+        def tell(result: "CandidateScore") -> None:
             rows[result.candidate.name] = result
             live.update(draw_table(list(rows.values())))
 
         yield tell
 
 
-def draw_table(results: "Sequence[Result]") -> "Table":
+def draw_table(results: "Sequence[CandidateScore]") -> "Table":
     """Candidates, those on the most clips and of the least loss first."""
     from rich.table import Table
 
-    parts = [f"{part_score.part} {part_score.metric} (own)" for part_score in results[0].part_scores]
-    table = Table("candidate", "clips", "heads on", "IFR", *parts, "target", box=None, header_style="bold")
-    for result in sorted(results, key=lambda result: (-result.clips, not result.reached, result.loss)):
-        part_scores = [f"{part_score.value:.1f} ({part_score.own:.1f})" for part_score in result.part_scores]
-        mask = result.candidate.mask
-        reached = "reached" if result.reached else ""
-        table.add_row(result.candidate.name, str(result.clips), str(mask.heads_on), f"{result.ifr:.1f}", *part_scores, reached)
+    parts = [f"{part.part} {part.metric} (own)" for part in results[0].part_scores]
+    table = Table("candidate", "clips", "heads on", "IFR", *parts, box=None, header_style="bold")
+    for result in sorted(results, key=lambda result: (-result.clips, result.loss)):
+        cells = [f"{part.value:.1f} ({part.own:.1f})" for part in result.part_scores]
+        name, mask = result.candidate.name, result.candidate.mask
+        table.add_row(name, str(result.clips), str(mask.heads_on), f"{result.ifr:.1f}", *cells)
     return table
 
 
-def _explain(parts: "Mapping[str, HeadMask]", composed: "HeadMask", called: str, about: _Telling) -> list[dict[str, object]]:
+def _explain(parts: "Mapping[str, HeadMask]", composed: "HeadMask", called: str, about: OutputOptions) -> list[dict[str, object]]:
     """The heads of each layer that the parts share, in the terminal and as a picture where that is wanted; as plain data."""
     from rich.table import Table
 
@@ -289,26 +296,41 @@ def _explain(parts: "Mapping[str, HeadMask]", composed: "HeadMask", called: str,
     return [asdict(row) for row in rows] if about.explain else []
 
 
-def _keep(bank: "MaskBank", composed: "CompositeResult", name: str | None, about: _Telling) -> None:
+def _store_and_report(bank: "MaskBank", composed: "CompositeResult", name: str | None, about: OutputOptions) -> None:
     """Store the mask and say what it came to."""
     from ..mask_bank.files import describe
 
     added = bank.add(composed.mask, name or composed.mask.task_name)
-    result = composed.result
+    confirmation = composed.confirmation
     layers = _explain(composed.parts, composed.mask, added.stored.spec, about)
     if about.as_json:
-        found = {"how": composed.how, "reached": result.reached, "default": added.default, "result": result.row()}
-        found |= {"table": [each.row() for each in composed.results]} | ({"layers": layers} if layers else {})
+        found = {"how": composed.how, "reached": confirmation.reached, "default": added.default, "result": composed.result.row()}
+        found |= {"confirmation": confirmation.row(), "table": [each.row() for each in composed.results]}
+        found |= {"layers": layers} if layers else {}
         out.print_json(json.dumps(describe(added.stored) | found, ensure_ascii=False), indent=None)
     else:
         stored = added.stored
-        part_scores = "".join(f", {f.part} {f.metric} {f.value:.1f} (own {f.own:.1f})" for f in result.part_scores)
-        out.print(
-            f"{stored.spec}: {stored.heads_on} of {stored.heads_total} heads on, IFR {result.ifr:.1f}{part_scores}", markup=False
-        )
+        out.print(f"{stored.spec}: {stored.heads_on} of {stored.heads_total} heads on; {_measured(composed)}", markup=False)
     if added.note:
         err.print(f"amask: {added.note}", style=None if added.default else "yellow", markup=False)
-    if not result.reached:
-        err.print("amask: it does not reach the target, so 'amask run' takes the parts' own masks in parallel", style="yellow")
-        if composed.how == "taken":
+    if not confirmation.reached:
+        err.print(
+            f"amask: it does not reach the target ({confirmation.reason}), so 'amask run' takes the parts' own masks in parallel",
+            style="yellow",
+            markup=False,
+        )
+        if composed.how == "selected":
             err.print("amask: --retrain trains it further", style="dim")
+
+
+def _measured(composed: "CompositeResult") -> str:
+    """What the mask does, on the confirmation clips where there are some, else on those that it was chosen on."""
+    found = composed.confirmation
+    if not found.clips:
+        scores = "".join(f", {p.part} {p.metric} {p.value:.1f} (own {p.own:.1f})" for p in composed.result.part_scores)
+        return f"on {composed.result.clips} clips that it was chosen on: IFR {composed.result.ifr:.1f}{scores}"
+    parts = [
+        f", {p.score.part} {p.score.metric} {p.score.value:.1f} (own {p.score.own:.1f}, {p.max_gap:.1f} points worse at most)"
+        for p in found.parts
+    ]
+    return f"on {found.clips} further clips: IFR {found.ifr:.1f}{''.join(parts)}"

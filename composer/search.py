@@ -1,6 +1,8 @@
 """The search for a composite's mask: candidates are measured on more and more clips, and each time the better half stays.
 
-This is successive halving (Karnin et al. 2013; Jamieson and Talwalkar 2016). Nothing here knows a model: `ask` answers.
+This is successive halving (Karnin et al. 2013; Jamieson and Talwalkar 2016). Nothing here knows a model: an `AnswerFn` answers.
+What is found here is the best of several, so its scores flatter it; whether it is good enough is decided on other clips
+(`composer.confirmation`).
 """
 
 import json
@@ -16,25 +18,12 @@ from ..errors import MaskError
 from ..mask_bank.mask import HeadMask
 from .candidates import Candidate, mask_key
 
-SCREEN_CLIPS = 2  # clips after which candidates go that never answer in the form, where some do
-FIRST_ROUND_CLIPS = 6  # clips of the first round that halves
-MIN_TARGET_CLIPS = 24  # clips on which a target may be reached; fewer only where the data have fewer
+FIRST_ROUND_CLIPS = 4
 
-AnswerFn = Callable[[Sequence[HeadMask], Sequence[int]], list[list[str]]]
-"""(masks, clips) → what each mask answers to each clip."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a composite must reach to be taken.
-
-    Attributes:
-        ifr: percent of answers in the asked form, at least.
-        points: by how many points of its metric a part may be worse than by its own mask, at most.
-    """
-
-    ifr: float = 99.0
-    points: float = 1.0
+Job = tuple[HeadMask, TaskSpec]
+"""A mask and the task that its answers are held to."""
+AnswerFn = Callable[[Sequence[Job], Sequence[int]], list[list[str]]]
+"""(jobs, clips) → what each job answers to each clip."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +37,13 @@ class PartScore:
     better: str
 
     @property
-    def behind(self) -> float:
+    def gap(self) -> float:
         """Points that the composite is worse; negative where it is better."""
         return self.value - self.own if self.better == "lower" else self.own - self.value
 
 
 @dataclass(frozen=True)
-class Result:
+class CandidateScore:
     """A row of the table: a candidate on the first so many clips.
 
     Attributes:
@@ -63,7 +52,6 @@ class Result:
         exact: percent of answers that are right in every part.
         ifr: percent of answers in the asked form.
         part_scores: of each part.
-        reached: whether that is the target, on enough clips to say so.
     """
 
     candidate: Candidate
@@ -71,24 +59,23 @@ class Result:
     exact: float
     ifr: float
     part_scores: tuple[PartScore, ...]
-    reached: bool
 
     @property
     def loss(self) -> float:
         """What candidates are ranked by, lower is better: points missing to IFR 100, and behind the own masks on average."""
-        behind = [min(part_score.behind, 100.0) for part_score in self.part_scores]
-        return 100 - self.ifr + sum(behind) / len(behind)
+        gaps = [min(part.gap, 100.0) for part in self.part_scores]
+        return 100 - self.ifr + sum(gaps) / len(gaps)
 
     def row(self) -> dict[str, Any]:
         """The row as plain data."""
-        parts = {f.part: {"metric": f.metric, "value": round(f.value, 2), "own": round(f.own, 2)} for f in self.part_scores}
+        parts = {p.part: {"metric": p.metric, "value": round(p.value, 2), "own": round(p.own, 2)} for p in self.part_scores}
         about = {"candidate": self.candidate.name, "heads_on": self.candidate.mask.heads_on, "clips": self.clips}
-        return about | {"exact": round(self.exact, 2), "ifr": round(self.ifr, 2), "parts": parts, "reached": self.reached}
+        return about | {"exact": round(self.exact, 2), "ifr": round(self.ifr, 2), "parts": parts}
 
 
 @dataclass
 class Budget:
-    """What a search may cost; None is no bound.
+    """What a search may cost; None is no bound. Labelling, encoding and confirming are not counted.
 
     Attributes:
         seconds: from the first answer on.
@@ -98,7 +85,7 @@ class Budget:
     seconds: float | None = None
     answers: int | None = None
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
-    _asked: int = field(default=0, init=False)
+    _spent: int = field(default=0, init=False)
     _begun: float = field(default=math.nan, init=False)
 
     def begin(self) -> None:
@@ -108,16 +95,16 @@ class Budget:
 
     def spend(self, answers: int) -> None:
         """Count answers that were asked for."""
-        self._asked += answers
+        self._spent += answers
 
     @property
-    def left(self) -> float:
+    def answers_left(self) -> float:
         """Answers that it is still good for, at the pace so far."""
-        by_count = math.inf if self.answers is None else float(self.answers - self._asked)
-        if self.seconds is None or not self._asked:
+        by_count = math.inf if self.answers is None else float(self.answers - self._spent)
+        if self.seconds is None or not self._spent:
             return by_count
         spent = self.clock() - self._begun
-        return min(by_count, (self.seconds - spent) / max(spent, 1e-9) * self._asked)
+        return min(by_count, (self.seconds - spent) / max(spent, 1e-9) * self._spent)
 
 
 def parse_budget(text: str) -> Budget:
@@ -133,14 +120,13 @@ def parse_budget(text: str) -> Budget:
 
 
 def plan_rounds(candidates: int, clips: int, fewest: int = FIRST_ROUND_CLIPS) -> list[int]:
-    """Clips that candidates have answered after each round: a glance, then so that two are left for the last, with all clips."""
+    """Clips that candidates have answered after each round, so that two are left for the last, with all clips."""
     halvings = max(0, math.ceil(math.log2(max(1, candidates))) - 1)
-    counts = {max(min(fewest, clips), clips >> turn) for turn in range(halvings + 1)}
-    return sorted(counts | ({min(SCREEN_CLIPS, clips)} if halvings else set()))
+    return sorted({max(min(fewest, clips), clips >> turn) for turn in range(halvings + 1)})
 
 
-def score_part_masks(spec: TaskSpec, answers: Mapping[str, Sequence[str]], references: Sequence[str]) -> dict[str, float]:
-    """How well each part is done by its own mask, in percent of its metric.
+def score_part_masks(spec: TaskSpec, answers: Mapping[str, Sequence[str]], references: Sequence[str]) -> dict[str, Score]:
+    """How well each part is done by its own mask.
 
     Args:
         spec: the composite task.
@@ -149,21 +135,28 @@ def score_part_masks(spec: TaskSpec, answers: Mapping[str, Sequence[str]], refer
     """
     right = [spec.split(reference) or {} for reference in references]
     return {
-        part.name: score(TaskSpec(parts=(part,)), answers[part.name], [row[part.name] for row in right])[0].value
-        for part in spec.parts
+        part.name: score(TaskSpec(parts=(part,)), answers[part.name], [row[part.name] for row in right])[0] for part in spec.parts
     }
 
 
-def judge(
-    spec: TaskSpec,
-    candidate: Candidate,
-    answers: Sequence[str],
-    own: Mapping[str, float],
-    references: Sequence[str],
-    target: Target,
-    *,
-    enough: int = MIN_TARGET_CLIPS,
-) -> Result:
+def score_composite(spec: TaskSpec, answers: Sequence[str], references: Sequence[str]) -> list[Score]:
+    """The scores of a composite's answers; JSON whose keys come in another order than it is held to is not in the form."""
+    return score(spec, [answer if _in_order(spec, answer) else "" for answer in answers], references)
+
+
+def _in_order(spec: TaskSpec, answer: str) -> bool:
+    """Whether a JSON answer has its keys in the order that it is held to when the mask is used; no JSON has no order."""
+    return spec.form != "json" or spec.split(answer) is None or list(json.loads(answer)) == list(spec.json_keys)
+
+
+def score_of(scores: Iterable[Score], metric: str = "", part: str = "") -> Score:
+    """The first score of a metric, or of a part."""
+    return next(each for each in scores if each.part == part and (not metric or each.metric == metric))
+
+
+def score_candidate(
+    spec: TaskSpec, candidate: Candidate, answers: Sequence[str], own: Mapping[str, Score], references: Sequence[str]
+) -> CandidateScore:
     """Measure a candidate's answers against the parts' own masks on the same clips.
 
     Args:
@@ -172,90 +165,71 @@ def judge(
         answers: what it said.
         own: how well each part is done by its own mask (`score_part_masks`).
         references: what is right, in the composite's form.
-        target: what is wanted.
-        enough: clips on which the target may be reached.
     """
-    scores = score(spec, [answer if _in_order(spec, answer) else "" for answer in answers], references)
+    scores = score_composite(spec, answers, references)
     part_scores = []
-    for part in spec.parts:
-        within = next(each for each in scores if each.part == part.name)
-        part_scores.append(PartScore(part.name, within.metric, within.value, own[part.name], within.better))
-    ifr = _value(scores, "ifr")
-    good = ifr >= target.ifr and all(part_score.behind <= target.points + 1e-9 for part_score in part_scores)
-    return Result(candidate, len(answers), _value(scores, "exact"), ifr, tuple(part_scores), good and len(answers) >= enough)
-
-
-def _in_order(spec: TaskSpec, answer: str) -> bool:
-    """Whether a JSON answer has its keys in the order that it is held to when the mask is used; no JSON has no order."""
-    return spec.form != "json" or spec.split(answer) is None or list(json.loads(answer)) == list(spec.json_keys)
-
-
-def _value(scores: Iterable[Score], metric: str) -> float:
-    return next(each.value for each in scores if each.metric == metric and not each.part)
+    for name in spec.names:
+        within = score_of(scores, part=name)
+        part_scores.append(PartScore(name, within.metric, within.value, own[name].value, within.better))
+    exact, ifr = (score_of(scores, metric).value for metric in ("exact", "ifr"))
+    return CandidateScore(candidate, len(answers), exact, ifr, tuple(part_scores))
 
 
 def search(
     spec: TaskSpec,
     candidates: Sequence[Candidate],
-    own: Mapping[str, HeadMask],
+    part_masks: Mapping[str, HeadMask],
     references: Sequence[str],
-    ask: AnswerFn,
+    answer: AnswerFn,
     *,
-    target: Target | None = None,
     budget: Budget | None = None,
-    enough: int = MIN_TARGET_CLIPS,
-) -> Iterator[Result]:
+) -> Iterator[CandidateScore]:
     """Measure candidates, yielding a row for each in each round; those of the last round have seen the most clips.
 
-    The better half goes on to the next round, after a glance at a few clips all; of these, where any gave an answer in the
-    form, only those that did. One that is left alone goes on with all clips at once.
+    The better half goes on to the next round; one that is left alone goes on with all clips at once.
     Where the budget ends, a round has fewer clips and is the last; the first has one clip at least.
 
     Args:
         spec: the composite task.
         candidates: the masks; of equal ones the earlier is preferred.
-        own: each part's own mask.
+        part_masks: each part's own mask.
         references: what is right for each clip, in the composite's form.
-        ask: answers.
-        target: what is wanted.
+        answer: answers.
         budget: what it may cost.
-        enough: clips on which the target may be reached.
     """
     if not candidates or not references:
         raise MaskError(f"nothing to search for {spec.name}: got {len(candidates)} candidates and {len(references)} clips")
-    target, budget = target or Target(), budget or Budget()
-    said: dict[bytes, list[str]] = {}
+    budget = budget or Budget()
+    answers: dict[bytes | str, list[str]] = {}
+    singles = {part.name: TaskSpec(parts=(part,)) for part in spec.parts}
     alive, done = list(candidates), 0
     budget.begin()
     for planned in plan_rounds(len(candidates), len(references)):
         count = planned if len(alive) > 1 else len(references)
-        masks = {mask_key(mask): mask for mask in [*own.values(), *(each.mask for each in alive)]}
-        more = int(max(min(count - done, budget.left / len(masks)), 0 if done else 1))
+        jobs: dict[bytes | str, Job] = {name: (mask, singles[name]) for name, mask in part_masks.items()}
+        jobs |= {mask_key(each.mask): (each.mask, spec) for each in alive}
+        more = int(max(min(count - done, budget.answers_left / len(jobs)), 0 if done else 1))
         clips = range(done, done + more)
         if not clips:
             break
-        for heads, answers in zip(masks, ask(list(masks.values()), clips), strict=True):
-            said.setdefault(heads, []).extend(answers)
-        budget.spend(len(masks) * len(clips))
+        for key, texts in zip(jobs, answer(list(jobs.values()), clips), strict=True):
+            answers.setdefault(key, []).extend(texts)
+        budget.spend(len(jobs) * len(clips))
         done = clips.stop
-        alone = score_part_masks(spec, {name: said[mask_key(mask)] for name, mask in own.items()}, references[:done])
-        results = [
-            judge(spec, each, said[mask_key(each.mask)], alone, references[:done], target, enough=enough) for each in alive
-        ]
+        own = score_part_masks(spec, {name: answers[name] for name in part_masks}, references[:done])
+        results = [score_candidate(spec, each, answers[mask_key(each.mask)], own, references[:done]) for each in alive]
         yield from results
         if done < count:
             break
-        better = rank(results)[: len(alive) if done <= SCREEN_CLIPS else max(1, math.ceil(len(alive) / 2))]
-        formed = [result for result in better if result.ifr > 0]
-        alive = [result.candidate for result in formed or better]
+        alive = [result.candidate for result in rank(results)[: max(1, math.ceil(len(alive) / 2))]]
 
 
-def rank(results: Iterable[Result]) -> list[Result]:
-    """Best first: those that reached the target, then by loss; equal ones stay in their order."""
-    return sorted(results, key=lambda result: (not result.reached, result.loss))
+def rank(results: Iterable[CandidateScore]) -> list[CandidateScore]:
+    """Best first; equal ones stay in their order."""
+    return sorted(results, key=lambda result: result.loss)
 
 
-def winner(results: Sequence[Result]) -> Result:
+def best_result(results: Sequence[CandidateScore]) -> CandidateScore:
     """The best of those that were measured on the most clips."""
     most = max(result.clips for result in results)
     return rank(result for result in results if result.clips == most)[0]

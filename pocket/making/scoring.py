@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ...composer.composite import compose_task
+from ...composer.composite import SearchOptions, compose_task
 from ...composer.expression import And, Name
 from ...data.manifest import Manifest
 from ...data.tasks import TaskSpec
@@ -25,7 +25,7 @@ def score_masks(model: LALM, folder: Path, data: Manifest, log: Log) -> None:
         model: what they are for.
         folder: of a bank; a mask of several tasks is measured against those of its parts.
         data: the slice; a mask of a task that none of its clips has labels for stays as it is.
-        log: told the part_scores.
+        log: told the figures.
     """
     for stored in MaskBank(folder / "none", folder).list():
         if not any(has_labels(stored.task, clip.labels) for clip in data):
@@ -39,7 +39,7 @@ def score_masks(model: LALM, folder: Path, data: Manifest, log: Log) -> None:
         task = stored.task
         if task is None or task.form == "plain" or not set(task.names) <= {each.task_name for each in bank.list()}:
             continue
-        found = compose_task(model, bank, And(tuple(map(Name, task.names))), task.form, data).mask
+        found = compose_task(model, bank, And(tuple(map(Name, task.names))), data, SearchOptions(task.form)).mask
         if found.bits.equal(stored.bits):
             log(f"scores: {stored.name} {found.lineage['composite']['parts']}, reached: {found.lineage['composite']['reached']}")
             save_mask(found, stored.name, stored.version, stored.path)
