@@ -30,8 +30,8 @@ from .common import (
     open_data,
     open_model,
     out,
+    print_added,
     print_table,
-    report,
 )
 from .import_export import NameArgument, export, import_mask
 
@@ -83,7 +83,7 @@ def train(
             model=model, device=device, dtype=dtype, data=data, tasks_file=tasks_file,
             start=start, name=name, out_file=out_file, trim=trim, skip_bad=skip_bad,
         )  # fmt: skip
-        report(added, as_json)
+        print_added(added, as_json)
 
 
 @app.command(name="list")

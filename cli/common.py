@@ -2,15 +2,18 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column
+from rich.text import Text
 
 from ..errors import AmaskError
 
@@ -102,11 +105,11 @@ def open_bank(folder: Path | None) -> "MaskBank":
     """The user's bank, with the bundled one behind it; damaged masks that are passed over are named on stderr, once each."""
     from ..mask_bank.bank import BUNDLED, MaskBank, default_folder
 
-    told = set()
+    warned = set()
 
     def warn(message: str) -> None:
-        if message not in told:
-            told.add(message)
+        if message not in warned:
+            warned.add(message)
             err.print(f"amask: {message}", style="yellow", markup=False)
 
     return MaskBank(folder or default_folder(), BUNDLED, warn)
@@ -157,15 +160,23 @@ def open_data(manifest: Path | None) -> "Manifest":
 
 
 @runtime_checkable
-class Tell(Protocol):
+class ProgressFn(Protocol):
     """Says how far something is."""
 
     def __call__(self, done: int, note: str = "", *, line: str = "", total: int | None = None) -> None:
         """Args: how much is done, what to show behind the bar, what to print where there is no bar, and of how much."""
 
 
+class _RateColumn(ProgressColumn):
+    """`12.3/s`."""
+
+    def render(self, task: Task) -> Text:
+        """How many a second."""
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
+
+
 @contextmanager
-def progress(words: str, total: int, *, quiet: bool = False) -> "Iterator[Tell]":
+def progress(words: str, total: int, *, quiet: bool = False) -> "Iterator[ProgressFn]":
     """A progress bar on stderr; yields a function that is given how far it is and what to show behind it; or none, if quiet.
 
     The note behind the bar is cut where the terminal ends. Where stderr is no terminal (a log file), every tenth of the way
@@ -178,7 +189,8 @@ def progress(words: str, total: int, *, quiet: bool = False) -> "Iterator[Tell]"
         yield _tenths(words, total)
         return
     note_column = TextColumn("{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
-    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), note_column)
+    counts = (MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(20), *counts, note_column)
     with Progress(*columns, console=err, transient=True, expand=True) as bar:
         task = bar.add_task(words, total=total, note="")
 
@@ -188,20 +200,22 @@ def progress(words: str, total: int, *, quiet: bool = False) -> "Iterator[Tell]"
         yield tell
 
 
-def _tenths(words: str, whole: int) -> Tell:
-    told = 0
+def _tenths(words: str, whole: int) -> ProgressFn:
+    shown, begun = 0, time.monotonic()
 
     def tell(done: int, note: str = "", *, line: str = "", total: int | None = None) -> None:
-        nonlocal told
+        nonlocal shown
         all_of_it = whole if total is None else total
-        if all_of_it >= 10 and done * 10 // all_of_it > told:
-            told = done * 10 // all_of_it
-            err.print(f"{words} {done}/{all_of_it}  {line or note}", markup=False)
+        if all_of_it >= 10 and done * 10 // all_of_it > shown:
+            shown = done * 10 // all_of_it
+            rate = done / max(time.monotonic() - begun, 1e-9)
+            left = timedelta(seconds=round((all_of_it - done) / rate))
+            err.print(f"{words} {done}/{all_of_it}, {rate:.1f}/s, {left} left  {line or note}".rstrip(), markup=False)
 
     return tell
 
 
-def hear(model: "LALM", manifest: "Manifest", *, trim: bool = False, skip_bad: bool = False) -> "ClipFeatures":
+def encode_clips(model: "LALM", manifest: "Manifest", *, trim: bool = False, skip_bad: bool = False) -> "ClipFeatures":
     """Features of the clips of a manifest, once all are known to be readable; what is left out is said."""
     from ..lalm.clip_features import checked_features
 
@@ -228,7 +242,7 @@ def read_keys(text: str) -> tuple[str, ...]:
     return names
 
 
-def report(added: "Sequence[Added]", as_json: bool, more: "Mapping[str, object] | None" = None) -> None:
+def print_added(added: "Sequence[Added]", as_json: bool, more: "Mapping[str, object] | None" = None) -> None:
     """Tell of masks just stored: a line each, as JSON with `more`, and on stderr whether it is now what its name stands for."""
     from ..mask_bank.defaults import dev_figure
     from ..mask_bank.files import describe

@@ -24,8 +24,8 @@ from .common import (
     open_data,
     open_model,
     out,
+    print_added,
     read_keys,
-    report,
 )
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _boolean(
     composed = evaluate(tree, parents.__getitem__)
     added = bank.add(composed, name or name_of(tree))
     layers = _explain(parents, composed, added.stored.spec, about)
-    report([added], about.as_json, {"layers": layers} if layers else {})
+    print_added([added], about.as_json, {"layers": layers} if layers else {})
     if data is None:
         err.print("amask: effect not measured; pass --data", markup=False)
         return

@@ -17,7 +17,7 @@ from .common import (
     open_bank,
     open_model,
     out,
-    report,
+    print_added,
 )
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def import_mask(
                 raise MaskError(f"{path} says that it is for {stored.identity}; give it no options but --name and --task")
             renamed = spec is not None and spec.name != stored.task_name  # its scores are of another task then
             mask, called = stored.with_(task=spec, scores={}) if renamed else stored, name or stored.name
-        report([opened.add(mask, called)], as_json)
+        print_added([opened.add(mask, called)], as_json)
 
 
 class Format(StrEnum):

@@ -13,8 +13,8 @@ from .common import (
     DeviceOption,
     JsonOption,
     ModelOption,
+    encode_clips,
     err,
-    hear,
     one_line_errors,
     open_bank,
     open_data,
@@ -226,7 +226,7 @@ def sensitivity(
             task = parse_task(name, router.tasks)
             found = clips_for(task, manifest, split)
             chosen = Manifest(found.clips[:clips], found.folder)
-            features = hear(loaded, chosen)
+            features = encode_clips(loaded, chosen)
             for seen, said in wordings_of(task, wordings).items():
                 for how in CONDITIONS:
                     with progress(f"{name} by {how}", len(said)) as on_progress:

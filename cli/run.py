@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,9 +26,9 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..serving.clips import LongClipPolicy, NamedClip
+    from ..serving.clips import NamedClip
     from ..serving.pipeline import Pipeline
-    from ..serving.routing import Route, RouteMode
+    from ..serving.routing import Route
     from .inputs import Inputs
 
 BEAMS = 16
@@ -36,6 +36,8 @@ LONG = "Clips longer than the model hears: refuse, trim to their beginning, or s
 TASK = "What to do, by masks: asr, gr, 'gr|asr', gr-asr-json …, or a plan: gr THEN asr IF female."
 FALLBACK = "prompt: give an instruction that no mask serves to the model as it is, instead of refusing."
 MODE = "A composite by a mask of its own (one-pass), or each part by its mask (parallel); auto: where one reached its target."
+FORMAT = "The answer's form: case=upper, prefix=…, separator=tab, keys=sex,said, layout=json …, or a JSON file; repeatable."
+PRUNE = "auto: one mask runs on a model without the heads that are off, where its family allows it; off: they are gated."
 KEYS = "What JSON answers call the parts: gender,text. By default the tasks' names."
 
 
@@ -59,6 +61,8 @@ def run(
     batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 16,
     long: Annotated[str, typer.Option(help=LONG, metavar="[refuse|trim|split]")] = "refuse",
     max_new_tokens: NewTokensOption = 200,
+    answer_format: Annotated[list[str] | None, typer.Option("--format", help=FORMAT, metavar="KEY=VALUE|FILE")] = None,
+    prune: Annotated[str, typer.Option(help=PRUNE, metavar="[auto|off]")] = "auto",
     unconstrained: Annotated[
         bool, typer.Option("--unconstrained", help="Do not hold answers to the task's labels or form.")
     ] = False,
@@ -73,6 +77,7 @@ def run(
     (silence, channels that cancel each other, a truncated answer) is said on stderr, and with --json also in its row.
     """
     with one_line_errors():
+        from ..data.answer_format import read_format
         from ..serving.engine import RunOptions
         from ..serving.routing import Request
         from .inputs import expand_inputs
@@ -82,14 +87,14 @@ def run(
             task=task,
             mask=mask,
             prompt=prompt,
-            mode=cast("RouteMode", mode),
+            mode=mode,
             keys=read_keys(keys),
-            fallback=cast(Any, fallback),
+            fallback=fallback,
             predicted_bits=predicted_bits,
+            format=read_format(answer_format) if answer_format else None,
         )
         held = _read_schema(schema) if schema is not None else None
-        policy = cast("LongClipPolicy", long)
-        options = RunOptions(batch, beams, max_new_tokens, policy, unconstrained, held)
+        options = RunOptions(batch, beams, max_new_tokens, long, unconstrained, held, prune)
         inputs = expand_inputs(clips)
         pipe = open_pipeline(model, bank, device, dtype, tasks)
         route = pipe.choose(request)

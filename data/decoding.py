@@ -161,8 +161,10 @@ def _open(path: Path) -> io.BufferedReader:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"cannot read {printable_path(path)}: {reason}; check the name and the permissions") from None
     if stream is None:
-        kind = "a folder" if stat.S_ISDIR(info.st_mode) else "a pipe or device"
-        raise AudioError(f"cannot read {printable_path(path)}: it is {kind}; expected an audio file")
+        if stat.S_ISDIR(info.st_mode):
+            raise AudioError(f"cannot read {printable_path(path)}: it is a folder; expected an audio file")
+        remedy = "expected an audio file, or '-' with the audio piped in: cat clip.wav | amask run -"
+        raise AudioError(f"cannot read {printable_path(path)}: it is a pipe or device; {remedy}")
     if info.st_size == 0:
         stream.close()
         raise AudioError(f"{printable_path(path)} is empty (0 bytes); expected an audio file; copy or record it again")

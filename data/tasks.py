@@ -199,6 +199,12 @@ def collect_tasks(*folders: Path | None, file: Path | None = None) -> dict[str, 
     return known if file is None else known | read_tasks(file)
 
 
+def _tells(task: Task, word: str) -> bool:
+    """Whether a word is one of what a task is called in words, such as "gender" for `gr`."""
+    words = re.findall(r"[^\W_]+", " ".join((task.title, *task.phrases)).casefold())
+    return len(word) > 3 and (word in words or bool(difflib.get_close_matches(word, words, n=1, cutoff=0.8)))
+
+
 def parse_task(name: str, known: Mapping[str, Task] | None = None, keys: Iterable[str] = ()) -> TaskSpec:
     """Read a task's name: `asr`, `gr-asr` (or `gr|asr`), `gr-asr-json`.
 
@@ -222,7 +228,7 @@ def parse_task(name: str, known: Mapping[str, Task] | None = None, keys: Iterabl
         words, form = words[:-1], "json"
     for word in words:
         if word not in known:
-            near = difflib.get_close_matches(word, known, n=2)
+            near = difflib.get_close_matches(word, known, n=2) or [name for name, task in known.items() if _tells(task, word)]
             hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise DataError(f"unknown task {name!r}; {hint}known are {', '.join(known)}, and composites such as gr-asr-json")
     try:

@@ -8,21 +8,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float32
 
-from ..data.tasks import TaskSpec
-from ..errors import AudioError, InstructionError
+from ..data.tasks import Task, TaskSpec, builtin_tasks
+from ..errors import AudioError, DataError, InstructionError
 from ..lalm.answering import MAX_NEW_TOKENS, Answer
 from ..lalm.base import LALM
 from ..lalm.batching import AudioFeatures
 from ..lalm.constrained_decoding import Constraint, schema_constraint, task_constraint
 from ..lalm.parallel import TaskRow, answer_task_rows, assemble
 from .clips import LONG_CLIP_POLICIES, Clip, HeardClip, LongClipPolicy, clip_name, hear_clip, iterate_clips
+from .doubts import doubts, silent_segments
 from .plan import final_answer, step_runs
-from .results import Result, SegmentAnswer, join_answers, join_confidence
+from .results import Result, SegmentAnswer, join_answers, join_confidence, shape_answer
 from .routing import ByMask, Parallel, Plan, Prompt, Route
 
 WINDOW = 4  # batches of segments that are read ahead, to be sorted by length
@@ -39,17 +40,21 @@ class RunOptions:
         long: what is done with a clip that is longer than the model hears.
         unconstrained: do not hold answers to the task's labels or form.
         schema: a JSON schema that answers are held to.
+        prune: "auto" runs one mask on a model without the heads that are off, where its family allows it; "off" gates them.
     """
 
     batch: int = 16
     beams: int = 1
     max_new_tokens: int = MAX_NEW_TOKENS
-    long: LongClipPolicy = "refuse"
+    long: str = "refuse"
     unconstrained: bool = False
     schema: Mapping[str, Any] | None = None
+    prune: str = "auto"
 
     def __post_init__(self) -> None:
         """Check that they go together."""
+        if self.prune not in ("auto", "off"):
+            raise InstructionError(f"prune {self.prune!r}: expected auto or off")
         if self.long not in LONG_CLIP_POLICIES:
             raise InstructionError(f"long {self.long!r}: expected one of {', '.join(LONG_CLIP_POLICIES)}")
         for name in ("batch", "beams", "max_new_tokens"):
@@ -100,7 +105,12 @@ class _Pending:
 
 
 def answer_clips(
-    model: LALM, clips: Iterable[Clip], route: Route, options: RunOptions | None = None, encode: Encode | None = None
+    model: LALM,
+    clips: Iterable[Clip],
+    route: Route,
+    options: RunOptions | None = None,
+    encode: Encode | None = None,
+    known: Sequence[Task] | None = None,
 ) -> Iterator[Result]:
     """Answer for clips, some batches at a time; memory does not grow with their number.
 
@@ -110,6 +120,7 @@ def answer_clips(
         route: what is done.
         options: how.
         encode: encodes segments; the model by default, see `serving.features` for one that uses features on disk.
+        known: all single tasks, whose voices are noticed; the built-in ones by default.
 
     Raises:
         MaskError: a mask is for another model.
@@ -119,24 +130,27 @@ def answer_clips(
     for mask in route.used_masks:
         mask.require(model)
     options.require(route)
+    known = tuple(builtin_tasks().values()) if known is None else known
     waiting: list[_Pending] = []
     for number, clip in iterate_clips(clips):
         waiting.append(_read(model, clip, number, options))
         if sum(len(each.segments) for each in waiting) >= options.batch * WINDOW:
-            yield from _answer(model, waiting, route, options, encode)
+            yield from _answer(model, waiting, route, options, encode, known)
             waiting = []
-    yield from _answer(model, waiting, route, options, encode)
+    yield from _answer(model, waiting, route, options, encode, known)
 
 
 def _read(model: LALM, clip: Clip, number: int, options: RunOptions) -> _Pending:
     try:
-        heard = hear_clip(clip, number, model, options.long)
+        heard = hear_clip(clip, number, model, cast(LongClipPolicy, options.long))
     except AudioError as error:
         return _Pending(clip_name(clip, number), error=str(error))
     return _Pending(heard.name, heard)
 
 
-def _answer(model: LALM, clips: Sequence[_Pending], route: Route, options: RunOptions, encode: Encode) -> Iterator[Result]:
+def _answer(
+    model: LALM, clips: Sequence[_Pending], route: Route, options: RunOptions, encode: Encode, known: Sequence[Task]
+) -> Iterator[Result]:
     """Answer all segments of some clips, those of like length together, then give the clips' results one after the other."""
     todo = [(clip, at) for clip in clips for at in range(len(clip.segments))]
     todo.sort(key=lambda each: len(each[0].segments[each[1]]), reverse=True)
@@ -150,7 +164,7 @@ def _answer(model: LALM, clips: Sequence[_Pending], route: Route, options: RunOp
             clip.answers[at] = answer
             clip.seconds += seconds
     for clip in clips:
-        yield _result(clip, route)
+        yield _result(clip, route, model.rate, known)
 
 
 def answer_segments(
@@ -236,7 +250,7 @@ def _known(task: TaskSpec | None, answer: Answer | None) -> Mapping[str, float]:
     return {task.names[0]: answer.confidence} if known else {}
 
 
-def _result(clip: _Pending, route: Route) -> Result:
+def _result(clip: _Pending, route: Route, rate: int, known: Sequence[Task]) -> Result:
     about: dict[str, Any] = {
         "task": route.task_name,
         "mode": route.mode,
@@ -244,6 +258,7 @@ def _result(clip: _Pending, route: Route) -> Result:
         "heads_on": route.mask.heads_on if isinstance(route, ByMask) else None,
         "instruction": route.instruction,
         "prompt": (route.text or None) if isinstance(route, Prompt) else None,
+        "format": route.answer_format,
     }
     if clip.heard is None:
         return Result(clip.name, error=clip.error, **about)
@@ -253,6 +268,7 @@ def _result(clip: _Pending, route: Route) -> Result:
     if any(answer.incomplete for answer in answers):
         error = f"{clip.name}: truncated before the JSON was complete; raise --max-new-tokens, or ask for less"
         return Result(clip.name, error=error, **about)
+    tasks: tuple[Task, ...] = ()
     if isinstance(route, Plan):
         text, parts = join_plan_answers(route, answers, weights)
         names = [step.mask.task_name for step in route.steps]
@@ -260,9 +276,17 @@ def _result(clip: _Pending, route: Route) -> Result:
     else:
         task = None if isinstance(route, Prompt) else route.task
         text, parts = join_answers(task, answers, weights)
-        about["confidence"] = join_confidence(task.parts if task else (), parts, answers, weights)
+        tasks = task.parts if task else ()
+        about["confidence"] = join_confidence(tasks, parts, answers, weights)
+    try:
+        text = shape_answer(text, parts, route.answer_format) if text or parts else text
+    except DataError as error:
+        return Result(clip.name, error=f"{clip.name}: {error}", **about)
+    noticed = [*clip.heard.warnings, *doubts(tasks, parts, about.get("confidence"), known)]
+    if not isinstance(route, Plan):
+        noticed += silent_segments(tasks, answers, clip.segments, rate)
     truncated = any(answer.truncated for answer in answers)
-    return Result(clip.name, text, parts, warnings=clip.heard.warnings, truncated=truncated, **about)
+    return Result(clip.name, text, parts, warnings=tuple(noticed), truncated=truncated, **about)
 
 
 def join_plan_answers(route: Plan, answers: Sequence[SegmentAnswer], weights: Sequence[float]) -> tuple[str, dict[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.tasks import Task, collect_tasks
-from ..errors import AudioError, BankError, InstructionError
+from ..errors import AudioError, InstructionError
 from ..lalm.identity import Identity
 from ..mask_bank.bank import BUNDLED, MaskBank, default_folder
 from ..mask_bank.files import StoredMask
@@ -15,7 +15,7 @@ from .clips import Clip, is_one_clip
 from .engine import RunOptions, answer_clips
 from .features import SegmentEncoder
 from .results import Result
-from .routing import Request, Route, choose_route, route_instruction
+from .routing import ByMask, Request, Route, check_masks, choose_route, route_instruction
 
 if TYPE_CHECKING:
     from ..lalm.base import LALM
@@ -56,6 +56,7 @@ class Pipeline:
         self._given, self._device, self._dtype, self._load = model, device, dtype, load
         self.bank = bank if isinstance(bank, MaskBank) else MaskBank(Path(bank) if bank else default_folder(), BUNDLED)
         self._predictor, self._tasks = predictor, Path(tasks) if tasks else None
+        self._pruned: tuple[str, LALM] | None = None
 
     @cached_property
     def model(self) -> "LALM":
@@ -220,7 +221,20 @@ class Pipeline:
         """Answer for clips by a route that was chosen before."""
         options = options or RunOptions()
         options.require(route)
-        return answer_clips(self.model, clips, route, options, self._encoder)
+        known = tuple(self.known_tasks().values())
+        return answer_clips(self._for(route, options), clips, route, options, self._encoder, known)
+
+    def _for(self, route: Route, options: RunOptions) -> "LALM":
+        """The model for a route: without the heads that are off, where one mask does it all and the family allows it."""
+        model = self.model
+        if options.prune == "off" or not isinstance(route, ByMask) or not 0 < route.mask.heads_on < route.mask.heads_total:
+            return model
+        if getattr(model, "prune_obstacle", "unknown"):
+            return model
+        key = route.mask.digest
+        if self._pruned is None or self._pruned[0] != key:
+            self._pruned = key, model.pruned(route.mask)
+        return self._pruned[1]
 
 
 def _request(instruction: str | None, named: Mapping[str, Any]) -> Request:
@@ -271,11 +285,8 @@ def require_masks(bank: MaskBank, model: Identity) -> list[StoredMask]:
     Raises:
         BankError: the bank has no mask for the model.
     """
-    masks = default_masks(bank, model)
-    if not masks:
-        command = f"amask bank train gr --model {model.name} --data CLIPS"
-        raise BankError(f"the bank has no mask for {model.name}; train one: {command}")
-    return masks
+    check_masks(bank, model)
+    return default_masks(bank, model)
 
 
 def user_predictor_path(bank: Path) -> Path:

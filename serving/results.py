@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..data.answer_format import AnswerFormat
 from ..data.tasks import Task, TaskSpec
 from ..lalm.parallel import assemble
 
@@ -30,6 +31,7 @@ class Result:
         seconds: that answering took, its share of the batch.
         truncated: whether an answer reached the token limit.
         steps: of a plan, for each segment each step's task and answer; None where it was not asked.
+        format: the form that was asked for beyond the task's own, if any.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Result:
     seconds: float = 0.0
     truncated: bool = False
     steps: tuple[tuple[tuple[str, str | None], ...], ...] = ()
+    format: AnswerFormat | None = None
 
     def __str__(self) -> str:
         """The answer's text."""
@@ -57,6 +60,7 @@ class Result:
     def as_row(self) -> dict[str, Any]:
         """The result as a row of JSON; what there is none of is null."""
         row = asdict(self) | {"task": self.task or None, "mask": self.mask or None, "warnings": list(self.warnings)}
+        row["format"] = self.format.as_dict() if self.format else None
         steps = [[{"task": task, "text": text} for task, text in segment] for segment in row.pop("steps")]
         del row["error"]
         return row | ({"steps": steps} if self.mode == "plan" else {})
@@ -118,6 +122,20 @@ def join_answers(task: TaskSpec | None, answers: Sequence[SegmentAnswer], weight
         return "\n".join(answer.text for answer in answers), {}  # an answer out of form belongs to no part
     parts = join_parts(task.parts, answers, weights)
     return answers[0].text if len(answers) == 1 else assemble(task, parts), parts
+
+
+def shape_answer(text: str, parts: Mapping[str, str], answer_format: AnswerFormat | None) -> str:
+    """An answer in the form that was asked for.
+
+    Args:
+        text: the answer in its task's own form.
+        parts: of each task its answer; empty where it cannot be taken apart, and then the text is one part.
+        answer_format: the form; None leaves the text as it is.
+
+    Raises:
+        DataError: the form is for another number of parts.
+    """
+    return answer_format.shape(parts or {"text": text}) if answer_format else text
 
 
 def join_confidence(

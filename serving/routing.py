@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from ..data.answer_format import AnswerFormat
 from ..data.tasks import Task, TaskSpec, parse_task
 from ..errors import BankError, DataError, InstructionError, MaskError
 from ..lalm.identity import Identity
@@ -33,12 +34,14 @@ class RouteBase:
         confidence: the probability that the instruction was understood.
         reason: a sentence on the choice; empty where there was none.
         warnings: what the user should know of it.
+        answer_format: the form that answers are put into; None leaves them in the task's own.
     """
 
     instruction: str | None = None
     confidence: float | None = None
     reason: str = ""
     warnings: tuple[str, ...] = ()
+    answer_format: AnswerFormat | None = None
 
     @property
     def used_masks(self) -> tuple[HeadMask, ...]:
@@ -76,6 +79,7 @@ class RouteBase:
             "mask": self.mask_names or None,
             "heads_on": self.used_masks[0].heads_on if len(self.used_masks) == 1 else None,
             "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "format": self.answer_format.as_dict() if self.answer_format else None,
             "reason": self.reason or None,
             "warnings": list(self.warnings),
         }
@@ -213,6 +217,7 @@ class Request:
         keys: what a JSON answer calls the parts of `task`.
         fallback: "prompt" gives an instruction that no mask serves to the model as it is, instead of refusing.
         predicted_bits: run the bits that are predicted for the instruction, whatever the bank has.
+        format: the form that answers are put into; it counts more than what the instruction says of one.
 
     Raises:
         InstructionError: none or several of the four are given, one is empty, or the others do not go with it.
@@ -222,10 +227,11 @@ class Request:
     task: str | TaskSpec | None = None
     mask: str | HeadMask | None = None
     prompt: str | None = None
-    mode: RouteMode = "auto"
+    mode: str = "auto"
     keys: tuple[str, ...] = ()
-    fallback: Literal["prompt"] | None = None
+    fallback: str | None = None
     predicted_bits: bool = False
+    format: AnswerFormat | None = None
 
     def __post_init__(self) -> None:
         """Check that the fields go together."""
@@ -276,19 +282,36 @@ def choose_route(request: Request, bank: MaskBank, model: Identity, read: ReadIn
         MaskError: a mask is for another model, or a plan cannot be read.
         DataError: a task is unknown.
     """
+    route = _choose(request, bank, model, read, known)
+    return replace(route, answer_format=request.format) if request.format else route
+
+
+def _choose(request: Request, bank: MaskBank, model: Identity, read: ReadInstruction, known: Mapping[str, Task]) -> Route:
     if request.prompt is not None:
         return Prompt(text=request.prompt.strip())
     if request.mask is not None:
         return _by_given_mask(request.mask, bank, model)
     if request.instruction is None:
-        return route_task(cast("str | TaskSpec", request.task), bank, model, known, request.mode, request.keys)
+        check_masks(bank, model)
+        return route_task(cast("str | TaskSpec", request.task), bank, model, known, cast(RouteMode, request.mode), request.keys)
     try:
-        return route_instruction(read(request.instruction, request.predicted_bits), bank, model, request.mode)
+        return route_instruction(read(request.instruction, request.predicted_bits), bank, model, cast(RouteMode, request.mode))
     except (InstructionError, BankError, MaskError) as error:
         if request.fallback is None or not request.instruction.strip():
             raise
         told = f"{error}; prompting the model with it instead"
         return Prompt(text=request.instruction.strip(), instruction=request.instruction, warnings=(told,))
+
+
+def check_masks(bank: MaskBank, model: Identity) -> None:
+    """Whether a bank has any mask for a model.
+
+    Raises:
+        BankError: it has none.
+    """
+    if not any(stored.identity.same(model) for stored in bank.list()):
+        command = f"amask bank train gr --model {model.name} --data CLIPS"
+        raise BankError(f"the bank has no mask for {model.name}; train one: {command}")
 
 
 def _by_given_mask(mask: str | HeadMask, bank: MaskBank, model: Identity) -> ByMask:
@@ -305,7 +328,8 @@ def route_instruction(read: "InstructionRoute", bank: MaskBank, model: Identity,
         route: Route = ByMask(read.mask, "predicted bits", task)
     else:
         route = route_spec(task, bank, model, mode)
-    return replace(route, instruction=read.instruction, confidence=read.confidence_total)
+    answer_format = getattr(read, "answer_format", None) or None
+    return replace(route, instruction=read.instruction, confidence=read.confidence_total, answer_format=answer_format)
 
 
 def route_task(

@@ -119,7 +119,7 @@ def test_a_plan_explains_itself(lookup):
         ("gr THEN asr IF male OR", "IF takes an answer"),
         (
             "gr THEN asr IF femal",
-            "no task before this IF answers 'femal', at column 16; did you mean female.*gr answers female",
+            "no task before this IF answers 'femal', at column 16 of.*; did you mean female.*gr answers female",
         ),
         ("asr THEN gr IF female", "no task before this IF answers with labels"),
     ],
