@@ -8,12 +8,16 @@ __version__ = "0.1.0"
 # Public name → where it is defined. Nothing is imported before it is asked for, so that the command's help is quick.
 _EXPORTS = {
     "AmaskError": "errors",
+    "AnswerFormat": "data.answer_format",
+    "CompositeResult": "composer.composite",
     "HeadMask": "mask_bank.mask",
     "LALM": "lalm.base",
     "MaskBank": "mask_bank.bank",
+    "NamedClip": "serving.clips",
     "Pipeline": "serving.pipeline",
     "Recipe": "mask_bank.recipe",
     "Result": "serving.results",
+    "SearchOptions": "composer.composite",
     "Task": "data.tasks",
     "TaskSpec": "data.tasks",
     "compose": "composer.compose",
@@ -29,11 +33,15 @@ _EXPORTS = {
 __all__ = [
     "LALM",
     "AmaskError",
+    "AnswerFormat",
+    "CompositeResult",
     "HeadMask",
     "MaskBank",
+    "NamedClip",
     "Pipeline",
     "Recipe",
     "Result",
+    "SearchOptions",
     "Task",
     "TaskSpec",
     "compose",
@@ -49,6 +57,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .composer.compose import compose as compose
+    from .composer.composite import CompositeResult as CompositeResult
+    from .composer.composite import SearchOptions as SearchOptions
+    from .data.answer_format import AnswerFormat as AnswerFormat
     from .data.reading import read_manifest as read_manifest
     from .data.tasks import Task as Task
     from .data.tasks import TaskSpec as TaskSpec
@@ -63,6 +74,7 @@ if TYPE_CHECKING:
     from .mask_bank.mask import HeadMask as HeadMask
     from .mask_bank.recipe import Recipe as Recipe
     from .mask_bank.train import train as train
+    from .serving.clips import NamedClip as NamedClip
     from .serving.pipeline import Pipeline as Pipeline
     from .serving.pipeline import pipeline as pipeline
     from .serving.results import Result as Result
