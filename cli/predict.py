@@ -28,12 +28,9 @@ STANDARD_INPUT = "-"
 BATCH_LINES = 256  # instructions that are read at once
 
 
-def open_predictor(path: Path | None, bank: Path | None) -> "Predictor":
-    """The predictor of a file, or else the user's, or else the one that comes with amask."""
-    from ..mask_bank.bank import default_folder
-    from ..serving.pipeline import open_predictor as find
-
-    return find(path, bank or default_folder())
+def open_predictor(path: Path | None, bank: Path | None, model: str = "pocket") -> "Predictor":
+    """The predictor of a file, or else the user's for a model, or else the one that comes with amask."""
+    return open_pipeline(model, bank, predictor=path).predictor
 
 
 def predict(

@@ -19,6 +19,7 @@ from .common import (
     open_bank,
     open_data,
     open_model,
+    open_pipeline,
     out,
     progress,
 )
@@ -67,12 +68,13 @@ def train(
         settings = PredictorSettings(seed=seed) if start is None else PredictorSettings(seed=seed, **FINETUNE_SETTINGS)
         if steps:
             settings = settings.model_copy(update={"steps": steps, "warmup": min(settings.warmup, steps // 4)})
-        path = out_file or user_predictor_path(bank or default_folder())
-        checkpoint = path.with_suffix(".checkpoint")
         extra = list(read_tasks(tasks).values()) if tasks else []
         masks = [mask for mask in default_masks(open_bank(bank)) if mask.identity.name == model]
         if not masks:
             raise BankError(f"the bank has no masks of {model!r} to learn from; see 'amask bank list'")
+        path = out_file or user_predictor_path(bank or default_folder(), masks[0].identity)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = path.with_suffix(".checkpoint")
         with progress("training the predictor", settings.steps) as on_progress:
             kept = {"checkpoint": checkpoint, "start": start, "on_progress": on_progress}
             made = train_predictor(masks, settings, encoder=load_encoder(encoder), tasks=extra, **kept)
@@ -105,6 +107,19 @@ def _tuned(made: "Predictor", masks: "list[HeadMask]", model: str, data: Path | 
     clips, _ = find_labelled_clips(loaded, manifest, labelled)
     with progress("training it end to end", steps) as on_progress:
         return tune_predictor(made, masks, loaded, clips, EndToEndSettings(steps=steps), on_progress=on_progress)
+
+
+@app.command()
+def reset(model: ModelOption = "pocket", bank: BankOption = None) -> None:
+    """Forget your predictor for a model, so that the one that ships is used again."""
+    with one_line_errors():
+        from ..serving.pipeline import user_predictor_path
+
+        pipe = open_pipeline(model, bank)
+        path = user_predictor_path(pipe.bank.folder, pipe.identity)
+        there = path.is_file()
+        path.unlink(missing_ok=True)
+        err.print(f"amask: {f'{path} is deleted' if there else 'there was none'}", style="dim", markup=False)
 
 
 @app.command()

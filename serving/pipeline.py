@@ -35,7 +35,7 @@ class Pipeline:
     Args:
         model: a loaded model, or its name for `load_model`.
         bank: a bank or its folder; the user's by default.
-        predictor: a predictor or its file; by default the user's, else the one that ships.
+        predictor: a predictor or its file; by default the user's for this model, else the one that ships.
         device: where a model is loaded to.
         dtype: in which precision.
         tasks: TOML file of tasks of your own.
@@ -83,7 +83,7 @@ class Pipeline:
         """What reads instructions."""
         if self._predictor is not None and not isinstance(self._predictor, str | Path):
             return self._predictor
-        return open_predictor(Path(self._predictor) if self._predictor else None, self.bank.folder)
+        return open_predictor(Path(self._predictor) if self._predictor else None, self.bank.folder, self.identity)
 
     @cached_property
     def _encoder(self) -> SegmentEncoder:
@@ -289,14 +289,14 @@ def require_masks(bank: MaskBank, model: Identity) -> list[StoredMask]:
     return default_masks(bank, model)
 
 
-def user_predictor_path(bank: Path) -> Path:
-    """Where the user's predictor is kept: beside the bank."""
-    return bank.with_name(f"{bank.name}.predictor.safetensors")
+def user_predictor_path(bank: Path, model: Identity) -> Path:
+    """Where the user's predictor for a model is kept: beside the bank, one for each model's fingerprint."""
+    return bank.with_name(f"{bank.name}.predictors") / f"{model.fingerprint}.safetensors"
 
 
-def open_predictor(path: Path | None, bank: Path) -> "Predictor":
-    """The predictor of a file, or else the user's, or else the one that comes with amask."""
+def open_predictor(path: Path | None, bank: Path, model: Identity) -> "Predictor":
+    """The predictor of a file, or else the user's for a model, or else the one that comes with amask."""
     from ..predictor.predictor import SHIPPED, Predictor  # noqa: PLC0415 - imports torch
 
-    own = user_predictor_path(bank)
+    own = user_predictor_path(bank, model)
     return Predictor.load(path or (own if own.is_file() else SHIPPED))
