@@ -216,7 +216,7 @@ def test_compose_json_takes_a_trained_mask_of_the_bank_without_training(amask, m
     done = amask("compose", "gr", "AND", "asr", "--json", "--clips", "24", "--output", "json")
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
-    assert (told["name"], told["how"]) == ("gr-asr-json", "taken")
+    assert (told["name"], told["how"]) == ("gr-asr-json", "selected")
     assert told["result"]["ifr"] >= 90
     again = json.loads(amask("compose", "gr", "AND", "asr", "--json", "--clips", "24", "--output", "json").stdout)
     assert again["version"] == told["version"]
@@ -227,7 +227,7 @@ def test_compose_by_own_labels_says_so_and_how_far_it_is(amask, data):
     done = amask("compose", "gr", "AND", "asr", "--json", *options)
     assert done.exit_code == 0, done.stderr
     assert re.search(r"own masks label clips: (\d+) of \1\b", done.stderr)
-    assert "what they say is taken for right" in done.stderr
+    assert "their answers are used as pseudo-labels" in done.stderr
     record = json.loads(amask("bank", "show", "own", "--json").stdout)["lineage"]["composite"]
     assert record["labels"]["from"] == "own masks"
     assert not record["reached"]  # two clips say little
