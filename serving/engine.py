@@ -14,16 +14,16 @@ import numpy as np
 from jaxtyping import Float32
 
 from ..data.tasks import Task, TaskSpec, builtin_tasks
-from ..errors import AudioError, DataError, InstructionError
+from ..errors import AudioError, InstructionError
 from ..lalm.answering import MAX_NEW_TOKENS, Answer
 from ..lalm.base import LALM
 from ..lalm.batching import AudioFeatures
 from ..lalm.constrained_decoding import Constraint, schema_constraint, task_constraint
 from ..lalm.parallel import TaskRow, answer_task_rows, assemble
+from .build_result import build_result, failed_result
 from .clips import LONG_CLIP_POLICIES, Clip, HeardClip, LongClipPolicy, clip_name, hear_clip, iterate_clips
-from .doubts import doubts, silent_segments
 from .plan import final_answer, step_runs
-from .results import Result, SegmentAnswer, join_answers, join_confidence, shape_answer
+from .results import Result, SegmentAnswer
 from .routing import ByMask, Parallel, Plan, Prompt, Route
 
 WINDOW = 4  # batches of segments that are read ahead, to be sorted by length
@@ -164,7 +164,11 @@ def _answer(
             clip.answers[at] = answer
             clip.seconds += seconds
     for clip in clips:
-        yield _result(clip, route, model.rate, known)
+        if clip.heard is None:
+            yield failed_result(clip.name, clip.error, route)
+        else:
+            answers = [clip.answers[at] for at in range(len(clip.segments))]
+            yield build_result(clip.heard, answers, route, rate=model.rate, known=known, seconds=clip.seconds)
 
 
 def answer_segments(
@@ -248,59 +252,3 @@ def _known(task: TaskSpec | None, answer: Answer | None) -> Mapping[str, float]:
     """The confidence of a single task's answer, by its name."""
     known = task is not None and task.form == "plain" and answer is not None and answer.confidence is not None
     return {task.names[0]: answer.confidence} if known else {}
-
-
-def _result(clip: _Pending, route: Route, rate: int, known: Sequence[Task]) -> Result:
-    about: dict[str, Any] = {
-        "task": route.task_name,
-        "mode": route.mode,
-        "mask": route.mask_names,
-        "heads_on": route.mask.heads_on if isinstance(route, ByMask) else None,
-        "instruction": route.instruction,
-        "prompt": (route.text or None) if isinstance(route, Prompt) else None,
-        "format": route.answer_format,
-    }
-    if clip.heard is None:
-        return Result(clip.name, error=clip.error, **about)
-    answers = [clip.answers[at] for at in range(len(clip.segments))]
-    weights = [float(len(segment)) for segment in clip.segments]
-    about |= {"duration": round(clip.heard.seconds, 3), "segments": len(answers), "seconds": round(clip.seconds, 4)}
-    if any(answer.incomplete for answer in answers):
-        error = f"{clip.name}: truncated before the JSON was complete; raise --max-new-tokens, or ask for less"
-        return Result(clip.name, error=error, **about)
-    tasks: tuple[Task, ...] = ()
-    if isinstance(route, Plan):
-        text, parts = join_plan_answers(route, answers, weights)
-        names = [step.mask.task_name for step in route.steps]
-        about["steps"] = tuple(tuple(zip(names, answer.steps, strict=True)) for answer in answers)
-    else:
-        task = None if isinstance(route, Prompt) else route.task
-        text, parts = join_answers(task, answers, weights)
-        tasks = task.parts if task else ()
-        about["confidence"] = join_confidence(tasks, parts, answers, weights)
-    try:
-        text = shape_answer(text, parts, route.answer_format) if text or parts else text
-    except DataError as error:
-        return Result(clip.name, error=f"{clip.name}: {error}", **about)
-    noticed = [*clip.heard.warnings, *doubts(tasks, parts, about.get("confidence"), known)]
-    if not isinstance(route, Plan):
-        noticed += silent_segments(tasks, answers, clip.segments, rate)
-    truncated = any(answer.truncated for answer in answers)
-    return Result(clip.name, text, parts, warnings=tuple(noticed), truncated=truncated, **about)
-
-
-def join_plan_answers(route: Plan, answers: Sequence[SegmentAnswer], weights: Sequence[float]) -> tuple[str, dict[str, str]]:
-    """One answer of a plan's for a clip's segments: of those that came further than the first step.
-
-    Args:
-        route: the plan.
-        answers: of each segment.
-        weights: how much each segment counts.
-    """
-    reached = [(final_answer(answer.steps)[0], answer, weight) for answer, weight in zip(answers, weights, strict=True)]
-    reached = [each for each in reached if each[0]]
-    if not reached:
-        return "", {}
-    last = {at for at, _, _ in reached}
-    task = route.steps[last.pop()].mask.task if len(last) == 1 else None
-    return join_answers(task, [answer for _, answer, _ in reached], [weight for _, _, weight in reached])

@@ -11,11 +11,12 @@ from ..errors import AudioError, InstructionError
 from ..lalm.identity import Identity
 from ..mask_bank.bank import BUNDLED, MaskBank, default_folder
 from ..mask_bank.files import StoredMask
+from .choose_route import check_masks, choose_route, route_instruction
 from .clips import Clip, is_one_clip
 from .engine import RunOptions, answer_clips
 from .features import SegmentEncoder
 from .results import Result
-from .routing import ByMask, Request, Route, check_masks, choose_route, route_instruction
+from .routing import ByMask, Request, Route
 
 if TYPE_CHECKING:
     from ..lalm.base import LALM

@@ -33,7 +33,7 @@ def test_the_path_is_short_and_decides_and_reads_once(amask, clip, root):
         sys.setprofile(None)
     assert done.exit_code == 0
     assert calls["/predictor/router.py", "InstructionRouter.route"] == 1
-    assert calls["/serving/routing.py", "choose_route"] == 1
+    assert calls["/serving/choose_route.py", "choose_route"] == 1
     assert read
     assert max(read.values()) == 1, read
     assert len(calls) <= MOST, sorted(calls)

@@ -123,7 +123,7 @@ def test_rows_of_all_routes_share_batches_and_change_nothing(lalm, masks, waves,
 
 
 def test_segments_of_a_long_clip_go_through_a_plan_by_themselves(masks):
-    from amask.serving.engine import join_plan_answers
+    from amask.serving.build_result import join_plan_answers
     from amask.serving.plan import final_answer, parse_plan, resolve_plan
     from amask.serving.results import SegmentAnswer
     from amask.serving.routing import Plan

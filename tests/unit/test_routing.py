@@ -33,7 +33,7 @@ def add(bank):
 
 def routed(bank, add, task, mode="auto", keys=()):
     from amask.data.tasks import parse_task
-    from amask.serving.routing import route_spec
+    from amask.serving.choose_route import route_spec
 
     found = route_spec(parse_task(task, keys=keys), bank, add.identity, mode)
     return found.mode, [mask.spec for mask in found.used_masks], found.reason
@@ -137,7 +137,8 @@ def choose(bank, add):
     from amask.errors import InstructionError
     from amask.predictor.intent import Intent
     from amask.predictor.route import InstructionRoute
-    from amask.serving.routing import Request, choose_route
+    from amask.serving.choose_route import choose_route
+    from amask.serving.routing import Request
 
     def read(text, _bits):
         if text == "nonsense":
