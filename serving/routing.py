@@ -5,16 +5,13 @@ part's own on rows of one batch (`Parallel`), one after the other under conditio
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..data.answer_format import AnswerFormat
 from ..data.tasks import TaskSpec
 from ..errors import InstructionError
 from ..mask_bank.mask import HeadMask
 from .plan import PlanStep, describe_steps, is_plan
-
-if TYPE_CHECKING:
-    pass
 
 RouteMode = Literal["auto", "one-pass", "parallel"]
 ROUTE_MODES: tuple[RouteMode, ...] = ("auto", "one-pass", "parallel")
