@@ -84,6 +84,23 @@ class HeadMask:
         on = f"{self.heads_on} of {self.heads_total} heads on"
         return f"{type(self).__name__}({self.called!r}, {self.geometry}, {on}, {self.identity.name})"
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same content: bits, logits, model and task; not where they are kept or how they came to be."""
+        return self.digest == other.digest if isinstance(other, HeadMask) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickles and copies hold: the fields, with plain dicts."""
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        return state | {"lineage": dict(self.lineage), "scores": dict(self.scores)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the fields back."""
+        for name, value in state.items():
+            object.__setattr__(self, name, MappingProxyType(value) if name in ("lineage", "scores") else value)
+
     @property
     def called(self) -> str:
         """What messages call it: its task; a mask of a bank has a name of its own."""

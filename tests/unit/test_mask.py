@@ -230,3 +230,25 @@ def test_a_mask_with_a_fixed_head_off_is_refused(tmp_path) -> None:
     for wrong in ((2,), (-1,), (0, 1)):
         with pytest.raises(ModelError, match="fixed layers"):
             Geometry((2, 2), wrong)
+
+
+def test_masks_are_equal_by_content_and_survive_pickling_and_copying(tmp_path) -> None:
+    import copy
+    import pickle
+
+    from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
+    from amask.mask_bank.mask import HeadMask
+
+    bits = torch.tensor([[True, False, True, True]])
+    mask = HeadMask(bits, Identity(Geometry((4,)), "f" * 16, "tiny"), lineage={"operation": "x"}, scores={"dev": 1.0})
+    stored = mask.save(tmp_path / "m.safetensors", "m")
+    assert mask == stored == HeadMask(bits.clone(), mask.identity)
+    assert mask != ~mask
+    assert mask != "mask"
+    assert len({mask, stored, ~mask}) == 2
+    for each in (mask, stored):
+        for again in (pickle.loads(pickle.dumps(each)), copy.copy(each), copy.deepcopy(each)):  # noqa: S301 - our own
+            assert again == each
+            assert (type(again), dict(again.lineage), dict(again.scores)) == (type(each), {"operation": "x"}, {"dev": 1.0})
+    assert pickle.loads(pickle.dumps(stored)).spec == "m@1"  # noqa: S301 - our own
