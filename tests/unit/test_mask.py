@@ -248,7 +248,7 @@ def test_masks_are_equal_by_content_and_survive_pickling_and_copying(tmp_path) -
     assert mask != "mask"
     assert len({mask, stored, ~mask}) == 2
     for each in (mask, stored):
-        for again in (pickle.loads(pickle.dumps(each)), copy.copy(each), copy.deepcopy(each)):  # noqa: S301 - our own
+        for again in (pickle.loads(pickle.dumps(each)), copy.copy(each), copy.deepcopy(each)):
             assert again == each
             assert (type(again), dict(again.lineage), dict(again.scores)) == (type(each), {"operation": "x"}, {"dev": 1.0})
-    assert pickle.loads(pickle.dumps(stored)).spec == "m@1"  # noqa: S301 - our own
+    assert pickle.loads(pickle.dumps(stored)).spec == "m@1"
