@@ -172,6 +172,29 @@ def test_plans(amask, clip):
     assert row["steps"] == [[{"task": "gr", "text": "female"}, {"task": "asr", "text": None}]]
 
 
+def test_answers_in_the_form_that_was_asked_for(amask, clip):
+    done = amask("run", clip, "--task", "gr", "--format", "case=upper", "--format", "prefix=Sex:")
+    assert done.stdout == "Sex: FEMALE\n"
+    row = json.loads(amask("run", clip, "--task", "gr|asr", "--format", "keys=sex,said", "--json").stdout)
+    assert list(json.loads(row["text"])) == ["sex", "said"]
+    assert row["format"] == {"keys": ["sex", "said"]}
+    assert set(row["parts"]) == {"gr", "asr"}
+
+
+def test_pruned_and_gated_runs_agree(amask, clip):
+    pruned, gated = (amask("run", clip, clip.with_name("man.opus"), "--task", "gr", "--prune", how) for how in ("auto", "off"))
+    assert pruned.stdout == gated.stdout
+
+
+def test_audio_through_a_pipe_is_advised(amask, tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "fifo")
+    done = amask("run", tmp_path / "fifo", "--task", "gr")
+    assert done.exit_code == 1
+    assert "amask run -" in done.stderr
+
+
 def test_rows_say_what_was_done(amask, clip):
     question = "what's the speaker's gender"
     row = json.loads(amask("run", "--instruction", question, clip, "--json").stdout)
@@ -217,6 +240,9 @@ def test_answers_are_held_to_a_schema(amask, clip, tmp_path):
         (["--task", "ser-gr-asr", "--mode", "one-pass"], "no mask for the task 'ser-gr-asr' in the bank"),
         (["--task", "ser-gr-asr", "--mode", "fast"], "mode 'fast': expected one of auto, one-pass, parallel"),
         (["--task", "gr THEN asr IF femal"], "did you mean female"),
+        (["--task", "gender"], "did you mean gr?"),
+        (["--task", "gr", "--prune", "on"], "prune 'on': expected auto or off"),
+        (["--task", "gr", "--format", "colour=red"], "there is no 'colour'"),
         (["--task", "gr THEN lyrics"], "no mask 'lyrics' in the bank"),
         (["--task", "gr AND asr THEN ser"], "a step is one task and perhaps IF; got 'AND'"),
         (["--instruction", ""], "the instruction is empty"),
