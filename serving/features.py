@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..data.manifest import Clip, Manifest
-from ..errors import AudioError
 from ..lalm.base import LALM
 from ..lalm.batching import AudioFeatures
 from ..lalm.feature_cache import FeatureCache, stack_rows
@@ -55,7 +54,7 @@ class SegmentEncoder:
             return None
         try:
             digest = Manifest((), clip.file.parent).digest(Clip(path=clip.file.name))
-        except AudioError:
+        except ValueError:  # it cannot be read (AudioError), or its name is no text
             return None
         model = self.model
         return f"{digest} {model.rate} {model.longest} {model.channels} {clip.trimmed}"
