@@ -1,7 +1,7 @@
 """Rows of one batch that each have gates or a prompt, a task and a constraint of their own, over one encoding of the clips.
 
-Runs, the server's mixed batches and the tries of a search come through here. A task with labels is answered by the labels'
-likelihoods; everything else is decoded, under the task's constraint.
+Runs, the server's mixed batches and the tries of a search come through here. What has a closed set of answers is answered by
+their likelihoods; everything else is decoded, under the task's constraint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ from .answering import Answer, texts
 from .base import LALM, Mask
 from .batching import AudioFeatures
 from .constrained_decoding import Constraint, Constraints, task_constraint
-from .likelihood import label_probabilities, likeliest
 
 BATCH_ROWS = 16  # rows that are answered at once: on a CPU more of them take longer each, as attention leaves its cache
 
@@ -39,11 +38,6 @@ class TaskRow:
     task: TaskSpec | None = None
     constraint: Constraint | None = None
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The closed set that the answer is one of; empty for open text and composites."""
-        return self.task.parts[0].labels if self.task is not None and self.task.form == "plain" and not self.constraint else ()
-
 
 def answer_task_rows(
     model: LALM,
@@ -65,23 +59,35 @@ def answer_task_rows(
         batch: rows at once.
 
     Returns:
-        An answer a row; of a row with labels the likeliest one, with its probability.
+        An answer a row, with its confidence where that is known; of a closed set the likeliest one.
     """
     found: dict[int, Answer] = {}
+    constraints = [_constraint(row) for row in rows]
     longest_first = sorted(range(len(rows)), key=lambda at: features.count(rows[at].clip), reverse=True)
     groups: dict[tuple[str, ...], list[int]] = {}
-    for at in longest_first:  # clips of like length waste no padding
-        groups.setdefault(rows[at].labels if model.can_score else (), []).append(at)
-    for labels, members in groups.items():
+    for at in longest_first:  # clips of like length waste no padding, and closed sets need no decoding
+        constraint = constraints[at]
+        groups.setdefault(constraint.answers if constraint else (), []).append(at)
+    for members in groups.values():
         for start in range(0, len(members), batch):
             chosen = members[start : start + batch]
             some = [rows[at] for at in chosen]
-            clips = features.rows([row.clip for row in some])
-            answers = (
-                _by_likelihood(model, clips, some, labels) if labels else _by_decoding(model, clips, some, max_new_tokens, beams)
+            held = [constraints[at] for at in chosen]
+            answers = model.answer(
+                features.rows([row.clip for row in some]),
+                _gates(model, some),
+                _prompts(some),
+                max_new_tokens=max_new_tokens,
+                beams=beams,
+                constraints=held if any(held) else None,
+                confidence=True,
             )
             found.update(zip(chosen, answers, strict=True))
     return [found[at] for at in range(len(rows))]
+
+
+def _constraint(row: TaskRow) -> Constraint | None:
+    return row.constraint or (None if row.task is None else task_constraint(row.task))
 
 
 def _gates(model: LALM, rows: Sequence[TaskRow]) -> Float[Tensor, "row layer head"] | None:
@@ -93,17 +99,6 @@ def _gates(model: LALM, rows: Sequence[TaskRow]) -> Float[Tensor, "row layer hea
 
 def _prompts(rows: Sequence[TaskRow]) -> list[str] | None:
     return [row.prompt or "" for row in rows] if any(row.prompt for row in rows) else None
-
-
-def _by_likelihood(model: LALM, clips: AudioFeatures, rows: Sequence[TaskRow], labels: tuple[str, ...]) -> list[Answer]:
-    probabilities = label_probabilities(model, clips, labels, _gates(model, rows), _prompts(rows))
-    return [Answer(text, confidence=probability) for text, probability in likeliest(labels, probabilities)]
-
-
-def _by_decoding(model: LALM, clips: AudioFeatures, rows: Sequence[TaskRow], max_new_tokens: int, beams: int) -> list[Answer]:
-    constraints = [row.constraint or (None if row.task is None else task_constraint(row.task)) for row in rows]
-    held = constraints if any(constraints) else None
-    return model.answer(clips, _gates(model, rows), _prompts(rows), max_new_tokens=max_new_tokens, beams=beams, constraints=held)
 
 
 def answer_rows(
