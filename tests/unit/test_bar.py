@@ -59,7 +59,8 @@ def test_a_log_file_gets_every_tenth_in_full(monkeypatch):
             tell(step, "gr", line="gr 1: loss 0.100, 512 on; gr 2: loss 0.200, 512 on")
     lines = written.getvalue().splitlines()
     assert len(lines) == 10
-    assert lines[0] == "training 2 masks 2/20  gr 1: loss 0.100, 512 on; gr 2: loss 0.200, 512 on"
+    told = "gr 1: loss 0.100, 512 on; gr 2: loss 0.200, 512 on"
+    assert re.fullmatch(rf"training 2 masks 2/20, [\d.]+/s, \d:\d\d:\d\d left  {told}", lines[0])
 
 
 def test_each_mask_of_a_training_is_told_apart():
