@@ -1,4 +1,4 @@
-"""Long clips in pieces that a model can hear, cut where it is quietest."""
+"""Long clips in segments that a model can take, split at every pause, or at the quietest place where there is none."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,18 @@ from jaxtyping import Float32
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import AudioError
-from .decoding import MIN_SECONDS
+from .silence import FLOOR_RANGE_DB, FRAME, MIN_RISE_DB, PEAK_RANK, levels
 
-SEARCHED = 0.5  # share of a piece, from its end, in which the quietest place is looked for
+SEARCHED = 0.5  # share of a segment, from its end, in which the quietest place is looked for
 PAUSE = 0.3  # seconds: what is quiet so long is a pause between words rather than a stop within one
-STEP = 0.01  # seconds between places where a clip may be cut
+STEP = 0.01  # seconds between places where a clip may be split
+SHORTEST = 1.0  # seconds of a segment between pauses; less is a word, and a model loses its context
+BACKGROUND = 10  # percentile of the levels that tells how loud the background is
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a clip.
+    """A part of a clip.
 
     Attributes:
         start, end: seconds from the clip's beginning.
@@ -25,35 +27,54 @@ class Segment:
     start: float
     end: float
 
-    def of(self, wave: Float32[np.ndarray, " time"], rate: int) -> Float32[np.ndarray, " piece"]:
-        """The piece of the clip that was cut, as a view."""
+    def of(self, wave: Float32[np.ndarray, " time"], rate: int) -> Float32[np.ndarray, " segment"]:
+        """The segment's samples, as a view of the clip's."""
         return wave[round(self.start * rate) : round(self.end * rate)]
 
 
-def split_at_pauses(wave: Float32[np.ndarray, " time"], rate: int, longest: float) -> list[Segment]:
-    """Cut a clip into pieces one after the other, each at the quietest 0.3 s of the second half of what a model can hear.
+def split_at_pauses(wave: Float32[np.ndarray, " time"], rate: int, longest: float, shortest: float = SHORTEST) -> list[Segment]:
+    """Split a clip into segments one after the other: in the middle of every pause that leaves them long enough.
+
+    A pause is 0.3 s or more between sounds that stay near the background's level. What is still too long is split at the
+    quietest 0.3 s of the second half of what a model can take.
 
     Args:
         wave: samples.
         rate: Hz.
-        longest: seconds that a piece may last, at least 1.
+        longest: seconds that a segment may last, at least 1.
+        shortest: seconds that a segment between two pauses lasts at least; at most a quarter of `longest` counts.
 
     Returns:
-        Pieces that together are the clip, without gap or overlap; one of a clip that is no longer than `longest`. None is
-        shorter than 0.1 s, unless the clip is.
+        Segments that together are the clip, without gap or overlap; one of a clip that is no longer than `longest`.
 
     Raises:
         AudioError: `longest` is below 1 s.
     """
     if longest < 1:
-        raise AudioError(f"cannot cut into pieces of at most {longest} s; expected 1 s or more")
-    most, cuts = int(longest * rate), [0]
-    while len(wave) - cuts[-1] > most:
-        latest = min(most, len(wave) - cuts[-1] - round(MIN_SECONDS * rate))
-        earliest = round(most * (1 - SEARCHED))
-        cuts.append(cuts[-1] + earliest + _quietest(wave[cuts[-1] :][earliest:latest], rate))
-    cuts.append(len(wave))
+        raise AudioError(f"cannot split into segments of at most {longest} s; expected 1 s or more")
+    most, least = int(longest * rate), round(min(shortest, longest / 4) * rate)
+    if len(wave) <= most:
+        return [Segment(0.0, len(wave) / rate)]
+    cuts = [0]
+    for middle in [*_pauses(wave, rate), len(wave)]:
+        if middle < len(wave) and min(middle - cuts[-1], len(wave) - middle) < least:
+            continue
+        while middle - cuts[-1] > most:
+            latest = min(most, middle - cuts[-1] - least)
+            earliest = round(most * (1 - SEARCHED))
+            cuts.append(cuts[-1] + earliest + _quietest(wave[cuts[-1] :][earliest:latest], rate))
+        cuts.append(middle)
     return [Segment(start / rate, end / rate) for start, end in zip(cuts, cuts[1:], strict=False)]
+
+
+def _pauses(wave: Float32[np.ndarray, " time"], rate: int) -> list[int]:
+    """The samples in the middle of pauses that stand between two sounds."""
+    level = levels(wave, rate)
+    loudest = np.sort(level)[-PEAK_RANK - 1]
+    threshold = np.clip(np.percentile(level, BACKGROUND) + MIN_RISE_DB, loudest - FLOOR_RANGE_DB[0], loudest - FLOOR_RANGE_DB[1])
+    sounding = np.flatnonzero(level > threshold)
+    gaps = np.flatnonzero(np.diff(sounding) > PAUSE / FRAME)
+    return [int((sounding[at] + 1 + sounding[at + 1]) / 2 * int(FRAME * rate)) for at in gaps]
 
 
 def _quietest(wave: Float32[np.ndarray, " time"], rate: int) -> int:

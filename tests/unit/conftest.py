@@ -1,27 +1,30 @@
-"""Tiny random models that unit tests share."""
+"""Tiny random models that unit tests share; torch is imported by the tests that need it."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen2AudioConfig,
-    Qwen2AudioForConditionalGeneration,
-    Qwen2AudioProcessor,
-    WhisperFeatureExtractor,
-)
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import (
+        PreTrainedModel,
+        PreTrainedTokenizerFast,
+        Qwen2AudioForConditionalGeneration,
+        Qwen2AudioProcessor,
+    )
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
 WINDOW = 2  # seconds of audio
 MELS, HOP = 16, 160
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
+def tiny_tokenizer() -> "PreTrainedTokenizerFast":
     """One token a byte, for ASCII only, so that every sequence of tokens is a text of its own."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     pieces = SPECIAL + [chr(byte) for byte in range(33, 127)] + ["Ġ", "Ċ"]  # byte-level names of space and line break
     tokenizer = Tokenizer(models.BPE({piece: at for at, piece in enumerate(pieces)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -38,8 +41,10 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def randomize(model: PreTrainedModel, seed: int, scale: float = 0.3) -> PreTrainedModel:
+def randomize(model: "PreTrainedModel", seed: int, scale: float = 0.3) -> "PreTrainedModel":
     """Weights large enough that attention, heads and padding all show in the results."""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -48,8 +53,15 @@ def randomize(model: PreTrainedModel, seed: int, scale: float = 0.3) -> PreTrain
     return model.eval().requires_grad_(False)
 
 
-def build_tiny_qwen2_audio(seed: int = 0) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
+def build_tiny_qwen2_audio(seed: int = 0) -> "tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]":
     """A random Qwen2-Audio of 2 layers × 4 heads over a window of two seconds, and its processor."""
+    from transformers import (
+        Qwen2AudioConfig,
+        Qwen2AudioForConditionalGeneration,
+        Qwen2AudioProcessor,
+        WhisperFeatureExtractor,
+    )
+
     tokenizer = tiny_tokenizer()
     config = Qwen2AudioConfig(
         audio_config={
@@ -85,13 +97,13 @@ def build_tiny_qwen2_audio(seed: int = 0) -> tuple[Qwen2AudioForConditionalGener
 
 
 @pytest.fixture(scope="session")
-def tiny_qwen2_audio() -> Callable[..., tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]]:
+def tiny_qwen2_audio() -> "Callable[..., tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]]":
     """Builds a random Qwen2-Audio and its processor from a seed."""
     return build_tiny_qwen2_audio
 
 
 @pytest.fixture(scope="session")
-def randomized() -> Callable[[PreTrainedModel, int], PreTrainedModel]:
+def randomized() -> "Callable[[PreTrainedModel, int], PreTrainedModel]":
     """Gives a model random weights in which everything shows, from a seed, and freezes it."""
     return randomize
 
@@ -109,6 +121,8 @@ def swelling() -> Callable[[tuple[float, ...]], list[np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def three_masks() -> Callable[[tuple[int, int]], torch.Tensor]:
+def three_masks() -> "Callable[[tuple[int, int]], torch.Tensor]":
     """Makes gates of a model's shape, another mask for each of three rows."""
+    import torch
+
     return lambda shape: (torch.rand(3, *shape, generator=torch.Generator().manual_seed(3)) > 0.4).float()
