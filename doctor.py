@@ -40,7 +40,7 @@ class Finding:
     """Something found, or found missing.
 
     Attributes:
-        section: what kind of thing: versions, devices, models, masks, extras, tools.
+        section: what kind of thing: versions, devices, models, masks, folders, extras, tools.
         name: which.
         text: for people.
         data: for programs; JSON can hold it.
@@ -95,6 +95,21 @@ def format_bytes(count: int) -> str:
     """Bytes for people: `21.3 MB`."""
     power = next((power for power in (1, 2) if count < 1000 ** (power + 1)), 3)
     return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB')[power - 1]}"
+
+
+def check_folder(name: str, folder: Path, setting: str) -> Finding:
+    """Whether a folder can be written to, or made where it is missing.
+
+    Args:
+        name: what it is for.
+        folder: the folder.
+        setting: the environment variable that names another.
+    """
+    there, why = try_call(lambda: next(path for path in (folder, *folder.absolute().parents) if path.exists()))
+    writable = there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    reason = why or (f"{there} is no folder" if not there.is_dir() else f"{there} is not writable")
+    problem = "" if writable else f"the {name} folder {folder} cannot be written ({reason}); set {setting} to another folder"
+    return Finding("folders", name, str(folder), {"path": str(folder), "writable": writable}, problem)
 
 
 def load_torch() -> tuple[ModuleType | None, list[Finding]]:

@@ -31,6 +31,7 @@ from .common import (
     open_model,
     out,
     print_added,
+    print_json,
     print_table,
 )
 from .import_export import NameArgument, export, import_mask
@@ -102,7 +103,7 @@ def list_masks(
         preferred = opened.defaults()
         masks = [stored for stored in opened.list() if _wanted(stored, name, task, model)]
         if as_json:
-            out.print_json(json.dumps([_about(stored, preferred) for stored in masks], ensure_ascii=False), indent=None)
+            print_json([_about(stored, preferred) for stored in masks])
         else:
             table = Table("mask", "task", "model", "heads on", "dev score", "from", "date", box=None, header_style="bold")
             for stored in masks:
@@ -152,7 +153,7 @@ def show(
             save_mask_plot(stored, png, stored.spec)
         shown = _about(stored, opened.defaults() if opened.holds(stored.path) else frozenset())
         if as_json:
-            out.print_json(json.dumps(shown, ensure_ascii=False), indent=None)
+            print_json(shown)
             return
         out.print(render_text(stored, stored.spec))
         shown["lineage"].pop("ffn", None)  # the authors' feed-forward numbers are kept for export only
@@ -195,7 +196,7 @@ def compare(
         tried = _try_masks(dict(zip(called, masks, strict=True)), clips, model, data, device) if clips else []
         if as_json:
             agreed = {"tried": [asdict(each) for each in tried]} if tried else {}
-            out.print_json(json.dumps(found.to_json() | agreed, ensure_ascii=False), indent=None)
+            print_json(found.to_json() | agreed)
         elif len(masks) == 2:
             (pair,) = found.pairs
             one, other = pair.masks
@@ -240,7 +241,7 @@ def use(name: Annotated[str, typer.Argument(help="NAME@VERSION")], bank: BankOpt
         opened = open_bank(bank)
         stored = opened.use(name)
         if as_json:
-            out.print_json(json.dumps(_about(stored, opened.defaults()), ensure_ascii=False), indent=None)
+            print_json(_about(stored, opened.defaults()))
         else:
             out.print(f"{stored.name} is now {stored.spec} for {stored.identity.name}", markup=False)
 
@@ -252,7 +253,7 @@ def verify(bank: BankOption = None, as_json: JsonOption = False) -> None:
         opened = open_bank(bank)
         problems = opened.verify()
         if as_json:
-            out.print_json(json.dumps([{"path": str(path), "problem": problem} for path, problem in problems]), indent=None)
+            print_json([{"path": str(path), "problem": problem} for path, problem in problems])
         else:
             for _, problem in problems:
                 out.print(problem, markup=False)

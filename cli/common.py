@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import typer
 from rich.console import Console
@@ -31,8 +31,11 @@ STOPPED = 130  # exit status after Ctrl-C, as shells have it
 # What torch, torch-npu and the linker say, where they raise another error than ImportError.
 UNLOADABLE = ("load the backend extension", "Two accelerators cannot", "shared object file", "undefined symbol")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# What is printed holds names and paths of the user's: "[bold]" and ":cat:" in them are letters.
+_PLAIN: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
+NOISY = r"(torch|transformers|huggingface_hub|tokenizers)(\.|$)"  # their warnings are for developers
+out = Console(**_PLAIN)
+err = Console(stderr=True, **_PLAIN)
 
 ModelOption = Annotated[str, typer.Option("--model", help="pocket, a local folder, or a Hub id.")]
 DeviceOption = Annotated[
@@ -125,7 +128,7 @@ def open_model(name: str, device: str, dtype: str | None = "auto") -> "LALM":
 
     placement = choose_placement(device, dtype)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("ignore", module=NOISY)
     logging.getLogger("transformers").setLevel(logging.ERROR)
     from transformers.utils import logging as transformers_logging
 
@@ -190,7 +193,7 @@ def progress(words: str, total: int, *, quiet: bool = False) -> "Iterator[Progre
         return
     note_column = TextColumn("{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
     counts = (MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
-    columns = (TextColumn("{task.description}"), BarColumn(20), *counts, note_column)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(20), *counts, note_column)
     with Progress(*columns, console=err, transient=True, expand=True) as bar:
         task = bar.add_task(words, total=total, note="")
 
@@ -229,7 +232,12 @@ def encode_clips(model: "LALM", manifest: "Manifest", *, trim: bool = False, ski
 def print_table(table: "Table") -> None:
     """Print a table as wide as it is: names are never cut, and what is piped does not depend on a terminal."""
     width = out.measure(table, options=out.options.update(max_width=10_000)).maximum
-    Console(highlight=False, width=max(width, out.width)).print(table)
+    Console(**_PLAIN, width=max(width, out.width)).print(table)
+
+
+def print_json(value: object) -> None:
+    """Print a value on stdout as JSON in one line, whatever the terminal: no colours, no folding."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
 
 
 def read_keys(text: str) -> tuple[str, ...]:
@@ -250,9 +258,7 @@ def print_added(added: "Sequence[Added]", as_json: bool, more: "Mapping[str, obj
     for each in added:
         mask = each.stored
         if as_json:
-            out.print_json(
-                json.dumps(describe(mask) | {"default": each.default} | dict(more or {}), ensure_ascii=False), indent=None
-            )
+            print_json(describe(mask) | {"default": each.default} | dict(more or {}))
         else:
             score = f", dev {figure}" if (figure := dev_figure(mask)) else ""
             seed = f" (seed {mask.lineage['seed']})" if "seed" in mask.lineage else ""

@@ -1,6 +1,5 @@
 """`amask compose`: masks from masks by set operations, and composite tasks that one mask does in one answer."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from .common import (
     open_model,
     out,
     print_added,
+    print_json,
     read_keys,
 )
 
@@ -307,7 +307,7 @@ def _store_and_report(bank: "MaskBank", composed: "CompositeResult", name: str |
         found = {"how": composed.how, "reached": confirmation.reached, "default": added.default, "result": composed.result.row()}
         found |= {"confirmation": confirmation.row(), "table": [each.row() for each in composed.results]}
         found |= {"layers": layers} if layers else {}
-        out.print_json(json.dumps(describe(added.stored) | found, ensure_ascii=False), indent=None)
+        print_json(describe(added.stored) | found)
     else:
         stored = added.stored
         out.print(f"{stored.spec}: {stored.heads_on} of {stored.heads_total} heads on; {_measured(composed)}", markup=False)

@@ -22,7 +22,7 @@ def doctor(bank: BankOption = None, as_json: JsonOption = False) -> None:
         from ..doctor import run_checks
 
         with redirect_stdout(sys.stderr):  # some libraries talk while they are loaded
-            findings = [*run_checks(), *_masks(bank)]
+            findings = [*run_checks(), *_masks(bank), *_folders(bank)]
         problems = [" ".join(finding.problem.split()) for finding in findings if finding.problem]
         if as_json:
             typer.echo(json.dumps(_tree(findings) | {"problems": problems, "ok": not problems}, ensure_ascii=False))
@@ -51,6 +51,18 @@ def _masks(folder: Path | None) -> "Iterator[Finding]":
             damaged.append("the bundled masks are missing; pip install --force-reinstall amask")
         data = {"masks": count, "damaged": len(damaged), "path": str(root)}
         yield Finding("masks", name, f"{count} masks in {root}", data, "; ".join(damaged))
+
+
+def _folders(bank: Path | None) -> "Iterator[Finding]":
+    """Where amask writes: the bank, and what it keeps to be quicker the next time."""
+    from ..doctor import check_folder, load
+
+    banks, _ = load("amask.mask_bank.bank")
+    caches, _ = load("amask.data.cache")
+    if banks is not None:
+        yield check_folder("bank", bank or banks.default_folder(), "AMASK_BANK")
+    if caches is not None:
+        yield check_folder("cache", caches.cache_folder(), "AMASK_CACHE")
 
 
 def _tree(findings: "Sequence[Finding]") -> dict[str, dict]:

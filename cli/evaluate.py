@@ -103,7 +103,7 @@ def _show(outcomes: "Iterator[Outcome]", metadata: dict[str, object], as_json: b
     """Show each table as it is ready, or all as JSON, also those before a failure; whether anything failed."""
     tables: list[TaskTable] = []
     errors: list[dict[str, str]] = []
-    shown = out if out.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
+    shown = out if out.is_terminal else Console(width=PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
     try:
         for outcome in outcomes:
             if outcome.error:

@@ -1,10 +1,14 @@
-"""Output that every terminal can show: what its encoding lacks is spelled in ASCII, instead of ending the command."""
+"""Output that every terminal can show: what its encoding lacks is spelled in ASCII, and a closed or full one is one line."""
 
 import atexit
 import codecs
+import errno
 import gc
 import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from typer.core import TyperGroup
@@ -16,6 +20,8 @@ ASCII_FALLBACKS = (
     | dict.fromkeys("▌▐▞▚▛▜▙▟█", ":")
     | {"×": "x", "·": "-", "–": "-", "—": "-", "…": "...", "→": "->", "τ": "tau", "λ": "lambda", "≥": ">=", "±": "+-"}
 )
+
+LOST = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # what writing to a place that is gone or full gives
 
 
 def _escape(letter: str) -> str:
@@ -32,11 +38,44 @@ def _ascii_fallback(error: UnicodeError) -> tuple[str, int]:
 
 
 def make_output_safe() -> None:
-    """Let stdout and stderr spell what they cannot encode."""
+    """Let stdout and stderr spell what they cannot encode, and put an empty stream where a standard one is closed.
+
+    Without one in its place, a file that is opened later would take the number of a closed stream, and get its output.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None and not _is_open(number):
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 (for the process' life)
     codecs.register_error("ascii_fallback", _ascii_fallback)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="ascii_fallback")
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _one_line_for_lost_output() -> Iterator[None]:
+    """Where nothing more can be written (a full disk), say so in one line and exit with 1; a closed pipe is silent."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in LOST:
+            raise
+        with open(os.devnull, "w") as nowhere:  # Python flushes stdout once more when it ends
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            sys.stderr.write(f"amask: cannot write: {error.strerror}; free some room, or write to another place\n")
+        raise SystemExit(1) from None
 
 
 class SafeOutputGroup(TyperGroup):
@@ -46,4 +85,5 @@ class SafeOutputGroup(TyperGroup):
         """Run the command line."""
         make_output_safe()
         atexit.register(gc.freeze)  # leaves without another look through all that torch and transformers made: a second
-        return super().main(*arguments, **named)
+        with _one_line_for_lost_output():
+            return super().main(*arguments, **named)

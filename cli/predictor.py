@@ -183,7 +183,7 @@ def evaluate(
             typer.echo(json.dumps(about | figures, ensure_ascii=False))
             return
         sizes = ", ".join(f"{len(examples)} {name.replace('_', ' ')}" for name, examples in vars(tests).items())
-        out.print(f"[dim]percent right, falsely refused, and refused, of {sizes}[/dim]")
+        out.print(f"percent right, falsely refused, and refused, of {sizes}", style="dim")
         out.print(_table(rows, hidden={"by_task"}))
         out.print(_table([{"system": row.system} | row.by_task for row in rows]))
         if bits:

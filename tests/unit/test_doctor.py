@@ -61,7 +61,7 @@ def doctor():
 def test_a_healthy_machine(doctor):
     done, tree = doctor("--json")
     assert (done.exit_code, tree["ok"], tree["problems"]) == (0, True, [])
-    assert list(tree) == ["versions", "devices", "models", "extras", "tools", "masks", "problems", "ok"]
+    assert list(tree) == ["versions", "devices", "models", "extras", "tools", "masks", "folders", "problems", "ok"]
     assert tree["versions"]["torch"] == torch.__version__
     assert tree["versions"]["transformers"] == importlib.metadata.version("transformers")
     assert tree["devices"]["cpu"]["threads"] == torch.get_num_threads()
@@ -302,3 +302,18 @@ def test_its_facts_need_neither_torch_nor_the_command_line():
     code = "import sys, amask.doctor; print([n for n in ('torch', 'typer', 'rich', 'numpy', 'packaging') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_folders_that_cannot_be_written_are_named(doctor, tmp_path, monkeypatch):
+    """A home that is a file's place, or read-only, is a problem before the first training ends in it."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AMASK_BANK", str(tmp_path / "file" / "bank"))
+    monkeypatch.setenv("AMASK_CACHE", str(tmp_path / "free" / "cache"))
+    result, tree = doctor("--json")
+    assert result.exit_code == 1
+    assert tree["folders"]["cache"] == {"path": str(tmp_path / "free" / "cache"), "writable": True}
+    assert not tree["folders"]["bank"]["writable"]
+    (problem,) = [each for each in tree["problems"] if "bank folder" in each]
+    assert "is no folder" in problem and "set AMASK_BANK" in problem
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert not doctor("--json")[1]["folders"]["cache"]["writable"]

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -38,3 +41,37 @@ def test_pictures_of_masks_are_legible_in_ascii(monkeypatch: pytest.MonkeyPatch)
     sys.stdout.write("8×64 · ▀▄█ → 3 …")
     sys.stdout.flush()
     assert written.getvalue() == b"8x64 - '.: -> 3 ..."
+
+
+@pytest.fixture
+def command(tmp_path: Path):
+    """Runs the command as a process, with a shell's redirections, on a bank whose only mask has odd words in its name."""
+
+    def run(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+        command = f"{sys.executable} -P -m amask {line}"
+        return subprocess.run(command, shell=True, capture_output=True, env=os.environ | environment, timeout=120, check=False)
+
+    return run
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", ["--help", "bank list --json"])
+def test_a_full_disk_is_one_line(command, arguments: str) -> None:
+    done = command(f"{arguments} >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "amask: cannot write: No space left on device; free some room, or write to another place"
+    ]
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-"])
+def test_closed_streams_are_no_traceback(command, closed: str) -> None:
+    done = command(f"bank list --json {closed}")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_json_has_no_colours_and_names_stay_as_they_are(command) -> None:
+    plain, coloured = (command("bank list --json", **extra) for extra in ({}, {"FORCE_COLOR": "1"}))
+    assert plain.stdout == coloured.stdout != b""
+    done = command("bank show './:cat:[bold].safetensors'", FORCE_COLOR="1")
+    assert ":cat:[bold].safetensors" in done.stderr.decode()
