@@ -29,5 +29,9 @@ class ModelError(AmaskError, ValueError):
     """A model cannot be loaded or cannot do what was asked."""
 
 
+class ExtraError(AmaskError, ImportError):
+    """A library that only some uses need is not installed."""
+
+
 class InstructionError(AmaskError, ValueError):
     """An instruction is empty or no mask serves it."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import regex
-import sacrebleu
 from rapidfuzz.distance import Levenshtein
 
 from ..errors import DataError
+from .extras import import_extra
 from .intervals import Counts, Sample
 from .normalise import characters, tokens, words_alike
 
@@ -34,9 +34,7 @@ def character_errors(answers: Sequence[str], references: Sequence[str]) -> Count
 
 def rouge_l(answers: Sequence[str], references: Sequence[str]) -> Counts:
     """ROUGE-L F1 of each row, without stemming, over the words of any language."""
-    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415 (3 s to import)
-
-    scorer = RougeScorer(["rougeL"], tokenizer=_Words())
+    scorer = import_extra("rouge_score.rouge_scorer", "ROUGE-L").RougeScorer(["rougeL"], tokenizer=_Words())
     pairs = zip(answers, references, strict=True)
     return _of_one([float(scorer.score(reference, answer)["rougeL"].fmeasure) for answer, reference in pairs])
 
@@ -54,8 +52,7 @@ def meteor(answers: Sequence[str], references: Sequence[str]) -> Counts:
     Raises:
         DataError: WordNet is not installed.
     """
-    from nltk.translate.meteor_score import single_meteor_score  # noqa: PLC0415
-
+    single_meteor_score = import_extra("nltk.translate.meteor_score", "METEOR").single_meteor_score
     wordnet = open_wordnet()
     pairs = zip(map(tokens, answers), map(tokens, references), strict=True)
     # nltk divides by zero where a text is empty.
@@ -68,8 +65,7 @@ def open_wordnet() -> Any:  # noqa: ANN401 (nltk has no types)
     Raises:
         DataError: it is not installed; the message holds the command.
     """
-    from nltk.corpus import wordnet  # noqa: PLC0415
-
+    wordnet = import_extra("nltk.corpus", "METEOR").wordnet
     try:
         wordnet.ensure_loaded()
     except LookupError:
@@ -88,15 +84,16 @@ def bleu(answers: Sequence[str], references: Sequence[str]) -> Sample:
     # sacrebleu's tokenizer of Japanese needs a dictionary (MeCab)
     tokenize = "char" if _OTHERS_WITHOUT_SPACES.search(text) else "zh" if _HAN.search(text) else "13a"
     # effective_order only matters where no answer has four words: a right one is then worth 100, not 0.
+    sacrebleu = import_extra("sacrebleu", "BLEU")
     return _corpus(sacrebleu.BLEU(tokenize=tokenize, effective_order=True), answers, references)
 
 
 def chrf(answers: Sequence[str], references: Sequence[str]) -> Sample:
     """Corpus chrF2 as sacrebleu has it (Popović 2015)."""
-    return _corpus(sacrebleu.CHRF(), answers, references)
+    return _corpus(import_extra("sacrebleu", "chrF").CHRF(), answers, references)
 
 
-def _corpus(metric: sacrebleu.BLEU | sacrebleu.CHRF, answers: Sequence[str], references: Sequence[str]) -> Sample:
+def _corpus(metric: Any, answers: Sequence[str], references: Sequence[str]) -> Sample:  # noqa: ANN401 (BLEU or CHRF)
     # sacrebleu's own resampling fails on some texts: it mixes numpy's and Python's floats.
     counts = np.array(metric._extract_corpus_statistics(answers, [references]))
     return Sample(len(counts), lambda rows: float(metric._compute_score_from_stats(counts[rows].sum(0).tolist()).score))

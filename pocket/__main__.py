@@ -14,6 +14,10 @@ from pathlib import Path
 import torch
 
 from . import HERE
+
+if not (HERE / "making").is_dir():
+    sys.exit("amask.pocket: an installed amask has the pocket model, but not its making; run this in a clone of the repository")
+
 from .making.make import Making
 from .making.ship import ship
 from .making.stages import run_stages

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-NOT_SHIPPED = {"tests", "benchmarks", "docs"}
+NOT_SHIPPED = {"tests", "benchmarks", "docs", "pocket/corpus", "pocket/making"}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,12 @@ def _normal(name: str) -> str:
 
 def _rooms(root: Path) -> list[Path]:
     """The root's folders with code."""
-    return [path for path in root.iterdir() if path.name not in NOT_SHIPPED and any(path.glob("*.py"))]
+    return [path for path in root.iterdir() if path.is_dir() and any(path.glob("*.py")) and _ships(path, root)]
+
+
+def _ships(path: Path, root: Path) -> bool:
+    where = path.relative_to(root).as_posix() + "/"
+    return not any(where.startswith(f"{folder}/") for folder in NOT_SHIPPED)
 
 
 def _folder(root: Path, package: str) -> Path:
@@ -43,12 +48,15 @@ def _folder(root: Path, package: str) -> Path:
 def _files(root: Path) -> set[Path]:
     """Files of the rooms, without caches and hidden ones."""
     found = {path for room in _rooms(root) for path in room.rglob("*") if path.is_file()}
-    return {p for p in found if not any(part.startswith((".", "__pycache__")) for part in p.relative_to(root).parts)}
+    shown = {p for p in found if not any(part.startswith((".", "__pycache__")) for part in p.relative_to(root).parts)}
+    return {path for path in shown if _ships(path, root)}
 
 
 def _requirements(project: dict) -> list[Requirement]:
+    """Of the package and its extras, without those that name other extras of its own."""
     extras = project["project"]["optional-dependencies"].values()
-    return [Requirement(line) for line in [*project["project"]["dependencies"], *(line for extra in extras for line in extra)]]
+    found = [Requirement(line) for line in [*project["project"]["dependencies"], *(line for extra in extras for line in extra)]]
+    return [requirement for requirement in found if requirement.name != "amask"]
 
 
 def test_packages_are_the_folders_with_code(root: Path, project: dict) -> None:
@@ -94,9 +102,9 @@ def test_the_root_is_imported_as_amask_only(root: Path) -> None:
 
 
 def test_shapes_are_checked_while_tests_run() -> None:
-    from amask.pocket.corpus import effects
+    from amask.data import silence
 
-    assert type(effects.__loader__).__module__.startswith("jaxtyping")
+    assert type(silence.__loader__).__module__.startswith("jaxtyping")
 
 
 def test_command_exists(root: Path, project: dict) -> None:
@@ -127,3 +135,25 @@ def test_imported_libraries_are_required(root: Path, project: dict) -> None:
                 if not required & {_normal(name) for name in providers.get(top, [top])}:
                     missing.add((top, path.relative_to(root).as_posix()))
     assert not missing, "imported, but pyproject.toml does not require it"
+
+
+def test_extras_name_their_libraries(project: dict) -> None:
+    """Each library that is asked for by `import_extra` is in the extra that its message names, and in no plain requirement."""
+    from amask.data.extras import EXTRAS
+
+    extras, plain = project["project"]["optional-dependencies"], project["project"]["dependencies"]
+    providers = importlib.metadata.packages_distributions()
+    for library, extra in EXTRAS.items():
+        names = {_normal(name) for name in providers.get(library, [library])}
+        assert names & {_normal(Requirement(line).name) for line in extras[extra]}, library
+        assert not names & {_normal(Requirement(line).name) for line in plain}, library
+    for extra, lines in extras.items():
+        assert lines == sorted(lines, key=str.lower), f"{extra}: one package a line, sorted"
+
+
+def test_rooms_that_ship_do_not_need_those_that_do_not(root: Path) -> None:
+    """The pocket model is made in a checkout; what runs from a wheel imports nothing of its making."""
+    for path in [p for p in _files(root) if p.suffix == ".py" and p.relative_to(root).parts[0] != "pocket"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert not re.match(r"pocket\.(corpus|making)\b", node.module or ""), path
