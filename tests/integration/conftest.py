@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,16 @@ def wave(clip) -> np.ndarray:
 
     samples, rate = soundfile.read(clip, dtype="float32")
     return soxr.resample(samples, rate, RATE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pocket_once() -> Iterator[None]:
+    """The pocket model is loaded once for all tests of a process: it keeps nothing of what it was used for."""
+    from amask.lalm import registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "load_pocket", cache(registry.load_pocket))
+        yield
 
 
 @pytest.fixture
