@@ -5,7 +5,7 @@
 
 VENV ?= .venv
 CLIP ?= docs/clips/woman.opus
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --maxprocesses 4
 export PYTHON # unset: the first Python 3.11 or newer that .ci/install finds
 
 .PHONY: demo test lint clean

@@ -141,7 +141,7 @@ def test_nothing_is_cut(name: str) -> None:
     model = lalm(name)
     assert model.longest == LIMITS.get(name)
     if name == "gemma3n":
-        return  # the tiny one has tokens for 2.5 s only, and fails where a clip has more
+        pytest.skip("the tiny gemma3n has tokens for 2.5 s only, and fails where a clip has more")
     seconds = min(model.longest or 65, 65)  # more than two windows of 30 s
     clip = np.resize(NOISE, int(seconds * model.rate))
     changed = clip.copy()
