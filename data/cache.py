@@ -103,21 +103,23 @@ class DiskCache:
         with self._lock:
             if self._held is None or self._held + size > self.most or self._since > self.most / SLACK:
                 entries = self._entries()
-                self._held, self._since = sum(entry.size for entry in entries), 0
-                if self._held + size > self.most:
-                    self._delete_oldest(entries, size)
+                held = sum(entry.size for entry in entries)
+                self._held = self._without_oldest(entries, held, size) if held + size > self.most else held
+                self._since = 0
             self._held += size
             self._since += size
 
-    def _delete_oldest(self, entries: list[_Entry], size: int) -> None:
+    def _without_oldest(self, entries: list[_Entry], held: int, size: int) -> int:
+        """Delete what was read longest ago until there is room; how many bytes are left."""
         for entry in sorted(entries, key=lambda entry: entry.used):
-            if self._held + size <= KEEP * self.most:
+            if held + size <= KEEP * self.most:
                 break
             try:
                 entry.path.unlink(missing_ok=True)
             except OSError:  # another user's, or in use; the next one will do
                 continue
-            self._held -= entry.size
+            held -= entry.size
+        return held
 
     def _entries(self) -> list[_Entry]:
         """All files of the folder, those half written by killed processes included."""
