@@ -21,7 +21,8 @@ app = typer.Typer(
     help="Run a large audio language model by a mask over its attention heads instead of by a prompt.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.add_typer(bank_app, name="bank")
 app.add_typer(predictor_app, name="predictor")

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperGroup
+
+UsageError = BadParameter.__mro__[1]  # click's, or that of the click that typer brings
 
 # Blocks of a mask's picture hold 2 × 2 dots: ' for upper ones, . for lower ones, : for both.
 ASCII_FALLBACKS = (
@@ -79,11 +82,28 @@ def _one_line_for_lost_output() -> Iterator[None]:
 
 
 class SafeOutputGroup(TyperGroup):
-    """Commands whose output every terminal can show."""
+    """Commands whose output every terminal can show, and whose errors are one line, those of usage too."""
 
     def main(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 (as click has it)
         """Run the command line."""
         make_output_safe()
         atexit.register(gc.freeze)  # leaves without another look through all that torch and transformers made: a second
+        if not named.pop("standalone_mode", True):
+            return super().main(*arguments, standalone_mode=False, **named)
         with _one_line_for_lost_output():
-            return super().main(*arguments, **named)
+            try:
+                code = super().main(*arguments, standalone_mode=False, **named)
+            except UsageError as error:
+                sys.exit(_show_usage_error(error))
+            raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _show_usage_error(error: Any) -> int:  # noqa: ANN401 (a click error)
+    """Say in one line what is wrong with the command's options, and where they are told; the exit status."""
+    message = error.format_message()
+    if "\n" in message:  # no error, but the help that a command without arguments shows
+        error.show()
+    else:
+        where = error.ctx.command_path if error.ctx else "amask"
+        sys.stderr.write(f"amask: {message[:1].lower()}{message[1:].rstrip('.')}; see '{where} --help'\n")
+    return error.exit_code

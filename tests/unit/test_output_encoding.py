@@ -75,3 +75,34 @@ def test_json_has_no_colours_and_names_stay_as_they_are(command) -> None:
     assert plain.stdout == coloured.stdout != b""
     done = command("bank show './:cat:[bold].safetensors'", FORCE_COLOR="1")
     assert ":cat:[bold].safetensors" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "no such command 'nope'; see 'amask --help'"),
+        (["run", "x.wav", "--beams", "99"], "'--beams'"),
+        (["run", "x.wav", "--nope"], "no such option: --nope"),
+        (["bank", "show"], "missing argument 'name'; see 'amask bank show --help'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments: list[str], message: str) -> None:
+    from typer.testing import CliRunner
+
+    from amask.cli.main import app
+
+    done = CliRunner().invoke(app, arguments, prog_name="amask")
+    assert (done.exit_code, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("amask: ") and message in line
+
+
+def test_help_is_plain_and_whole() -> None:
+    from typer.testing import CliRunner
+
+    from amask.cli.main import app
+
+    bare, asked = (CliRunner().invoke(app, arguments, prog_name="amask") for arguments in ([], ["--help"]))
+    assert asked.exit_code == 0
+    assert {"run", "compose", "bank", "predict", "eval", "doctor"} <= set(asked.stdout.split())
+    assert "Usage: amask" in bare.stdout + bare.stderr
