@@ -57,7 +57,7 @@ def of_no_known_class(folder: Path) -> None:
 
 
 def that_only_reads(folder: Path) -> None:
-    """A language model without ears."""
+    """A text-only language model."""
     for path in folder.iterdir():
         path.unlink()
     small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}

@@ -54,5 +54,6 @@ def test_the_readmes_example_runs(root, monkeypatch, capsys):
     monkeypatch.chdir(root)
     exec(compile(example, "README.md", "exec"), {})
     said = capsys.readouterr().out.splitlines()
-    assert said[:2] == ["female", "female"]
-    assert re.fullmatch(r"\d+ of 512", said[2])
+    assert said[0] == "female"
+    assert said[1].startswith("female|")
+    assert re.fullmatch(r"\d+ of \d+", said[2])
