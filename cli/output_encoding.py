@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from typer import BadParameter
+import typer
 from typer.core import TyperGroup
 
-UsageError = BadParameter.__mro__[1]  # click's, or that of the click that typer brings
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or that of the click that typer brings
 
 # Blocks of a mask's picture hold 2 × 2 dots: ' for upper ones, . for lower ones, : for both.
 ASCII_FALLBACKS = (
@@ -88,11 +88,12 @@ class SafeOutputGroup(TyperGroup):
         """Run the command line."""
         make_output_safe()
         atexit.register(gc.freeze)  # leaves without another look through all that torch and transformers made: a second
-        if not named.pop("standalone_mode", True):
-            return super().main(*arguments, standalone_mode=False, **named)
+        alone, named["standalone_mode"] = named.get("standalone_mode", True), False
+        if not alone:
+            return super().main(*arguments, **named)
         with _one_line_for_lost_output():
             try:
-                code = super().main(*arguments, standalone_mode=False, **named)
+                code = super().main(*arguments, **named)
             except UsageError as error:
                 sys.exit(_show_usage_error(error))
             raise SystemExit(code if isinstance(code, int) else 0)
