@@ -194,6 +194,7 @@ def save_layer_plot(series: Mapping[str, Sequence[int]], heads: Sequence[int], p
     """
     from matplotlib import colormaps  # noqa: PLC0415  # heavy, and needed for pictures only
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     figure = Figure(figsize=(6.5, 1.4 + 0.28 * len(heads)), facecolor="white", layout="constrained")
     axes = figure.subplots()
@@ -205,7 +206,7 @@ def save_layer_plot(series: Mapping[str, Sequence[int]], heads: Sequence[int], p
         axes.barh(places, list(counts), height=0.75, left=before, color=colour, label=name)
         before = [left + count for left, count in zip(before, counts, strict=True)]
     axes.set(ylim=(len(heads) - 0.5, -0.5), xlabel="heads", ylabel="layer")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.tick_params(length=0, labelsize=7, labelcolor=GRID)
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=11, color=INK, loc="left", parse_math=False)

@@ -111,16 +111,19 @@ def lora_size(model: LALM, mask: HeadMask, max_rank: int | None = None) -> LoraS
         MaskError: the mask is of another model, has all heads on, or a projection is no linear layer.
     """
     mask.require(model)
-    for path, site in named_sites(model).items():
-        if not isinstance(site.projection, nn.Linear):
-            raise MaskError(f"cannot export as LoRA: {path} is a {type(site.projection).__name__}, no linear layer; use peft")
-    exact = max(int((~bits[: site.heads]).sum()) * site.width for bits, site in zip(mask.bits, model.sites, strict=True))
+    weights = [_linear(path, site).weight for path, site in named_sites(model).items()]
+    exact = max(int((~bits[: site.heads]).sum().item()) * site.width for bits, site in zip(mask.bits, model.sites, strict=True))
     if not exact:
         raise MaskError("all heads of the mask are on, so there is nothing to export: the model without a prompt is the same")
     rank = min(exact, max_rank or exact)
-    weights = [site.projection.weight for site in model.sites]
     numbers = sum(rank * (weight.shape[0] + weight.shape[1]) for weight in weights)
     return LoraSize(exact, rank, numbers * weights[0].element_size())
+
+
+def _linear(path: str, site: HeadSite) -> nn.Linear:
+    if not isinstance(site.projection, nn.Linear):
+        raise MaskError(f"cannot export as LoRA: {path} is a {type(site.projection).__name__}, no linear layer; use peft")
+    return site.projection
 
 
 @torch.no_grad()
@@ -169,8 +172,9 @@ def export_lora(model: LALM, mask: HeadMask, folder: Path, name: str = "", max_r
     tensors: dict[str, Tensor] = {}
     lost = 0.0
     for bits, (path, site) in zip(mask.bits, named_sites(model).items(), strict=True):
-        first, second, share = lora_update(site.projection, gate_vector(~bits, site).bool(), size.rank)
-        dtype, lost = site.projection.weight.dtype, max(lost, share)
+        projection = _linear(path, site)
+        first, second, share = lora_update(projection, gate_vector(~bits, site).bool(), size.rank)
+        dtype, lost = projection.weight.dtype, max(lost, share)
         tensors[f"{_PREFIX}{path}.lora_A.weight"] = first.to(dtype).cpu().contiguous()
         tensors[f"{_PREFIX}{path}.lora_B.weight"] = second.to(dtype).cpu().contiguous()
     config = {"peft_type": "LORA", "r": size.rank, "lora_alpha": size.rank, "lora_dropout": 0.0, "bias": "none"}

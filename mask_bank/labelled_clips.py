@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ..data.labels import require_labels
 from ..data.manifest import Clip, Manifest
@@ -80,7 +81,7 @@ def find_labelled_clips(
     total = sum(map(len, splits))
     sets = []
     for clips, before in zip(splits, (0, len(splits[0])), strict=True):
-        count = on_progress and (lambda done, _, before=before: on_progress(before + done, total))
+        count = partial(_count_on, on_progress, before, total) if on_progress else None
         part = replace(manifest, clips=tuple(clips))
         features, bad = checked_features(model, part, trim=trim, skip_bad=skip_bad, on_progress=count)
         problems += bad
@@ -109,6 +110,11 @@ def _labelled(manifest: Manifest, tasks: Sequence[TaskSpec], skip_bad: bool) -> 
             if served:
                 fit.append(clip)
     return fit, problems
+
+
+def _count_on(on_progress: OnProgress, before: int, total: int, done: int, _of: int) -> None:
+    """Count the clips of one split on from those of the split before."""
+    on_progress(before + done, total)
 
 
 def _split(clips: list[Clip], tasks: Sequence[TaskSpec], divided: bool) -> tuple[list[Clip], list[Clip]]:

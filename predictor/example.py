@@ -39,7 +39,8 @@ class Example:
     def part_spans(self) -> tuple[tuple[int, int], ...]:
         """Where each part of the answer is spoken of in `text`: its first letter and the one behind its last."""
         pieces = re.split(f"([{''.join(MARKS)}])", self.marked_text)
-        at, ends = 0, {}
+        at = 0
+        ends: dict[str, list[int]] = {}
         for piece in pieces:
             if piece in MARKS:
                 ends.setdefault(piece, []).append(at)

@@ -19,7 +19,7 @@ from .calibration import Calibration
 from .encoder import Encoder
 from .network import Network
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 class Record(pydantic.BaseModel):

@@ -20,10 +20,10 @@ def json_keys(instruction: str, count: int) -> tuple[str, ...]:
     """
     lists = [_BEFORE_COLON.findall(instruction), _QUOTED.findall(instruction)]
     for found in (_BRACES.search(instruction), _LISTED.search(instruction)):
-        words = _BETWEEN.split(found[1].strip()) if found else []
-        lists.append(words if all(map(_NAME.fullmatch, words)) else [])
-    for names in lists:
-        names = tuple(name.strip() for name in names)
+        between = _BETWEEN.split(found[1].strip()) if found else []
+        lists.append(between if all(map(_NAME.fullmatch, between)) else [])
+    for words in lists:
+        names = tuple(name.strip() for name in words)
         if all(names) and len(set(names)) == len(names) == count:
             return names
     return ()

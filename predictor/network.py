@@ -1,7 +1,8 @@
 """The predictor's network: token vectors → a logit for each head, and an intent of what is asked for, in one forward pass."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -120,7 +121,7 @@ class LocalConv(nn.Module):
         """The states."""
         there = token_mask.unsqueeze(-1)
         states = self.project(vectors) * there
-        for layer in self.layers:
+        for layer in cast("Iterable[nn.Conv1d]", self.layers):
             around = nn.functional.pad(self.dropout(states), (0, 0, self.reach, self.reach)).unfold(1, 2 * self.reach + 1, 1)
             # The convolution as a product, which is three times as fast for a few tokens.
             seen = nn.functional.linear(around.flatten(2), layer.weight.flatten(1), layer.bias)
@@ -180,6 +181,9 @@ class HeadLogits(nn.Module):
         hidden: width of the network.
         code: width of the codes.
     """
+
+    present: Tensor
+    fixed: Tensor
 
     def __init__(self, width: int, geometry: Geometry, hidden: int = 256, code: int = 64) -> None:
         super().__init__()

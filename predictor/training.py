@@ -281,14 +281,14 @@ class Training:
             optimizer.step()
             on_progress(step + 1, " ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
             if self.checkpoint and (step + 1) % self.settings.save_every == 0:
-                self._save(network, optimizer, step + 1)
+                self._save(self.checkpoint, network, optimizer, step + 1)
         return network.eval().requires_grad_(False)
 
-    def _save(self, network: Network, optimizer: torch.optim.Optimizer, step: int) -> None:
+    def _save(self, checkpoint: Path, network: Network, optimizer: torch.optim.Optimizer, step: int) -> None:
         buffer = io.BytesIO()
         state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "key": self.key}
         torch.save(state, buffer)
-        write_atomic(buffer.getvalue(), self.checkpoint, parents=True)
+        write_atomic(buffer.getvalue(), checkpoint, parents=True)
 
     def _resume(self, network: Network, optimizer: torch.optim.Optimizer) -> int:
         """Take up a checkpoint of this very training; the step to resume from."""

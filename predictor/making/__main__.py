@@ -13,6 +13,10 @@ from ..encoder import EMBEDDED
 from .distil import distil
 
 
+def _log(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+
 def main() -> None:
     """Read the command line and make the encoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -20,7 +24,7 @@ def main() -> None:
     parser.add_argument("pairs", type=Path, help="English TAB German, a pair a line")
     parser.add_argument("--out", type=Path, default=EMBEDDED, help="where the encoder goes; into the package by default")
     given = parser.parse_args()
-    distil(given.teacher, given.pairs, given.out, log=lambda line: sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n"))
+    distil(given.teacher, given.pairs, given.out, log=_log)
 
 
 if __name__ == "__main__":

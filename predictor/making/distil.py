@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import safetensors.torch
@@ -17,6 +18,7 @@ import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ...data.atomic_write import write_atomic
 from ...data.tasks import builtin_tasks
@@ -67,7 +69,7 @@ def frequent_words(tokenizer: Tokenizer, texts: Sequence[str], least: int, most:
 
 @torch.inference_mode()
 def first_vectors(
-    teacher: nn.Module, pieces: Sequence[Sequence[int]], affixes: tuple[int, int], width: int
+    teacher: PreTrainedModel, pieces: Sequence[Sequence[int]], affixes: tuple[int, int], width: int
 ) -> Float[Tensor, "token width"]:
     """What the teacher makes of each token by itself, between its start and end, in the largest principal components.
 
@@ -177,13 +179,13 @@ def distil(teacher: str, pairs: Path, folder: Path, log: Log, steps: int = 2000,
 
     model = SentenceTransformer(teacher, device="cpu")
     tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
-    affixes = (tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]"))
+    affixes = cast("tuple[int, int]", (tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")))
     english, german = zip(*(line.split("\t") for line in pairs.read_text(encoding="utf-8").splitlines()), strict=True)
     requests = sample_requests(12_000, seed)
     words = frequent_words(tokenizer, requests, 3, 1500) + frequent_words(tokenizer, german, 4, 2500)
     tokenizer, pieces = fit_tokenizer(tokenizer, VOCABULARY, words)
     log(f"{len(pieces)} tokens, {len(words)} of them new words")
-    vectors = first_vectors(model[0].auto_model, pieces, affixes, ENCODER_SIZE["width"])
+    vectors = first_vectors(cast(PreTrainedModel, model[0].auto_model), pieces, affixes, ENCODER_SIZE["width"])
     log(f"the teacher reads {len(english)} sentences and {len(requests)} requests")
     theirs = [model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False) for texts in (english, requests)]
     texts = [*english, *german, *requests, *requests]
