@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from torch import Tensor
+
 from ..errors import ModelError
 from .batching import AudioFeatures
 from .constrained_decoding import Constraint, Constraints
-from .gating import GatesLike, as_gates
+from .gating import GatesLike, HasGates, as_gates
 
 MAX_NEW_TOKENS = 200
 """Tokens after which an answer is truncated, unless the caller says otherwise; some 150 English words."""
@@ -98,8 +100,9 @@ def answers(
     Raises:
         ModelError: gates or prompts are not as many as the clips, or gates do not fit the model.
     """
-    gates = as_gates(gates)
-    own_gates = gates if gates is not None and gates.dim() == 3 else None
+    if not isinstance(gates, HasGates):  # a mask is left to the model, which knows whether it is its own
+        gates = as_gates(gates)
+    own_gates = gates if isinstance(gates, Tensor) and gates.dim() == 3 else None
     own_words = None if isinstance(prompts, str | None) else prompts
     done = 0
     for features in batches:
