@@ -90,8 +90,13 @@ def one_line_errors() -> Iterator[None]:
     except (ImportError, OSError, RuntimeError) as error:
         if not _is_unloadable(error):
             raise
+        from ..data.extras import EXTRAS
         from ..doctor import root_cause
 
+        library = (getattr(error, "name", None) or "").partition(".")[0]
+        if library in EXTRAS:
+            fail(f"this needs {library}, which is not installed; pip install 'amask[{EXTRAS[library]}]'")
+            raise typer.Exit(1) from None
         reason = f"a library cannot be loaded ({root_cause(error)})"
         err.print(f"amask: {reason}; 'amask doctor' says what to do", style="red", markup=False)
         raise typer.Exit(1) from None

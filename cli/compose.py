@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -99,7 +99,7 @@ def compose(
     batch: BatchOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Shared and own heads of the parts by layer.")] = False,
     png: Annotated[Path | None, typer.Option(help="Draw them into this file, .png or .svg.")] = None,
-    output: Annotated[str, typer.Option(help="text, or json for machines.", metavar="[text|json]")] = "text",
+    output: Annotated[Literal["text", "json"], typer.Option(help="text, or json for machines.")] = "text",
     bank: BankOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -120,8 +120,6 @@ def compose(
         text = " ".join(expression)
         if json_form + pipe_form + boolean > 1:
             raise MaskError("choose one of --json, --pipe and --boolean")
-        if output not in ("text", "json"):
-            raise MaskError(f"--output {output}: expected text or json; for answers as JSON pass --json")
         if is_plan(text):
             raise MaskError(f"THEN makes a plan, which no mask holds; run it: amask run --task {text!r}")
         tree = parse(text)

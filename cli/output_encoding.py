@@ -101,7 +101,7 @@ class SafeOutputGroup(TyperGroup):
 
 def _show_usage_error(error: Any) -> int:  # noqa: ANN401 (a click error)
     """Say in one line what is wrong with the command's options, and where they are told; the exit status."""
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "")
     if "\n" in message:  # no error, but the help that a command without arguments shows
         error.show()
     else:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -47,11 +47,11 @@ def run(
     mask: Annotated[str | None, typer.Option(help="A mask: NAME, NAME@VERSION, or a .safetensors file.")] = None,
     instruction: Annotated[str | None, typer.Option(help="What to do, in words; a mask that does it is chosen.")] = None,
     prompt: Annotated[str | None, typer.Option(help="For comparison: give the model this prompt, and no mask.")] = None,
-    fallback: Annotated[str | None, typer.Option(help=FALLBACK, metavar="prompt")] = None,
+    fallback: Annotated[Literal["prompt"] | None, typer.Option(help=FALLBACK)] = None,
     predicted_bits: Annotated[
         bool, typer.Option("--predicted-bits", help="With --instruction: run the predicted bits, whatever the bank has.")
     ] = False,
-    mode: Annotated[str, typer.Option(help=MODE, metavar="[auto|one-pass|parallel]")] = "auto",
+    mode: Annotated[Literal["auto", "one-pass", "parallel"], typer.Option(help=MODE)] = "auto",
     model: ModelOption = "pocket",
     bank: BankOption = None,
     tasks: TasksOption = None,
@@ -59,10 +59,10 @@ def run(
     dtype: DtypeOption = "auto",
     beams: Annotated[int, typer.Option(min=1, max=BEAMS, help="Beams; 1 is greedy search.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 16,
-    long: Annotated[str, typer.Option(help=LONG, metavar="[refuse|trim|split]")] = "refuse",
+    long: Annotated[Literal["refuse", "trim", "split"], typer.Option(help=LONG)] = "refuse",
     max_new_tokens: NewTokensOption = 200,
     answer_format: Annotated[list[str] | None, typer.Option("--format", help=FORMAT, metavar="KEY=VALUE|FILE")] = None,
-    prune: Annotated[str, typer.Option(help=PRUNE, metavar="[auto|off]")] = "auto",
+    prune: Annotated[Literal["auto", "off"], typer.Option(help=PRUNE)] = "auto",
     unconstrained: Annotated[
         bool, typer.Option("--unconstrained", help="Do not hold answers to the task's labels or form.")
     ] = False,

@@ -132,11 +132,13 @@ def answer_clips(
     options.require(route)
     known = tuple(builtin_tasks().values()) if known is None else known
     waiting: list[_Pending] = []
+    held = 0  # segments that wait for others to be answered with
     for number, clip in iterate_clips(clips):
         waiting.append(_read(model, clip, number, options))
-        if sum(len(each.segments) for each in waiting) >= options.batch * WINDOW:
+        held += len(waiting[-1].segments)
+        if not held or held >= options.batch * WINDOW:  # an error waits for nothing
             yield from _answer(model, waiting, route, options, encode, known)
-            waiting = []
+            waiting, held = [], 0
     yield from _answer(model, waiting, route, options, encode, known)
 
 

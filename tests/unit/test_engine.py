@@ -84,6 +84,24 @@ def test_results_come_in_the_order_of_the_clips_with_those_that_fail(model, clip
     assert [results[0].duration, results[0].segments, results[0].mode] == [1.0, 1, "unprompted"]
 
 
+def test_a_clip_that_cannot_be_read_is_said_at_once(model, tmp_path, unprompted):
+    """A folder of unreadable files is not read whole before the first of them is named."""
+    from amask.serving.engine import RunOptions, answer_clips
+
+    (tmp_path / "broken.wav").write_bytes(b"no audio")
+    read = []
+
+    def clips():
+        for number in range(100):
+            read.append(number)
+            yield tmp_path / "broken.wav"
+
+    results = answer_clips(model, clips(), unprompted, RunOptions(batch=2))
+    assert next(results).error
+    assert len(read) == 1
+    assert all(result.error for result in results)
+
+
 def test_segments_of_like_length_are_answered_together(model, clip, unprompted):
     from amask.serving.engine import RunOptions, answer_clips
 

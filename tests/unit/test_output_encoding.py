@@ -83,6 +83,10 @@ def test_json_has_no_colours_and_names_stay_as_they_are(command) -> None:
         (["nope"], "no such command 'nope'; see 'amask --help'"),
         (["run", "x.wav", "--beams", "99"], "'--beams'"),
         (["run", "x.wav", "--nope"], "no such option: --nope"),
+        (["run", "x.wav", "--mode", "fast"], "invalid value for '--mode': 'fast' is not one of 'auto', 'one-pass', 'parallel'"),
+        (["run", "x.wav", "--prune", "on"], "invalid value for '--prune'"),
+        (["run", "x.wav", "--long", "cut"], "invalid value for '--long'"),
+        (["compose", "gr", "--output", "xml"], "invalid value for '--output'"),
         (["bank", "show"], "missing argument 'name'; see 'amask bank show --help'"),
     ],
 )
