@@ -95,6 +95,9 @@ def read_manifest(path: Path) -> Manifest:
         return read_corpus(str(path))
     if not (path / MANIFEST).exists() and is_audio_folder(path):
         return read_audio_folder(path)
+    if path.is_dir() and not (path / MANIFEST).exists():
+        expected = f"{MANIFEST}, metadata.csv with a column file_name, or a folder of clips for each class"
+        raise DataError(f"folder {path} is no data set; expected {expected}")
     try:
         path = path / MANIFEST if path.is_dir() else path
         text = path.read_text(encoding="utf-8-sig")

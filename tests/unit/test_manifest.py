@@ -201,5 +201,5 @@ def test_malformed_manifests_are_refused(manifest, reading, refused, tmp_path, n
 def test_missing_manifests_are_refused(manifest, reading, refused, tmp_path):
     with refused("cannot read manifest .*nowhere.jsonl: No such file"):
         reading.read_manifest(tmp_path / "nowhere.jsonl")
-    with refused("cannot read manifest .*manifest.jsonl: No such file"):
+    with refused("folder .* is no data set; expected manifest.jsonl, metadata.csv"):
         reading.read_manifest(tmp_path)
