@@ -1,13 +1,20 @@
 """What several of the tiny models are made of: a small decoder, turns of chat, and stand-ins for absent packages."""
 
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from unittest.mock import patch
 
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 Processor = TypeVar("Processor", bound=ProcessorMixin)
-NO_EYES = SimpleNamespace(model_input_names=[])
+
+
+class _NoEyes(dict):
+    """Stands for an image processor; a dictionary, so that a processor with it can be written as JSON."""
+
+    model_input_names: ClassVar[list[str]] = []
+
+
+NO_EYES = _NoEyes(images=False)
 
 
 def small_decoder(tokenizer: PreTrainedTokenizerBase, **extra: Any) -> dict[str, Any]:
