@@ -219,7 +219,9 @@ def _join(texts: Sequence[str], separator: str) -> str:
 
 def _split(text: str, separator: str, count: int) -> list[str] | None:
     """The texts that `_join` put together; None where there are fewer."""
-    mark, found, current, at = _escape_mark(separator), [], [], 0
+    mark, at = _escape_mark(separator), 0
+    found: list[str] = []
+    current: list[str] = []
     while len(found) < count - 1:
         if at >= len(text):
             return None
