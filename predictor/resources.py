@@ -36,7 +36,7 @@ def held_out_requests() -> frozenset[str]:
         *said.unsupported.near_held_out,
         *(r.text for r in said.composites.requests.held_out),
     ]
-    return frozenset(map(normalise, (*texts, *(text for task in said.tasks.values() for text in task.held_out_requests))))
+    return frozenset(map(normalise, (*texts, *(text for task in said.tasks.values() for text in task.held_out))))
 
 
 @cache

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,15 @@ def pocket_once() -> Iterator[None]:
     from amask.lalm import registry
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "load_pocket", cache(registry.load_pocket))
+        load, held = registry.load_pocket, {}
+
+        def load_once(*arguments: object, **settings: object) -> object:
+            key = repr((arguments, settings))
+            if key not in held:
+                held[key] = load(*arguments, **settings)
+            return held[key]
+
+        patch.setattr(registry, "load_pocket", load_once)
         yield
 
 
