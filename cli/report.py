@@ -46,6 +46,7 @@ OutsideOption = Annotated[
 ToOption = Annotated[
     str | None, typer.Option("--to", help="Another model, on which masks are tried although they are not its own.")
 ]
+TokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens at which an answer is truncated.")]
 SplitOption = Annotated[str, typer.Option(help="Split of the data: train, dev, test, or all.")]
 
 
@@ -64,6 +65,7 @@ def report(
     clips: ClipsOption = 48,
     prompts: PromptsOption = 6,
     seeds: SeedsOption = 3,
+    max_new_tokens: TokensOption = 100,
     outside: OutsideOption = None,
     to: ToOption = None,
     budget: BudgetOption = None,
@@ -80,7 +82,7 @@ def report(
         model = what
         if is_bank(Path(what)):
             model, bank = "pocket", Path(what)
-        settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds}
+        settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds, "max_new_tokens": max_new_tokens}
         bench = _open(model, bank, data, tasks_file, split_names(tasks), settings, outside or [], to, device, dtype, out_folder)
         sections, left = _make(bench, split_names(tables), budget, out_folder)
         if as_json:
@@ -104,6 +106,7 @@ def ablate(
     clips: ClipsOption = 48,
     prompts: PromptsOption = 6,
     seeds: SeedsOption = 3,
+    max_new_tokens: TokensOption = 100,
     outside: OutsideOption = None,
     to: ToOption = None,
     budget: BudgetOption = None,
@@ -122,7 +125,7 @@ def ablate(
         from ..evaluation.report import find_ablations
 
         find_ablations([name])
-        settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds}
+        settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds, "max_new_tokens": max_new_tokens}
         with tempfile.TemporaryDirectory() as scratch:
             folder = out_folder or Path(scratch)
             bench = _open(model, bank, data, tasks_file, tasks or [], settings, outside or [], to, device, dtype, folder)

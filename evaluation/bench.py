@@ -34,6 +34,7 @@ class Options:
         others: masks of other tasks.
         points: how many numbers of heads a curve has.
         orders: random orders that stand around a curve.
+        max_new_tokens: where an answer is truncated.
     """
 
     split: str = "test"
@@ -45,6 +46,7 @@ class Options:
     others: int = 1
     points: int = 8
     orders: int = 2
+    max_new_tokens: int = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +132,11 @@ def build_bench(
     if not set(masks) & set(sets) and not outside:
         raise DataError(NOTHING)
     versions = tuple(stored for stored in bank.list() if stored.identity.same(model.identity))
-    store = AnswerStore(model, folder)
-    elsewhere = Bench(other, AnswerStore(other, folder), {}, (), sets, options) if other is not None else None
+    limit = options.max_new_tokens
+    store = AnswerStore(model, folder, max_new_tokens=limit)
+    elsewhere = (
+        Bench(other, AnswerStore(other, folder, max_new_tokens=limit), {}, (), sets, options) if other is not None else None
+    )
     return Bench(model, store, masks, versions, sets, options, tuple(outside), elsewhere)
 
 
