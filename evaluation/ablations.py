@@ -162,7 +162,9 @@ def jaccard_section(bench: Bench) -> Section:
     order, groups = cluster_masks(found.jaccard)
     names = [found.masks[at] for at in order]
     values = [[found.jaccard[row][column] for column in order] for row in order]
-    rows = tuple((name, groups[at], *line) for name, at, line in zip(names, order, values, strict=True))
+    rows = tuple(
+        (name, groups[at], *(f"{value:.2f}" for value in line)) for name, at, line in zip(names, order, values, strict=True)
+    )
     return Section(
         "jaccard",
         "Overlap of masks",
@@ -240,7 +242,7 @@ def seed_section(bench: Bench) -> Section:
                 continue
             served, free = headline(run)
             overlap = mean(mask.jaccard(seed) for seed in seeds if seed is not mask)
-            lines.append((name, label, mask.heads_on, round(overlap, 3), run.served[0].metric, served, free))
+            lines.append((name, label, mask.heads_on, f"{overlap:.2f}", run.served[0].metric, served, free))
             if served is not None:
                 panels.setdefault(f"{name} ({run.served[0].metric}{metric_arrow(run.served[0].metric)})", {})[label] = (
                     mask.heads_on,

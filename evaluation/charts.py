@@ -221,7 +221,7 @@ def draw_masks(masks: Mapping[str, HeadMask]) -> "Figure":
         axes.set_title(f"{name}\n{masks[name].heads_on} on", fontsize=7.5, color=INK, parse_math=False)
         axes.spines[:].set_color(PALE)
     if mesh is not None and logits:
-        bar = figure.colorbar(mesh, ax=figure.axes, shrink=0.6, label="logit (on from 0)")
+        bar = figure.colorbar(mesh, ax=figure.axes, shrink=0.6, label="logit")
         bar.ax.tick_params(labelsize=7)
     return figure
 
