@@ -1,6 +1,6 @@
 """The harness: a task by its mask, by prompts, unprompted, and by masks that should not do it, on the same clips.
 
-Every condition is answered by `lalm.answering.answers` under the task's constraint, as `amask run` does (labels by their
+Every condition is answered by the function that `amask run` answers by, under the task's constraint (labels by their
 likelihood, composites held to their form), and once more held to nothing. The constraint alone can do a task: which label a
 clip has may be the likeliest under any mask. So controls are measured under it, too.
 """
@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from ..data.manifest import Clip, Manifest
 from ..data.tasks import TaskSpec
 from ..data.wordings import wordings
-from ..lalm.answering import MAX_NEW_TOKENS, Answer, Rows, answers, in_batches
+from ..lalm.answering import MAX_NEW_TOKENS, Answer, Rows, in_batches
 from ..lalm.base import LALM
 from ..lalm.constrained_decoding import task_constraint
+from ..lalm.parallel import TaskRow, answer_task_rows
 from ..mask_bank.files import StoredMask
 from ..mask_bank.mask import HeadMask
 from .controls import random_like
@@ -112,20 +113,20 @@ def predict(
     Raises:
         MaskError: the trial's mask is not for this model.
     """
-    gates = None
     if trial.mask is not None:
         trial.mask.require(model)
-        gates = trial.mask.gates.to(model.device)
+    gates = None if trial.mask is None else trial.mask.gates
     prompt = trial.wording if trial.condition == "prompt" else None
-    constraint = task_constraint(task)
 
-    def answer(constrained: bool) -> list[Answer]:
-        held = constraint if constrained else None
-        batches = in_batches(features, batch)
-        return list(answers(model, batches, gates, prompt, max_new_tokens=max_new_tokens, constraint=held))
+    def answer(held_to: TaskSpec | None) -> list[Answer]:
+        found: list[Answer] = []
+        for some in in_batches(features, batch):
+            rows = [TaskRow(at, gates, prompt, held_to) for at in range(len(some))]
+            found += answer_task_rows(model, some, rows, max_new_tokens=max_new_tokens, batch=batch)
+        return found
 
-    served = answer(constrained=True)
-    free = answer(constrained=False) if constraint is not None and unconstrained else None
+    served = answer(task)
+    free = answer(None) if unconstrained and task_constraint(task) is not None else None
     return [
         Prediction(
             path=clip.path,

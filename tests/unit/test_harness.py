@@ -34,12 +34,13 @@ def events(model, monkeypatch):
         embeds = torch.stack([torch.tensor(wave[: 2 * width]).view(2, width) for wave in waves])
         return AudioFeatures(embeds, torch.full((len(waves),), 2))
 
-    def answer(features, gates=None, prompts=None, *, max_new_tokens, constraints=None, **_):
-        found.append(("constrained" if constraints else "answered", len(features), max_new_tokens))
-        return [Answer("female"[:max_new_tokens], max_new_tokens < 6)] * len(features)
+    def answer(_model, _features, rows, *, max_new_tokens, **_):
+        constrained = rows[0].task is not None and (rows[0].task.form != "plain" or rows[0].labels)
+        found.append(("constrained" if constrained else "answered", len(rows), max_new_tokens))
+        return [Answer("female"[:max_new_tokens], max_new_tokens < 6)] * len(rows)
 
     monkeypatch.setattr(model, "encode", encode)
-    monkeypatch.setattr(model, "answer", answer)
+    monkeypatch.setattr("amask.evaluation.harness.answer_task_rows", answer)
     return found
 
 
@@ -269,16 +270,17 @@ def test_one_tasks_refusal_keeps_the_others_tables(model, events, clips, bank, t
 
 def test_a_failure_on_the_way_keeps_the_others_tables(model, events, clips, bank, tmp_path, monkeypatch):
     from amask.errors import ModelError
+    from amask.evaluation import harness
     from amask.evaluation.predictions import read
 
-    answer = model.answer
+    answer = harness.answer_task_rows
 
-    def failing(features, gates=None, prompts=None, **settings):
-        if prompts and "gender" in prompts:
+    def failing(model, features, rows, **settings):
+        if rows[0].prompt and "gender" in rows[0].prompt:
             raise ModelError("too hot")
-        return answer(features, gates, prompts, **settings)
+        return answer(model, features, rows, **settings)
 
-    monkeypatch.setattr(model, "answer", failing)
+    monkeypatch.setattr(harness, "answer_task_rows", failing)
     found = outcomes(model, ["asr", "gr", "gr-asr"], clips, bank, tmp_path)
     assert [(outcome.name, outcome.table is None, str(outcome.error or "")) for outcome in found] == [
         ("asr", False, ""),
@@ -399,7 +401,8 @@ def test_equal_error_rates_come_of_the_models_likelihoods(evaluate, model, clips
 
     sure = iter([0.9, 0.6, 0.8, 0.85, 0.95, 0.7, 0.75, 0.65] * 2)  # of a second answer without constraint too
     monkeypatch.setattr(
-        model, "answer", lambda features, *_, **__: [Answer("female", confidence=next(sure)) for _ in range(len(features))]
+        "amask.evaluation.harness.answer_task_rows",
+        lambda _model, _features, rows, **_: [Answer("female", confidence=next(sure)) for _ in rows],
     )
     task = TaskSpec(parts=(Task(name="gr", metric="eer", labels=("female", "male"), wordings=("say it",)),))
     (row,) = [row for row in evaluate(task, prompts=0) if row.condition == "unprompted"]
