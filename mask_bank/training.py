@@ -22,8 +22,8 @@ from torch import Tensor
 from ..data.metrics import score
 from ..data.tasks import TaskSpec
 from ..errors import DataError
-from ..lalm.answering import answers
 from ..lalm.base import LALM
+from ..lalm.parallel import TaskRow, answer_task_rows
 from .checkpoint import Checkpoint, TrainingState
 from .labelled_clips import LabelledClips
 from .losses import row_losses
@@ -72,7 +72,7 @@ def headline(task: TaskSpec, answers: list[str], references: list[str]) -> float
 def score_mask(
     model: LALM, task: TaskSpec, mask: HeadMask, dev: LabelledClips, clips: Sequence[int], score_answers: ScoreFn = headline
 ) -> float:
-    """A mask's figure of merit on dev clips.
+    """A mask's figure of merit on dev clips, of answers as the mask gives them in use: held to the task's labels or form.
 
     Args:
         model: the model.
@@ -83,11 +83,14 @@ def score_mask(
         score_answers: scores the answers.
     """
     clips = sorted(clips, key=dev.features.count)  # so that little is padded
-    batches = (dev.features.rows(clips[start : start + EVAL_BATCH]) for start in range(0, len(clips), EVAL_BATCH))
     references = [task.target(dev.labels[clip]) for clip in clips]
-    room = model.max_tokens_for(references)
-    said = [answer.text for answer in answers(model, batches, mask.gates.to(model.device), max_new_tokens=room)]
-    return score_answers(task, said, references)
+    limit = model.max_tokens_for(references)
+    texts: list[str] = []
+    for start in range(0, len(clips), EVAL_BATCH):
+        features = dev.features.rows(clips[start : start + EVAL_BATCH])
+        rows = [TaskRow(at, mask.gates, task=task) for at in range(len(features))]
+        texts += [answer.text for answer in answer_task_rows(model, features, rows, max_new_tokens=limit, batch=EVAL_BATCH)]
+    return score_answers(task, texts, references)
 
 
 def group_by_length(lengths: Sequence[float]) -> list[list[int]]:
