@@ -168,17 +168,17 @@ def run_jobs(jobs: Sequence[Job], budget: Budget, on_progress: Callable[[int, st
         AudioError: a clip cannot be read.
         FileError: answers cannot be written.
     """
-    left = 0
-    for done, job in enumerate(jobs):
-        if job.store.path(job.clips, job.trial).exists():
-            continue
+    missing = [job for job in jobs if not job.store.path(job.clips, job.trial).exists()]
+    there, started = len(jobs) - len(missing), time.monotonic()
+    for made, job in enumerate(missing):
         if budget.is_spent:
-            left += 1
-            continue
-        on_progress(done, job.label)
+            on_progress(there + made, "")
+            return len(missing) - made
+        seconds = (time.monotonic() - started) / made * (len(missing) - made) if made else 0.0
+        on_progress(there + made, job.label + (f", about {seconds / 60:.0f} min left" if seconds >= 60 else ""))
         job.store.make(job.clips, job.trial)
-    on_progress(len(jobs) - left, "")
-    return left
+    on_progress(len(jobs), "")
+    return 0
 
 
 def _renamed(prediction: Prediction, names: dict[str, str]) -> Prediction:
