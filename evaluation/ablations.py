@@ -290,7 +290,7 @@ def lambda_section(bench: Bench) -> Section:
             metric = run.served[0].metric
             lines.append((name, f"{value:g}", mask.spec, mask.heads_on, metric, served, free))
             if served is not None:
-                panels.setdefault(f"{name} ({metric}{metric_arrow(metric)})", {})[f"λ {value:g}"] = (mask.heads_on, served)
+                panels.setdefault(f"{name} ({metric}{metric_arrow(metric)})", {})[f"λ {value:g}"] = (float(mask.heads_on), served)
     text = "λ is the price of each head that is on in a mask's training: heads on, and what the mask scores."
     note = (
         missing_note(lambda_jobs(bench))
