@@ -245,7 +245,7 @@ def seed_section(bench: Bench) -> Section:
             lines.append((name, label, mask.heads_on, f"{overlap:.2f}", run.served[0].metric, served, free))
             if served is not None:
                 panels.setdefault(f"{name} ({run.served[0].metric}{metric_arrow(run.served[0].metric)})", {})[label] = (
-                    mask.heads_on,
+                    float(mask.heads_on),
                     served,
                 )
     text = (
