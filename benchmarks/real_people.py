@@ -23,7 +23,7 @@ from amask.cli.report import read_budget
 from amask.data.manifest import Clip, Manifest
 from amask.data.metrics import score
 from amask.data.tasks import collect_tasks, parse_task
-from amask.errors import BankError
+from amask.errors import BankError, MaskError
 from amask.evaluation.answer_store import AnswerStore, Budget, ClipSet
 from amask.evaluation.bench import Bench, Options
 from amask.evaluation.harness import Trial
@@ -240,7 +240,7 @@ def open_bench(options: argparse.Namespace) -> Bench:
         for name in (clips.task.name, *clips.task.names):
             try:
                 masks[name] = bank.for_task(parse_task(name, collect_tasks(SLICE)), model)
-            except BankError as error:
+            except (BankError, MaskError) as error:
                 sys.stderr.write(f"{error}\n")
     whole = {clips.task.name: clips for clips in sets if clips.task.name in COMPOSITES}
     return Bench(
