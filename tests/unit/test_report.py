@@ -117,7 +117,7 @@ def test_runs_are_made_once(make, answered):
 
 
 def test_a_budget_leaves_runs_out_and_the_next_call_goes_on(make, answered):
-    made = make(["main"], seconds=0)
+    made = make(["main"], seconds=0.0)
     assert answered == []
     assert made.left > 0
     assert made.sections[0].rows == ()
