@@ -19,11 +19,12 @@ METADATA = ("metadata.csv", "metadata.jsonl")
 
 
 def is_audio_folder(folder: Path) -> bool:
-    """Whether a folder has metadata, or audio files in folders of its own."""
+    """Whether a folder has metadata, or audio files in folders of its own, which may lie in folders called like splits."""
     if not folder.is_dir():
         return False
     metadata = any(path.name in METADATA for pattern in ("*", "*/*") for path in folder.glob(pattern))
-    return metadata or any(path.suffix.lower() in AUDIO_SUFFIXES for path in folder.glob("*/*"))
+    places = [folder, *(path for path in folder.iterdir() if path.is_dir() and split_of(path.name))]
+    return metadata or any(path.suffix.lower() in AUDIO_SUFFIXES for place in places for path in place.glob("*/*"))
 
 
 def read_audio_folder(folder: Path) -> Manifest:

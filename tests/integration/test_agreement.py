@@ -71,5 +71,6 @@ def test_a_task_of_ones_own_has_one_figure_everywhere(amask, root, tmp_path):
         texts = [json.loads(line)["text"] for line in ran.stdout.splitlines()]
         right = sum(text == path.parent.name for text, path in zip(texts, clips, strict=True))
         figures.append((dev, measured, round(100 * right / len(clips), 2)))
-    assert all(dev == pytest.approx(value, abs=0.01) == pytest.approx(served, abs=0.01) for dev, value, served in figures)
+    for dev, measured, served in figures:
+        assert (dev, measured) == pytest.approx((served, served), abs=0.01)
     assert figures[0][1:] == figures[1][1:]

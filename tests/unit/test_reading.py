@@ -151,3 +151,17 @@ def test_metadata_with_absolute_names_and_ragged_rows(tmp_path: Path) -> None:
         metadata.write_text("file_name,transcription\n" + rows)
         with pytest.raises(DataError, match=message):
             read_manifest(folder)
+
+
+def test_classes_within_splits(tmp_path: Path) -> None:
+    from amask.data.reading import read_manifest
+
+    for name in ("train/cat/1.wav", "validation/cat/2.wav", "test/dog/3.wav"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    found = [(clip.path, clip.split, clip.labels) for clip in read_manifest(tmp_path)]
+    assert sorted(found) == [
+        ("test/dog/3.wav", "test", {"label": "dog"}),
+        ("train/cat/1.wav", "train", {"label": "cat"}),
+        ("validation/cat/2.wav", "dev", {"label": "cat"}),
+    ]
