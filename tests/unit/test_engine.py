@@ -280,21 +280,3 @@ def test_options_that_cannot_be_are_refused(options):
 
     with pytest.raises(InstructionError, match="expected"):
         RunOptions(**options)
-
-
-def test_clips_that_cannot_be_read_are_said_at_once(model, unprompted, tmp_path):
-    """Not after all of a folder of them was read."""
-    from amask.serving.engine import answer_clips
-
-    asked = []
-
-    def paths():
-        for number in range(1000):
-            asked.append(number)
-            (tmp_path / f"{number}.wav").write_bytes(b"no audio")
-            yield tmp_path / f"{number}.wav"
-
-    found = answer_clips(model, paths(), unprompted)
-    for number in range(3):
-        assert next(found).error
-        assert asked[-1] == number
