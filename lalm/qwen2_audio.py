@@ -15,7 +15,8 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncod
 from ..data.silence import cut_silence
 from ..errors import ModelError
 from .base import LALM
-from .batching import AudioFeatures, PromptTemplate
+from .batching import AudioFeatures, PromptTemplate, answer_spans, pad_rows
+from .fixed_audio import causal, text_states
 from .gating import find_sites
 
 # Base: plain continuation, no chat. Instruct: the chat format of its model card with neither a system prompt nor
@@ -29,20 +30,36 @@ SETUP_FILE = "amask.json"
 BEHIND = 4  # mel frames that are kept behind the longest clip; the convolutions hear two of them
 
 
-class Setup(pydantic.BaseModel):
-    """How a model is spoken to: `amask.json` in its folder, beside transformers' own files; see `Qwen2Audio`."""
+class AudioOptions(pydantic.BaseModel):
+    """What a model needs of its audio beyond the class's own processing.
+
+    Attributes:
+        silence: seconds of silence that are kept at most before and behind a clip; None for all there is.
+        tail: seconds of silence that are put behind it then, for an encoder that was trained on padded clips.
+        longest: seconds of a clip at most; None for all that the window holds.
+        fixed_audio: the audio's positions never change on their way through the layers, see `fixed_audio`.
+        fixed_layers: layers whose heads no mask may switch, such as one that counts positions.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    silence: pydantic.NonNegativeFloat | None = None
+    tail: pydantic.NonNegativeFloat = 0.0
+    longest: pydantic.PositiveFloat | None = None
+    fixed_audio: bool = False
+    fixed_layers: tuple[pydantic.NonNegativeInt, ...] = ()
+
+
+class Setup(AudioOptions):
+    """How a model is spoken to: `amask.json` in its folder, beside transformers' own files."""
 
     before: str
     after: str
     end: str = ""
-    silence: pydantic.NonNegativeFloat | None = None
-    fixed_layers: tuple[pydantic.NonNegativeInt, ...] = ()
 
 
-def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float | None, tuple[int, ...]]:
-    """The text around the audio, how much silence is kept, and the layers whose heads no mask may switch.
+def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, AudioOptions]:
+    """The text around the audio, and what the model needs of the audio.
 
     Without a setup file the text is that of Instruct where answers end as turns of a chat do, by the model's own files, or
     where a Hub id says "instruct"; else that of Base. What a folder is called says nothing.
@@ -60,10 +77,11 @@ def read_setup(name: str, ends: Collection[str]) -> tuple[PromptTemplate, float 
             found = Setup.model_validate_json(file.read_bytes())
         except (OSError, pydantic.ValidationError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"cannot read {file}: {reason}; expected before, after, end, silence and fixed_layers") from None
-        return PromptTemplate(found.before, found.after, found.end), found.silence, found.fixed_layers
+            raise ModelError(f"cannot read {file}: {reason}; expected {', '.join(Setup.model_fields)}") from None
+        options = AudioOptions.model_validate(found.model_dump(exclude={"before", "after", "end"}))
+        return PromptTemplate(found.before, found.after, found.end), options
     chats = INSTRUCT_TEMPLATE.end in ends or (not Path(name).is_dir() and "instruct" in Path(name).name.lower())
-    return INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE, None, ()
+    return INSTRUCT_TEMPLATE if chats else BASE_TEMPLATE, AudioOptions()
 
 
 def hidden_states(
@@ -90,18 +108,24 @@ def hidden_states(
     return hidden
 
 
+def add_tail(wave: Float32[np.ndarray, " time"], rate: int, seconds: float) -> Float32[np.ndarray, " longer"]:
+    """A clip with silence behind it, in seconds."""
+    return np.concatenate([wave, np.zeros(round(seconds * rate), np.float32)])
+
+
 def pool(tower: Qwen2AudioEncoder, hidden: Float[Tensor, "row position width"]) -> Float[Tensor, "row half width"]:
     """The encoder's output, of two states each."""
     return tower.layer_norm(tower.avg_pooler(hidden.mT).mT)
 
 
-class Qwen2Audio(LALM):
-    """Any `Qwen2AudioForConditionalGeneration` with its processor.
+class TiedQwen2Audio(Qwen2AudioForConditionalGeneration):
+    """Qwen2-Audio whose output head is its embedding table, which transformers' own class does not offer."""
 
-    Attributes:
-        silence: seconds of silence that are kept at most before and behind a clip; None for all there is.
-        fixed_layers: layers whose heads no mask may switch, such as one that counts positions.
-    """
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+
+class Qwen2Audio(LALM):
+    """Any `Qwen2AudioForConditionalGeneration` with its processor."""
 
     def __init__(
         self,
@@ -109,19 +133,24 @@ class Qwen2Audio(LALM):
         model: Qwen2AudioForConditionalGeneration,
         processor: Qwen2AudioProcessor,
         template: PromptTemplate,
-        silence: float | None = None,
-        fixed_layers: Sequence[int] = (),
+        audio: AudioOptions | None = None,
     ) -> None:
-        super().__init__(name, model, processor.tokenizer, template, find_sites(model.get_decoder()), fixed_layers)
-        self.processor, self.silence = processor, silence
-        self.longest = float(processor.feature_extractor.chunk_length)
+        self.audio = audio or AudioOptions()
+        super().__init__(name, model, processor.tokenizer, template, find_sites(model.get_decoder()), self.audio.fixed_layers)
+        self.processor = processor
+        window = float(processor.feature_extractor.chunk_length)
+        self.longest = min(window, self.audio.longest or window)
 
     def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> AudioFeatures:
         """Log-mels over the whole window, audio encoder over as much of it as the longest clip takes, projector."""
-        if self.silence is not None:
-            waves = [cut_silence(wave, self.rate, self.silence) for wave in waves]
+        if self.audio.silence is not None:
+            waves = [cut_silence(wave, self.rate, self.audio.silence) for wave in waves]
         inputs = self.processor.feature_extractor(
-            list(waves), sampling_rate=self.rate, return_attention_mask=True, padding="max_length", return_tensors="pt"
+            [add_tail(wave, self.rate, self.audio.tail) for wave in waves],
+            sampling_rate=self.rate,
+            return_attention_mask=True,
+            padding="max_length",
+            return_tensors="pt",
         )
         tower = self.model.model.audio_tower
         frames = inputs["attention_mask"].sum(-1).to(self.device)
@@ -129,6 +158,23 @@ class Qwen2Audio(LALM):
         pooled = tower._get_feat_extract_output_lengths(frames)[1].cpu()
         embeds = self.model.model.multi_modal_projector(pool(tower, hidden))
         return AudioFeatures(embeds[:, : int(pooled.max())].to(self.device), pooled)
+
+    def _answer_logits(
+        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str]
+    ) -> Float[Tensor, "token vocabulary"]:
+        """As for every model; where the audio's positions never change, only text runs through the layers."""
+        if not self.audio.fixed_audio:
+            return super()._answer_logits(features, answers, instructions)
+        embed = self.model.get_input_embeddings()
+        behind = [
+            embed(torch.cat([self._ids(self.template.before), self._ids(self.template.after.format(text)), answer[:-1]]))
+            for text, answer in zip(instructions, answers, strict=True)
+        ]
+        text, _ = pad_rows(behind, "right")
+        sees = causal(text.shape[1], text.device).expand(len(text), -1, -1)
+        heard = torch.arange(features.embeds.shape[1])[None] < features.lengths[:, None]
+        states = text_states(self.decoder, features.embeds, heard.to(text.device), text, sees)
+        return self.model.get_output_embeddings()(answer_spans(states, behind, answers))
 
 
 def from_files(

@@ -19,7 +19,7 @@ from .granite_speech import GraniteSpeech
 from .kyutai import KyutaiSpeechToText
 from .loading import read_model, read_pretrained
 from .phi4_multimodal import Phi4Multimodal
-from .qwen2_audio import Qwen2Audio, from_files
+from .qwen2_audio import Qwen2Audio, TiedQwen2Audio, from_files
 from .salmonn.files import is_salmonn
 from .salmonn.model import load_salmonn
 from .vibevoice_asr import VibeVoiceAsr
@@ -172,6 +172,6 @@ def load_pocket(placement: Placement, options: Mapping[str, Any]) -> Qwen2Audio:
     if not (POCKET_WEIGHTS / "model.safetensors").exists():
         raise ModelError("the pocket model's weights are missing from this installation; reinstall amask")
     how = placement.arguments(usual="float32") | dict(options)
-    model = read_pretrained(Qwen2AudioForConditionalGeneration, POCKET_WEIGHTS, **how)
+    model = read_pretrained(TiedQwen2Audio, POCKET_WEIGHTS, **how)
     model = model if {"device_map", "quantization_config"} & set(how) else placement.settle(model)
     return from_files(POCKET, model, AutoProcessor.from_pretrained(POCKET_WEIGHTS), str(POCKET_WEIGHTS))

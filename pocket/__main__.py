@@ -1,6 +1,6 @@
 """Make all that ships with the pocket model: `python -m amask.pocket FOLDER --shared FOLDER [--until STAGE] [--ship]`.
 
-Stages: corpus, encoder, features, language, masks, predictor. Each runs only when its settings (`making.toml`, `masks.toml`)
+Stages: corpus, features, language, masks, predictor. Each runs only when its settings (`making.toml`, `masks.toml`)
 or an earlier stage's result have changed; a run that was stopped goes on when the same command is given again. Needs espeak-ng
 and flite, some 4 GB of disk, and about three hours on two cores.
 """
@@ -22,7 +22,7 @@ from .making.make import Making
 from .making.ship import ship
 from .making.stages import run_stages
 
-STAGES = ("corpus", "encoder", "features", "language", "masks", "predictor")
+STAGES = ("corpus", "features", "language", "masks", "predictor")
 
 
 def _log(line: str) -> None:
@@ -36,13 +36,13 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="where everything is kept")
     parser.add_argument("--shared", type=Path, help="folder of the sets of recordings; without it all is synthetic")
-    parser.add_argument("--encoder", default="openai/whisper-tiny.en", help="Hub id or folder of the Whisper model to start from")
+    parser.add_argument("--whisper", default="openai/whisper-tiny.en", help="Hub id or folder of an English-only Whisper")
     parser.add_argument("--until", default=STAGES[-1], choices=STAGES, help="the last stage to run")
     parser.add_argument("--ship", action="store_true", help="put the results into the package")
     given = parser.parse_args()
     settings, plan = (tomllib.loads((HERE / name).read_text(encoding="utf-8")) for name in ("making.toml", "masks.toml"))
     torch.set_num_threads(settings["threads"])
-    making = Making(given.folder, settings, plan, given.shared, given.encoder, _log)
+    making = Making(given.folder, settings, plan, given.shared, given.whisper, _log)
     run_stages(making.stages(), given.folder, _log, given.until)
     if given.ship:
         ship(given.folder, _log)

@@ -1,131 +1,114 @@
-"""The shape of the pocket model: Qwen2-Audio's classes and processor with small sizes.
+"""The shape of the pocket model: Whisper's encoder and, as language model, its decoder made causal, in Qwen2-Audio's classes."""
 
-Many small heads (8 layers of 64, each 8 wide) make a small model maskable; about a hundred larger ones do not.
-"""
+import json
+import re
+from collections.abc import Sequence
+from itertools import islice
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2AudioConfig,
     Qwen2AudioEncoderConfig,
-    Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
+    WhisperConfig,
     WhisperFeatureExtractor,
 )
 
-from ..data.tasks import TaskSpec, parse_task
+from ..errors import ModelError
 from ..lalm.batching import PromptTemplate
-from .corpus.synthesis import RATE, WINDOW
+from ..lalm.qwen2_audio import TiedQwen2Audio
 
-MELS, HOP, FFT = 80, 160, 400  # as Whisper has them
-MARGIN = 0.25  # seconds of silence that a clip of its corpus has at most at each end, and so all that it is shown
+MARGIN = 0.25  # seconds of silence that a clip keeps at most at each end
+TAIL = 3.0  # seconds of silence that the model hears behind a clip: Whisper was trained on windows of 30 s
+LONGEST = 25.0  # seconds of a clip, so that clip and tail lie within the window
 
-# What the words before the audio call each task.
-OFFERED = {
-    "asr": "words",
-    "gr": "gender",
-    "ser": "mood",
-    "s2tt": "german",
-    "age": "age",
-    "aac": "sounds",
-    "asv": "same",
-    "osr": "both",
-}
+TEXT_TOKENS = 50256  # of Whisper's English tokenizer; the end of text is next
+END, START, PREVIOUS, NO_TIMES = "<|endoftext|>", "<|startoftranscript|>", "<|startofprev|>", "<|notimestamps|>"
+KEPT_SPECIAL = (END, START, PREVIOUS, NO_TIMES)
+NULL, ANCHOR, AUDIO = "<|audio_bos|>", "<|audio_eos|>", "<|AUDIO|>"
+
+# An instruction stands where Whisper has the text before the one to be transcribed.
+TEMPLATE = PromptTemplate(before=NULL, after=f"{ANCHOR}{PREVIOUS}{{}}{START}{NO_TIMES}")
 
 
-def offer(task: TaskSpec) -> str:
-    """A task in the few words that stand before the audio: "gender", "gender bar words", "json gender words"."""
-    words = [OFFERED[name] for name in task.names]
-    return f"json {' '.join(words)}" if task.form == "json" else " bar ".join(words)
+SPOKEN = re.compile(r" ?[a-zäöüß']+")  # what answers are made of: words in lower case
+MARKS = re.compile(r"""[ {}":,|;.?!'-]{1,4}""")
 
 
-def opening(tasks: Sequence[TaskSpec]) -> str:
-    """The text before the audio: what the model is to choose from."""
-    return f"<|im_start|>listen and answer with {' or '.join(map(offer, tasks))}<|audio_bos|>"
+def kept_tokens(whisper: PreTrainedTokenizerFast, count: int) -> list[int]:
+    """Whisper's ids of the pocket's text tokens: all bytes, then the most frequent pieces of lower-case words, and marks.
+
+    Answers are words in lower case, so pieces with capitals or digits would lie idle. A piece is merged of earlier pieces,
+    which are of lower case, too, so encoding by the kept merges gives what Whisper's own would give.
+
+    Raises:
+        ModelError: the tokenizer is not that of an English-only Whisper.
+    """
+    end = whisper.convert_tokens_to_ids(END)
+    if end != TEXT_TOKENS:
+        raise ModelError(f"{END} is {end}; expected {TEXT_TOKENS}, as in English-only Whisper; give a model named .en")
+    texts = whisper.batch_decode([[number] for number in range(TEXT_TOKENS)], clean_up_tokenization_spaces=False)
+    pieces = (number for number in range(256, TEXT_TOKENS) if _is_spoken(texts[number]))
+    return [*range(256), *islice(pieces, count - 256)]
 
 
-# Words before the audio, as the big models have: heads can bring something from them, and a mask chooses which. They
-# name all that the model can do, and never what it should.
-TEMPLATE = PromptTemplate(
-    before=opening([parse_task(name) for name in (*OFFERED, "gr-asr", "asr-gr", "gr-asr-json", "asr-gr-json")]),
-    after="<|audio_eos|>{}<|im_end|><|im_start|>",
-)
-
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
-
-# Words keep the space before them; marks such as `": "` stay in one piece, so that JSON costs few tokens.
-PIECES = Regex(r" ?\p{L}+| ?\p{N}| ?[^\p{L}\p{N}\s]+(?: [^\p{L}\p{N}\s]+)*|\s+")
+def _is_spoken(piece: str) -> bool:
+    return bool(SPOKEN.fullmatch(piece) or MARKS.fullmatch(piece))
 
 
-def train_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer (every byte is a token, so no text is unknown)."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(PIECES, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>", padding_side="left"
-    )
+def prune_tokenizer(whisper: PreTrainedTokenizerFast, kept: Sequence[int]) -> PreTrainedTokenizerFast:
+    """Whisper's byte-level BPE cut to some of its text tokens, with the pocket's special tokens behind them.
+
+    Every byte is a token, so no text is unknown. Text begins with a space, as in Whisper's transcripts; decoding drops it.
+    """
+    content = json.loads(whisper.backend_tokenizer.to_str())["model"]
+    names = {number: token for token, number in content["vocab"].items()}
+    vocabulary = {names[number]: at for at, number in enumerate(kept)}
+    merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in content["merges"]]
+    merges = [pair for pair in merges if vocabulary.keys() >= {*pair, "".join(pair)}]
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in (*KEPT_SPECIAL, NULL, ANCHOR, AUDIO)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=END, eos_token=END, padding_side="left")
 
 
 def build_extractor() -> WhisperFeatureExtractor:
-    """Whisper's own features over a 15-second window."""
-    return WhisperFeatureExtractor(
-        feature_size=MELS, sampling_rate=RATE, hop_length=HOP, n_fft=FFT, chunk_length=int(WINDOW), return_attention_mask=True
-    )
+    """Whisper's own features over its window of 30 s."""
+    return WhisperFeatureExtractor(feature_size=80, return_attention_mask=True)
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioProcessor:
-    """Qwen2-Audio's own processor with the pocket model's window and tokenizer."""
-    return Qwen2AudioProcessor(build_extractor(), tokenizer)
+    """Qwen2-Audio's own processor with Whisper's features and the pocket's tokenizer."""
+    processor = Qwen2AudioProcessor(build_extractor(), tokenizer)
+    processor.chat_template = TEMPLATE.before + AUDIO + TEMPLATE.after.format("{{ messages[-1]['content'][-1]['text'] }}")
+    return processor
 
 
-def audio_config(**sizes: int) -> Qwen2AudioEncoderConfig:
-    """The encoder: Whisper tiny.en's sizes, of its positions those of the window; `sizes` for another, in tests."""
-    whisper = {"encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536, "d_model": 384}
-    window = {"num_mel_bins": MELS, "max_source_positions": int(WINDOW * RATE / HOP / 2)}
-    return Qwen2AudioEncoderConfig.from_dict(whisper | window | sizes)
-
-
-def build_config(
-    tokenizer: PreTrainedTokenizerFast, encoder: Mapping[str, int] = MappingProxyType({}), layers: int = 8
-) -> Qwen2AudioConfig:
-    """About 17 million parameters; 512 attention heads in the language model."""
-    return Qwen2AudioConfig(
-        audio_config=audio_config(**encoder).to_dict(),
-        text_config={
-            "model_type": "qwen2",
-            "vocab_size": len(tokenizer),
-            "hidden_size": 256,
-            "intermediate_size": 704,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 64,
-            "num_key_value_heads": 64,
-            "head_dim": 8,
-            "initializer_range": 0.04,
-            "max_position_embeddings": 1024,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
-            "pad_token_id": tokenizer.pad_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "bos_token_id": None,
-        },
-        audio_token_index=tokenizer.get_vocab()["<|AUDIO|>"],
+def audio_config(whisper: WhisperConfig) -> Qwen2AudioEncoderConfig:
+    """The encoder: Whisper's sizes."""
+    return Qwen2AudioEncoderConfig(
+        num_mel_bins=whisper.num_mel_bins,
+        d_model=whisper.d_model,
+        encoder_layers=whisper.encoder_layers,
+        encoder_attention_heads=whisper.encoder_attention_heads,
+        encoder_ffn_dim=whisper.encoder_ffn_dim,
+        max_source_positions=whisper.max_source_positions,
     )
 
 
-def build_model(
-    tokenizer: PreTrainedTokenizerFast, encoder: Mapping[str, int] = MappingProxyType({}), layers: int = 8
-) -> Qwen2AudioForConditionalGeneration:
-    """The untrained model; the caller has set the seed."""
-    return Qwen2AudioForConditionalGeneration(build_config(tokenizer, encoder, layers))
+def build_model(whisper: WhisperConfig, text_config: dict, tokenizer: PreTrainedTokenizerFast) -> TiedQwen2Audio:
+    """An empty pocket model of these sizes."""
+    end = tokenizer.convert_tokens_to_ids(END)
+    config = Qwen2AudioConfig(
+        audio_config=audio_config(whisper).to_dict(),
+        text_config=text_config | {"pad_token_id": end, "eos_token_id": end},
+        audio_token_index=tokenizer.convert_tokens_to_ids(AUDIO),
+        tie_word_embeddings=True,
+    )
+    model = TiedQwen2Audio(config).eval()
+    model.generation_config.eos_token_id = model.generation_config.pad_token_id = end
+    silent = (START, PREVIOUS, NO_TIMES, NULL, ANCHOR, AUDIO)
+    model.generation_config.suppress_tokens = tokenizer.convert_tokens_to_ids(list(silent))
+    return model

@@ -1,90 +1,92 @@
-"""Second training: the language model learns to follow instructions over the frozen encoder's features (`lessons`).
+"""Fine-tuning: the language model learns to follow instructions, and what is possible without one (`lessons`).
 
-All of a batch is one sequence: first the words that stand before every audio, then clip after clip, and behind each its
-answers. An answer sees the first words, its clip and itself, at the positions that it would have alone. So words and
-audio are computed once for several answers, and nothing is padded.
+Behind a clip's audio stand several answers at once; each sees the audio, null, anchor and itself, so the audio is read once for
+all of them (`text_states`: only text runs through the layers). Whisper's own weights move slowly and what is fresh
+beside them faster, or transcription is lost in a few steps; markers, positions, embeddings and the projector stay as constructed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration
 
 from ...data.manifest import Clip
-from .attention import use_attention
+from ...lalm.fixed_audio import text_states
+from .encoder import AudioFront
 from .lessons import Lesson, Lessons
 from .loop import Log, train
-from .store import FrameStore, training_clips
+from .store import FrameStore, batches_by_length, training_clips
 
-FIRST = 0.3  # weight of the first tokens, which decide the task, against 1 of the others
-NOISE = 0.1  # deviation of the noise on the features
+FIRST = 0.5  # weight of the first tokens, which decide the task, against 1 of the others
+NOISE = 0.05  # deviation of the noise on the encoder's states, relative to theirs
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of some lessons stand in one sequence.
+    """A batch of lessons as text behind audio.
 
     Attributes:
-        positions: of each token, as its answer alone would have it.
-        ranges: what each token sees; see `attention.attend`.
-        predicts: the places whose states predict the answers' tokens, one answer after the other.
+        ids: null, anchor, then one answer after the other, each with its prompt; the end token fills up.
+        sees: which text positions each one attends to.
+        rows, places: where the states stand that predict the answers' tokens, one answer after the other.
     """
 
-    positions: list[int]
-    ranges: list[tuple[int, int, int, int]]
-    predicts: list[int]
+    ids: Int[Tensor, "row text"]
+    sees: Bool[Tensor, "row text text"]
+    rows: list[int]
+    places: list[int]
 
 
-def lay_out(lessons: Sequence[Lesson], heard: Sequence[int], opening: int) -> Layout:
-    """Lay out lessons behind the first `opening` tokens, which those see that have no other words before their audio.
+def lay_out(lessons: Sequence[Lesson], null: int, fill: int) -> Layout:
+    """Lay out lessons: all answers behind a clip see null, the anchor and themselves.
 
     Args:
-        lessons: what is taught.
-        heard: positions of each clip's audio.
-        opening: tokens of the words that usually stand before the audio.
+        lessons: what is taught; every prompt begins with the anchor.
+        null: the token before the audio.
+        fill: the token that fills up.
     """
-    found = Layout(list(range(opening)), [(0, 0, 0, 0)] * opening, [])
-    for lesson, length in zip(lessons, heard, strict=True):
-        common = 0 if lesson.before else opening
-        start, clip = len(found.positions), len(lesson.before) + length
-        found.positions.extend(range(common, common + clip))
-        found.ranges.extend([(common, 0, 0, start)] * clip)
+    longest = 2 + max(sum(len(each.given) - 1 for each in lesson.answers) for lesson in lessons)
+    ids = torch.full((len(lessons), longest), fill)
+    sees = torch.eye(longest, dtype=torch.bool).repeat(len(lessons), 1, 1)
+    sees[:, :, 0] = True
+    sees[:, 1:, 1] = True
+    rows: list[int] = []
+    places: list[int] = []
+    for row, lesson in enumerate(lessons):
+        ids[row, :2] = torch.tensor([null, lesson.answers[0].given[0]])
+        start = 2
         for each in lesson.answers:
-            own, count = len(found.positions), len(each.given)
-            found.positions.extend(range(common + clip, common + clip + count))
-            found.ranges.extend([(common, start, start + clip, own)] * count)
-            found.predicts.extend(range(own + len(each.after) - 1, own + count))
-    return found
+            given = each.given[1:]
+            end = start + len(given)
+            ids[row, start:end] = torch.tensor(given)
+            sees[row, start:end, start:end] = torch.ones(len(given), len(given)).tril().bool()
+            rows += [row] * len(each.answer)
+            places += range(end - len(each.answer), end)
+            start = end
+    return Layout(ids, sees, rows, places)
 
 
 def answer_loss(
-    model: Qwen2AudioForConditionalGeneration, opening: Sequence[int], audio: Sequence[Tensor], lessons: Sequence[Lesson]
+    model: Qwen2AudioForConditionalGeneration, audio: Tensor, lengths: Tensor, laid: Layout, lessons: Sequence[Lesson]
 ) -> dict[str, Tensor]:
     """Cross-entropy on the answers by how likely each token is: the first, which decides the task, apart from the others.
 
     Args:
-        model: its language model uses `attention.attend`.
-        opening: token ids of the words that usually stand before the audio.
-        audio: (position, width) of each clip.
+        model: the pocket model.
+        audio: (row, position, hidden) embeddings of each clip's audio.
+        lengths: how many of the positions are real.
+        laid: the lessons, laid out.
         lessons: what is taught of each.
     """
-    embed = model.get_input_embeddings()
-    laid = lay_out(lessons, [len(heard) for heard in audio], len(opening))
-    parts = [embed(torch.tensor(opening))]
-    for lesson, heard in zip(lessons, audio, strict=True):
-        behind = [token for each in lesson.answers for token in each.given]
-        parts += [embed(torch.tensor(lesson.before, dtype=torch.long)), heard, embed(torch.tensor(behind))]
-    states = model.model.language_model(
-        inputs_embeds=torch.cat(parts)[None],
-        attention_mask={"full_attention": torch.tensor([laid.ranges], dtype=torch.int32)},
-        position_ids=torch.tensor([laid.positions]),
-        use_cache=False,
-    ).last_hidden_state[0]
-    logits = model.lm_head(states[torch.tensor(laid.predicts)])
+    heard = torch.arange(audio.shape[1])[None] < lengths[:, None]
+    text = model.get_input_embeddings()(laid.ids)
+    states = text_states(model.model.language_model, audio, heard, text, laid.sees)
+    logits = model.lm_head(states[laid.rows, laid.places])
     answers = [each for lesson in lessons for each in lesson.answers]
     places = [place for each in answers for place in each.shares]
     wanted = torch.zeros_like(logits)
@@ -97,6 +99,7 @@ def answer_loss(
 
 def train_language(
     model: Qwen2AudioForConditionalGeneration,
+    rates: Mapping[str, Tensor],
     tokenizer: PreTrainedTokenizerFast,
     store: FrameStore,
     clips: Sequence[Clip],
@@ -105,38 +108,45 @@ def train_language(
     checkpoint: Path,
     log: Log,
 ) -> None:
-    """Train projector and language model on the training clips' features.
+    """Train the language model and the encoder's last layer on the training clips' states.
 
     Args:
-        model: its encoder is not used.
+        model: as constructed; its encoder's earlier layers are not used.
+        rates: of the language model's parameters, how fast each number moves; see `rates.learning_rates`.
         tokenizer: its own.
-        store: the features of all clips.
+        store: states before the encoder's last layer, of all clips.
         clips: all clips, in the store's order.
-        settings: "steps", "tokens" of a batch, "peak", "warmup", "repeat" (kind → times), "short_first" (see `Lessons.batches`),
-            and how many answers with and without instruction ("told", "untold") and offers a clip has.
+        settings: "steps", "warmup", "peak" (of Whisper's own weights), "positions" and "rows" of a batch, "repeat" (kind →
+            times), and how many answers with and without instruction ("prompted", "unprompted") a clip has.
         seed: of what is drawn.
         checkpoint: a file.
         log: told how it goes.
     """
+    lessons = Lessons(tokenizer, clips, settings["prompted"], settings["unprompted"])
     lengths = [store.length(at) for at in range(len(clips))]
-    use_attention(model.model.language_model)
-    modules = nn.ModuleDict(
-        {"projector": model.model.multi_modal_projector, "language": model.model.language_model, "head": model.lm_head}
-    )
-    lessons = Lessons(tokenizer, clips, settings["told"], settings["untold"], settings["offers"])
     chosen = training_clips(clips, settings["repeat"])
-    batches = lessons.batches(chosen, lengths, settings["tokens"], seed, settings["short_first"])
-    drawn: Iterator[tuple[int, list[Lesson]]] = enumerate(batches)
+    batches = batches_by_length(lengths, chosen, settings["positions"], settings["rows"], seed)
+    drawn: Iterator[tuple[int, list[int]]] = enumerate(batches)
+    front = AudioFront(model.model.audio_tower, model.model.multi_modal_projector)
+    modules = nn.ModuleDict({"front": front, "language": model.model.language_model})
+    model.requires_grad_(False)
+    front.layer.requires_grad_(True)
+    moving: dict[Tensor, Tensor] = {}
+    for name, parameter in model.model.language_model.named_parameters():
+        if bool(rates[name].any()):
+            parameter.requires_grad_(True)
+            moving[parameter] = rates[name]
+    null, fill = tokenizer.convert_tokens_to_ids("<|audio_bos|>"), tokenizer.eos_token_id
 
     def losses(step: int) -> dict[str, Tensor]:
-        batch = next(lessons for at, lessons in drawn if at == step)
+        batch = next(batch for at, batch in drawn if at == step)
         rng = np.random.default_rng([seed, step])
-        frames, heard = store.batch([lesson.clip for lesson in batch])
-        frames = frames + NOISE * torch.from_numpy(rng.normal(size=frames.shape).astype(np.float32))
-        projected = model.model.multi_modal_projector(frames)
-        audio = [row[:length] for row, length in zip(projected, heard.tolist(), strict=True)]
-        return answer_loss(model, lessons.opening, audio, batch)
+        taught = [lessons.lesson(at, rng) for at in batch]
+        states, real = store.batch(batch)
+        states = states + NOISE * states.std() * torch.from_numpy(rng.normal(size=states.shape).astype(np.float32))
+        audio, audio_lengths = front(states, real)
+        return answer_loss(model, audio, audio_lengths, lay_out(taught, null, fill), taught)
 
-    kept = {"steps": settings["steps"], "warmup": settings["warmup"], "checkpoint": checkpoint, "log": log}
-    train(modules, losses, peak=dict.fromkeys(modules, settings["peak"]), **kept)
-    model.model.language_model.config._attn_implementation = "sdpa"
+    schedule = {"steps": settings["steps"], "warmup": settings["warmup"], "peak": dict.fromkeys(modules, settings["peak"])}
+    train(modules, losses, **schedule, checkpoint=checkpoint, log=log, rates=moving)
+    model.requires_grad_(False)

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ def train(
     checkpoint: Path,
     log: Log,
     save_every: int = 100,
+    rates: Mapping[Tensor, Tensor] = MappingProxyType({}),
 ) -> None:
     """Train until `steps`, from the checkpoint if there is one; ends with `modules` in eval mode.
 
@@ -40,6 +42,7 @@ def train(
         checkpoint: where weights, optimiser and step are kept.
         log: told the mean losses and the speed every 20 steps.
         save_every: steps between checkpoints.
+        rates: parameter → for each of its numbers how much of each step it takes.
     """
     trained = [parameter for parameter in modules.parameters() if parameter.requires_grad]
     groups = [{"params": [p for p in modules[name].parameters() if p.requires_grad], "lr": rate} for name, rate in peak.items()]
@@ -60,7 +63,11 @@ def train(
         optimizer.zero_grad()
         sum(parts.values(), torch.zeros(())).backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
+        before = {parameter: parameter.detach().clone() for parameter in rates}
         optimizer.step()
+        with torch.no_grad():
+            for parameter, rate in rates.items():  # Adam's steps do not grow with the gradient, so the step itself is scaled
+                parameter.copy_(before[parameter] + rate * (parameter - before[parameter]))
         for name, part in parts.items():
             sums[name] = sums.get(name, 0.0) + float(part.detach())
         if (step + 1) % 20 == 0:

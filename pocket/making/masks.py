@@ -7,13 +7,13 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
+from transformers import AutoProcessor
 
 from ...data.manifest import Clip
 from ...data.tasks import TaskSpec, collect_tasks, parse_task
 from ...lalm.answering import texts
 from ...lalm.batching import AudioFeatures, pad_rows
-from ...lalm.qwen2_audio import Qwen2Audio, read_setup
+from ...lalm.qwen2_audio import Qwen2Audio, TiedQwen2Audio, from_files
 from ...lalm.registry import POCKET
 from ...mask_bank.files import save_mask
 from ...mask_bank.labelled_clips import LabelledClips
@@ -21,7 +21,7 @@ from ...mask_bank.recipe import Recipe
 from ...mask_bank.training import MaskTrainer, TrainingJob, headline
 from .. import SLICE
 from ..instructions import wordings
-from .attention import use_attention
+from .encoder import AudioFront
 from .loop import Log
 from .stages import hash_json
 from .store import FrameStore
@@ -45,18 +45,21 @@ def take(
 
 def load_made(weights: Path) -> Qwen2Audio:
     """The pocket model as it was just made, under the name that it will ship with."""
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(weights, dtype=torch.float32).eval()
-    return Qwen2Audio(POCKET, model, AutoProcessor.from_pretrained(weights), *read_setup(str(weights), ()))
+    model = TiedQwen2Audio.from_pretrained(weights, dtype=torch.float32).eval()
+    return from_files(POCKET, model, AutoProcessor.from_pretrained(weights), str(weights))
 
 
 @torch.no_grad()
 def examples(model: Qwen2Audio, store: FrameStore, clips: Sequence[Clip], chosen: Sequence[int]) -> LabelledClips:
-    """Some clips as the language model hears them, made of their stored features."""
-    rows = []
-    for start in range(0, len(chosen), 64):
-        frames, lengths = store.batch(list(chosen[start : start + 64]))
-        projected = model.model.model.multi_modal_projector(frames)
-        rows += [row[:length].clone() for row, length in zip(projected, lengths.tolist(), strict=True)]
+    """Some clips as the language model hears them, made of their stored states."""
+    front = AudioFront(model.model.model.audio_tower, model.model.model.multi_modal_projector)
+    order = sorted(chosen, key=store.length)
+    made: dict[int, torch.Tensor] = {}
+    for start in range(0, len(order), 32):
+        some = order[start : start + 32]
+        audio, lengths = front(*store.batch(some))
+        made |= {at: row[:length].clone() for at, row, length in zip(some, audio, lengths.tolist(), strict=True)}
+    rows = [made[at] for at in chosen]
     embeds, mask = pad_rows(rows, "right")
     digests = tuple(hashlib.sha256(row.numpy().tobytes()).hexdigest() for row in rows)
     return LabelledClips(AudioFeatures(embeds, mask.sum(1)), tuple(clips[at].labels for at in chosen), digests)
@@ -69,8 +72,8 @@ def prompted(model: Qwen2Audio, spec: TaskSpec, dev: LabelledClips, count: int) 
     answers: list[str] = []
     for start in range(0, len(chosen), 50):
         features = dev.features.rows(chosen[start : start + 50])
-        said = [wordings(spec)[0]] * len(features)
-        answers += texts(model.answer(features, None, said, max_new_tokens=model.max_tokens_for(references)))
+        prompts = [wordings(spec)[0]] * len(features)
+        answers += texts(model.answer(features, None, prompts, max_new_tokens=model.max_tokens_for(references)))
     return headline(spec, answers, references)
 
 
@@ -86,7 +89,6 @@ def train_masks(weights: Path, store: FrameStore, clips: Sequence[Clip], plan: d
         log: told how it goes.
     """
     model = load_made(weights)
-    use_attention(model.decoder)
     tasks = collect_tasks(SLICE)  # as the model was taught them
     planned = {task for training in plan.values() for task in training["tasks"]}
     for file in folder.glob("*.safetensors"):
