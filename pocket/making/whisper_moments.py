@@ -31,8 +31,8 @@ class Moments:
 @torch.no_grad()
 def measure_moments(
     whisper: WhisperForConditionalGeneration,
-    states: Sequence[Float[Tensor, "position width"]],
-    tokens: Sequence[Int[Tensor, " token"]],
+    states: Sequence[Float[Tensor, "_ width"]],
+    tokens: Sequence[Int[Tensor, " _"]],
 ) -> Moments:
     """Run the decoder on right answers and measure.
 

@@ -104,17 +104,61 @@ def shared(tmp_path):
     return folder
 
 
-@pytest.fixture
-def tiny():
-    """A pocket model of its real classes, small and untrained."""
+TEXTS = ["one two three four five six seven male female happy sad yes no", '{"asr": "one", "gr": "male"}', "rain falls eins zwei"]
+
+
+@pytest.fixture(scope="session")
+def whisper(tmp_path_factory):
+    """The folder of a small random Whisper with a tokenizer whose special tokens stand where English-only Whisper has them."""
     import torch
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
 
-    from amask.lalm.qwen2_audio import Qwen2Audio
-    from amask.pocket.architecture import MARGIN, TEMPLATE, build_model, build_processor, train_tokenizer
+    from amask.pocket.architecture import KEPT_SPECIAL, TEXT_TOKENS
 
-    texts = ["one two three four five six seven male female happy sad yes no", TEMPLATE.before, '{"asr": "one", "gr": "male"}']
-    tokenizer = train_tokenizer(texts * 9, 400)
+    folder = tmp_path_factory.mktemp("whisper")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(TEXTS * 9, trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False))
+    content = json.loads(tokenizer.to_str())["model"]
+    vocabulary = content["vocab"] | {f"#{at}": at for at in range(len(content["vocab"]), TEXT_TOKENS)}  # never reached
+    full = Tokenizer(models.BPE(vocabulary, [tuple(merge) for merge in content["merges"]]))
+    full.pre_tokenizer, full.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    full.add_special_tokens([AddedToken(token, special=True) for token in KEPT_SPECIAL])
+    PreTrainedTokenizerFast(tokenizer_object=full).save_pretrained(folder)
     torch.manual_seed(0)
-    sizes = {"encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "d_model": 16}
-    model = build_model(tokenizer, sizes, layers=2).eval()
-    return Qwen2Audio("tiny", model, build_processor(tokenizer), TEMPLATE, MARGIN)
+    encoder = {"encoder_layers": 2, "encoder_attention_heads": 6, "encoder_ffn_dim": 64}
+    decoder = {"decoder_layers": 1, "decoder_attention_heads": 6, "decoder_ffn_dim": 64}
+    ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), TEXT_TOKENS)
+    config = WhisperConfig(vocab_size=TEXT_TOKENS + len(KEPT_SPECIAL), d_model=96, num_mel_bins=80, **encoder, **decoder, **ends)
+    WhisperForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+SHAPE = {"vocabulary": 320, "width": 18, "split": 1, "fresh": 2, "neurons": 624, "fresh_neurons": 16}
+
+
+@pytest.fixture(scope="session")
+def constructed(whisper):
+    """The small pocket model that is made of it, and what made it."""
+    from amask.data.manifest import Clip
+    from amask.pocket.making.construct import construct
+    from amask.pocket.making.store import FrameStore
+    from amask.pocket.making.whisper_decoder import DecoderShape
+
+    states = np.random.default_rng(0).normal(size=(40, 96)).astype(np.float16)
+    clips = [Clip(path=str(at), kind="person", split="train", labels={"asr": "one two six"}) for at in range(2)]
+    return construct(str(whisper), DecoderShape(**SHAPE), FrameStore(states, np.array([0, 24, 40])), clips)
+
+
+@pytest.fixture
+def tiny(constructed):
+    """A pocket model of its real classes, small and untrained."""
+    from copy import deepcopy
+
+    from amask.lalm.qwen2_audio import AudioOptions, Qwen2Audio
+    from amask.pocket.architecture import MARGIN, TAIL, TEMPLATE, build_processor
+
+    audio = AudioOptions(silence=MARGIN, tail=TAIL, fixed_audio=True, fixed_layers=(0,))
+    return Qwen2Audio("tiny", deepcopy(constructed.model), build_processor(constructed.tokenizer), TEMPLATE, audio)

@@ -1,6 +1,5 @@
 """The making of the pocket model: each part against another that says the same, and killed and gone on with."""
 
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -47,6 +46,18 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path / "cut.pt", stop=23)
     assert torch.equal(run(tmp_path / "cut.pt"), whole)
+
+
+def test_each_number_takes_its_share_of_a_step(tmp_path):
+    """Adam's steps do not grow with the gradient, so rates scale the steps: Adam's first is the learning rate."""
+    from amask.pocket.making.loop import train
+
+    line = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.zeros_(line.weight)
+    rates = {line.weight: torch.tensor([[0.0, 3.0]])}
+    settings = {"steps": 1, "peak": {"line": 0.01}, "warmup": 1, "checkpoint": tmp_path / "c.pt", "log": lambda _line: None}
+    train(torch.nn.ModuleDict({"line": line}), lambda _step: {"loss": -line.weight.sum()}, rates=rates, **settings)
+    torch.testing.assert_close(line.weight.detach(), torch.tensor([[0.0, 0.03]]))
 
 
 def test_a_store_keeps_each_clips_frames_and_goes_on_where_it_was(tmp_path):
@@ -116,97 +127,66 @@ def _noise(seconds, seed=0):
     return (0.1 * np.random.default_rng(seed).normal(size=int(seconds * 16_000))).astype(np.float32)
 
 
-def test_the_mels_are_of_what_the_model_hears(tmp_path):
-    """Silence behind the words is cut for training as it is for an answer."""
-    from amask.pocket.architecture import build_extractor
-    from amask.pocket.making.encoder import log_mels
-
-    wave = np.concatenate([3 * _noise(1.0), 1e-3 * _noise(1.5, 1)])
-    soundfile.write(tmp_path / "clip.wav", wave, 16_000, subtype="FLOAT")
-    soundfile.write(tmp_path / "long.wav", 3 * _noise(2.0), 16_000, subtype="FLOAT")
-    mels, lengths = log_mels([tmp_path / "clip.wav", tmp_path / "long.wav"], build_extractor())
-    assert lengths[0] * 0.01 == pytest.approx(1.25, abs=0.03)  # a second of sound and a quarter of silence
-    assert lengths[1] == mels.shape[1] == 200
-
-
-def test_the_short_way_through_the_encoder_is_the_models(tiny, tmp_path):
-    """Where it hears a little of the silence behind a clip, as the model does."""
-    from amask.pocket.making.encoder import features
+def test_stored_states_become_what_the_model_hears(tiny, tmp_path):
+    """The encoder but for its last layer, run once, and the rest at training: what the model itself makes of the clips."""
+    from amask.pocket.making.encoder import AudioFront, early_states
+    from amask.pocket.making.store import FrameStore
 
     waves = [_noise(seconds, seed) for seed, seconds in enumerate((0.7, 1.5, 1.1))]
     for at, wave in enumerate(waves):
         soundfile.write(tmp_path / f"{at}.wav", wave, 16_000, subtype="FLOAT")
     heard = tiny.encode(waves)
-    found = features(tiny.model.model.audio_tower, [tmp_path / f"{at}.wav" for at in range(3)], tiny.processor.feature_extractor)
-    assert [len(row) for row in found] == heard.lengths.tolist()
-    for at, row in enumerate(found):
-        embeds = tiny.model.model.multi_modal_projector(torch.from_numpy(row)).detach()
-        # The last positions' convolutions see the padding, which is another there.
-        torch.testing.assert_close(embeds[:-2], heard.embeds[at, : len(row) - 2], rtol=0, atol=2e-2)
-
-
-def test_the_encoder_starts_from_whispers_weights(tmp_path):
-    from transformers import WhisperConfig, WhisperModel
-    from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
-
-    from amask.errors import ModelError
-    from amask.pocket.architecture import audio_config
-    from amask.pocket.making.encoder import encode, start_encoder
-
-    sizes = {"encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "d_model": 16}
-    decoder = {"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 16}
-    torch.manual_seed(0)
-    whisper = WhisperModel(WhisperConfig(num_mel_bins=80, vocab_size=51865, **sizes, **decoder)).eval()
-    whisper.save_pretrained(tmp_path / "whisper")
-    tower = Qwen2AudioEncoder(audio_config(**sizes)).eval()
-    start_encoder(tower, str(tmp_path / "whisper"))
-    mels = torch.randn(1, 3000, 80)
+    tower = tiny.model.model.audio_tower
+    states = early_states(tower, [tmp_path / f"{at}.wav" for at in range(3)], tiny.processor.feature_extractor)
+    store = FrameStore(np.concatenate(states), np.cumsum([0, *map(len, states)]))
     with torch.no_grad():
-        theirs = whisper.encoder(mels.transpose(1, 2)).last_hidden_state[:, :750]
-        whisper.encoder.embed_positions = torch.nn.Embedding.from_pretrained(whisper.encoder.embed_positions.weight[:750])
-        whisper.encoder.config.max_source_positions = 750
-        theirs = whisper.encoder(mels[:, :1500].transpose(1, 2)).last_hidden_state
-        ours, _ = encode(tower, mels[:, :1500], torch.tensor([1500]))
+        found, lengths = AudioFront(tower, tiny.model.model.multi_modal_projector)(*store.batch([0, 1, 2]))
+    assert lengths.tolist() == heard.lengths.tolist()
+    for row, count in enumerate(lengths.tolist()):
+        # The last positions' convolutions see the padding, which is another there.
+        torch.testing.assert_close(found[row, : count - 2], heard.embeds[row, : count - 2], rtol=0, atol=2e-2)
+
+
+def test_a_model_hears_silence_behind_a_clip(tiny):
+    heard = tiny.encode([_noise(1.0), _noise(2.0)])
+    assert heard.lengths.tolist() == pytest.approx([25 * 4.0, 25 * 5.0], abs=1)
+
+
+def test_the_encoder_is_whispers(whisper):
+    from amask.errors import ModelError
+    from amask.lalm.qwen2_audio import hidden_states
+    from amask.pocket.making.encoder import load_whisper, start_encoder
+
+    source = load_whisper(str(whisper))
+    tower = start_encoder(source)
+    mels = torch.randn(1, 80, 3000)
+    with torch.no_grad():
+        theirs = source.model.encoder(mels).last_hidden_state
+        ours = tower.layer_norm(hidden_states(tower, mels, torch.tensor([3000])))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ModelError, match="other sizes"):
-        start_encoder(Qwen2AudioEncoder(audio_config(**sizes | {"d_model": 32})), str(tmp_path / "whisper"))
-    with pytest.raises(ModelError, match="cannot load the encoder"):
-        start_encoder(tower, str(tmp_path / "absent"))
+    with pytest.raises(ModelError, match="cannot load Whisper"):
+        load_whisper(str(whisper / "absent"))
 
 
-def test_mean_and_deviation_of_what_is_heard_only():
-    from amask.pocket.making.supervision import statistics
+def test_the_kept_tokens_encode_as_all_of_whispers_do(whisper):
+    from transformers import AutoTokenizer
 
-    pooled = torch.randn(2, 6, 3)
-    found = statistics(pooled, torch.tensor([6, 4]))
-    short = pooled[1, :4]
-    torch.testing.assert_close(found[1], torch.cat([short.mean(0), short.std(0, correction=0)]), rtol=1e-3, atol=1e-3)
+    from amask.pocket.architecture import kept_tokens, prune_tokenizer
 
-
-def test_targets_of_the_heads():
-    from amask.data.manifest import Clip
-    from amask.pocket.making.supervision import LETTERS, MISSING, Labeller
-
-    clips = [
-        Clip(path="a", labels={"asr": "It's", "gr": "male", "aac": "rain falls while a bell rings"}, speaker="p"),
-        Clip(path="b", labels={"asr": "", "aac": "silence"}),
-        Clip(path="c", labels={"asr": "a", "osr": "a ; b", "ser": "sad"}, speaker="p+q"),
-        Clip(path="d", labels={"age": "child"}, speaker="q"),
-    ]
-    targets = Labeller(clips)(clips)
-    assert ["".join(LETTERS[at - 1] for at in said) for said in targets.first[:3]] == ["it's", "", "a"]
-    assert targets.first[3] is None  # nothing is known of the words; "" is known to be none
-    assert targets.second == [None, None, [LETTERS.index("b") + 1], None]
-    assert targets.classes["gr"].tolist() == [1, MISSING, MISSING, MISSING]
-    assert targets.classes["speaker"].tolist() == [0, MISSING, MISSING, 1]
-    assert targets.sounds.sum(1).tolist() == [2, 1, 0, 0]
-    assert targets.has_sounds.tolist() == [True, True, False, False]
+    full = AutoTokenizer.from_pretrained(whisper)
+    kept = kept_tokens(full, 320)
+    pruned = prune_tokenizer(full, kept)
+    assert len(kept) == 320
+    for text in ("one two three", "rain falls", 'Größe 7 {"gr": "male"}'):
+        assert pruned.decode(pruned(text).input_ids) == text
+    text = "one two six female"
+    assert [kept[at] for at in pruned(text).input_ids] == full(" " + text).input_ids
 
 
-def _lessons(tiny, clips, told=2, untold=3, offers=0.0):
+def _lessons(tiny, clips, prompted=2, unprompted=3):
     from amask.pocket.making.lessons import Lessons
 
-    return Lessons(tiny.tokenizer, clips, told, untold, offers)
+    return Lessons(tiny.tokenizer, clips, prompted, unprompted)
 
 
 @pytest.fixture
@@ -228,19 +208,35 @@ def _instruction(tiny, answer):
     from amask.pocket.architecture import TEMPLATE
 
     start, end = TEMPLATE.after.split("{}")
-    return tiny.tokenizer.decode(answer.after).removeprefix(start).removesuffix(end)
+    return tiny.tokenizer.decode(answer.after).removeprefix(start).removesuffix(end).strip()
 
 
-def test_answers_behind_one_clip_cost_what_each_alone_costs(tiny, clips):
-    """Against the model's own losses, one answer at a time."""
+def _losses(tiny, audio, lessons):
+    from amask.pocket.making.language import answer_loss, lay_out
+
+    null = tiny.tokenizer.convert_tokens_to_ids("<|audio_bos|>")
+    lengths = torch.tensor([len(each) for each in audio])
+    padded = torch.nn.utils.rnn.pad_sequence(audio, batch_first=True)
+    with torch.no_grad():
+        return answer_loss(tiny.model, padded, lengths, lay_out(lessons, null, tiny.tokenizer.eos_token_id), lessons)
+
+
+@pytest.fixture
+def project(constructed):
+    """Random encoder output as the language model is given it."""
+    return lambda length: constructed.builder.project(torch.randn(length, 96))
+
+
+def test_answers_behind_one_clip_cost_what_each_alone_costs(tiny, clips, project):
+    """Against the model's own losses, one answer at a time, by the stock pass."""
     from amask.lalm.batching import AudioFeatures
-    from amask.pocket.making.attention import use_attention
-    from amask.pocket.making.language import FIRST, answer_loss
+    from amask.pocket.making.language import FIRST
 
-    maker = _lessons(tiny, clips, told=3, untold=0)
+    maker = _lessons(tiny, clips, prompted=3, unprompted=0)
     lessons = [maker.lesson(at, np.random.default_rng(at)) for at in (0, 1, 3)]
     torch.manual_seed(1)
-    audio = [torch.randn(length, 256) for length in (9, 5, 7)]
+    audio = [project(length) for length in (9, 5, 7)]
+    tiny.audio = tiny.audio.model_copy(update={"fixed_audio": False})
     first, rest = [], []
     for lesson, heard in zip(lessons, audio, strict=True):
         for answer in lesson.answers:
@@ -249,36 +245,42 @@ def test_answers_behind_one_clip_cost_what_each_alone_costs(tiny, clips):
             losses, _ = tiny.token_losses(features, [target], None, [_instruction(tiny, answer)])
             first.append(losses[0, 0])
             rest.append(losses[0, 1:])
-    use_attention(tiny.decoder)
-    with torch.no_grad():
-        found = answer_loss(tiny.model, maker.opening, audio, lessons)
-        lessons[1] = replace(lessons[1], before=maker.opening)  # words of its own, which are the same
-        again = answer_loss(tiny.model, maker.opening, audio, lessons)
-    torch.testing.assert_close(again, found, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found["first"], FIRST * torch.stack(first).mean(), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found["rest"], torch.cat(rest).mean(), rtol=1e-4, atol=1e-4)
+    found = _losses(tiny, audio, lessons)
+    torch.testing.assert_close(found["first"], FIRST * torch.stack(first).mean(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found["rest"], torch.cat(rest).mean(), rtol=1e-3, atol=1e-3)
 
 
-def test_told_nothing_the_first_token_is_as_likely_as_the_tasks(tiny, clips):
+def test_text_alone_gives_the_models_losses(tiny, project):
+    """The pass over text alone is what a training of masks runs; the stock pass is what answers come from."""
+    from amask.lalm.batching import AudioFeatures
+
+    torch.manual_seed(2)
+    audio = torch.nn.utils.rnn.pad_sequence([project(9), project(6)], batch_first=True)
+    features = AudioFeatures(audio, torch.tensor([9, 6]))
+    gates = (torch.rand(2, *tiny.geometry.shape) > 0.3).float()
+    gates[:, 0] = 1
+    found = tiny.token_losses(features, ["one two", "male"], gates, ["say it", ""])[0]
+    tiny.audio = tiny.audio.model_copy(update={"fixed_audio": False})
+    torch.testing.assert_close(
+        found, tiny.token_losses(features, ["one two", "male"], gates, ["say it", ""])[0], rtol=1e-3, atol=1e-3
+    )
+
+
+def test_unprompted_the_first_token_is_as_likely_as_the_tasks(tiny, clips, project):
     """The loss is the mean of what each task's answer would give, by how likely the tasks are."""
     from amask.data.tasks import parse_task
     from amask.lalm.batching import AudioFeatures
-    from amask.pocket.making.attention import use_attention
-    from amask.pocket.making.language import FIRST, answer_loss
+    from amask.pocket.making.language import FIRST
     from amask.pocket.making.lessons import task_shares
 
-    maker = _lessons(tiny, clips, told=0, untold=1)
-    lesson = maker.lesson(0, np.random.default_rng(0))
-    audio = torch.randn(9, 256)
+    lesson = _lessons(tiny, clips, prompted=0, unprompted=1).lesson(0, np.random.default_rng(0))
+    audio = project(9)
     expected = 0.0
-    for task, share in task_shares(clips[0], told=False).items():
+    for task, share in task_shares(clips[0], prompted=False).items():
         features = AudioFeatures(audio[None], torch.tensor([9]))
         losses, _ = tiny.token_losses(features, [parse_task(task).target(clips[0].labels)])
         expected += share * float(losses[0, 0])
-    use_attention(tiny.decoder)
-    with torch.no_grad():
-        found = answer_loss(tiny.model, maker.opening, [audio], [lesson])
-    assert float(found["first"]) == pytest.approx(FIRST * expected, rel=1e-4)
+    assert float(_losses(tiny, [audio], [lesson])["first"]) == pytest.approx(FIRST * expected, rel=1e-3)
 
 
 def test_shares_of_the_next_token_by_hand():
@@ -292,41 +294,13 @@ def test_shares_of_the_next_token_by_hand():
     assert next_shares(answers[3][0], answers[3:]) == [{brace: 1.0}, {male: 1.0}, {end: 1.0}]
 
 
-def test_what_is_offered_before_the_audio_is_what_may_be_answered(tiny, clips):
-    from amask.data.tasks import parse_task
-    from amask.pocket.architecture import OFFERED, TEMPLATE, offer
-    from amask.pocket.making.lessons import composites, spec
-
-    assert [offer(parse_task(name)) for name in ("gr", "gr-asr", "asr-gr-json")] == [
-        "gender",
-        "gender bar words",
-        "json words gender",
-    ]
-    labels = clips[0].labels
-    by_offer = {offer(spec(name)): spec(name).target(labels) for name in (*labels, *composites(labels))}
-    lessons = _lessons(tiny, clips, offers=0.5)
-    assert tiny.tokenizer.decode(lessons.opening) == TEMPLATE.before
-    drawn = [lessons.lesson(0, np.random.default_rng(seed)) for seed in range(200)]
-    offering = [lesson for lesson in drawn if lesson.before]
-    assert 0.35 < len(offering) / len(drawn) < 0.65
-    for lesson in offering:
-        words = tiny.tokenizer.decode(lesson.before).split(" with ")[1].removesuffix("<|audio_bos|>").split(" or ")
-        possible = {by_offer[word] for word in words}
-        firsts = {tiny.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in possible}
-        for answer in lesson.answers:
-            assert _instruction(tiny, answer) == ""
-            assert tiny.tokenizer.decode(answer.answer[:-1]) in possible
-            assert set(answer.shares[0]) == firsts
-    assert all(word in TEMPLATE.before for word in OFFERED.values())
-
-
-def test_told_nothing_no_task_is_much_likelier_than_the_others(clips):
+def test_unprompted_no_task_is_much_likelier_than_the_others(clips):
     """JSON answers all begin alike, so together they count as one: likelier than "male", which is right of half the clips."""
     from collections import Counter
 
     from amask.pocket.making.lessons import spec, task_shares
 
-    shares = task_shares(clips[0], told=False)
+    shares = task_shares(clips[0], prompted=False)
     first: Counter[str] = Counter()
     for name, share in shares.items():
         first["json" if spec(name).form == "json" else spec(name).names[0]] += share
@@ -352,35 +326,9 @@ def test_lessons_say_what_a_clip_has_and_nothing_withheld(tiny, clips):
             labels = clip.labels
             possible = {*labels.values()} | {spec(name).target(labels) for name in composites(labels)}
             told = [_instruction(tiny, answer) for answer in lesson.answers]
-            # With one label only nothing is left untold: else the model would say that, told nothing.
+            # With one label only all is prompted: else the model would say that, unprompted.
             assert sum(not said for said in told) == (0 if len(labels) == 1 else min(3, len(labels) + len(composites(labels))))
             for said, answer in zip(told, lesson.answers, strict=True):
                 assert tiny.tokenizer.decode(answer.answer).removesuffix(tiny.tokenizer.eos_token) in possible
                 assert said.lower().removeprefix("please ").rstrip(".?").removesuffix(" please") not in withheld
     assert len(composites(clips[0].labels)) == 4 * 3 * 2  # ordered pairs of asr, gr, ser and s2tt, in two forms
-
-
-def test_batches_of_lessons_keep_their_limit_and_take_each_clip_in_turn(tiny, clips):
-    lengths, maker = [40, 7, 20, 3], _lessons(tiny, clips)
-    seen = []
-    for batch in islice(maker.batches([0, 1, 2, 3] * 10, lengths, 600, seed=0), 40):
-        tokens = len(maker.opening) + sum(lengths[lesson.clip] + lesson.text_length for lesson in batch)
-        assert len(batch) == 1 or tokens <= 600
-        seen += [lesson.clip for lesson in batch]
-    assert sorted(seen[:40]) == sorted([0, 1, 2, 3] * 10)
-
-
-def test_short_clips_come_first(tiny, clips):
-    """Until their steps are over only clips up to a length, then all; the same every time."""
-    maker = _lessons(tiny, clips)
-    lengths = [10, 20, 40, 80]
-
-    def heard(count):
-        batches = islice(maker.batches([0, 1, 2, 3], lengths, 400, seed=3, short_first=[(3, 20), (8, 40)]), count)
-        return [[lesson.clip for lesson in batch] for batch in batches]
-
-    found = heard(40)
-    assert {clip for batch in found[:3] for clip in batch} == {0, 1}
-    assert {clip for batch in found[4:8] for clip in batch} <= {0, 1, 2}  # the batch at the border may be of both
-    assert 3 in {clip for batch in found[9:] for clip in batch}
-    assert found == heard(40)

@@ -87,9 +87,10 @@ def test_fewer_dimensions_keep_the_best_of_a_heads_scores(whisper, build, states
     attn = whisper.model.decoder.layers[1].encoder_attn
     audio = torch.cat(states)
     keys = attn.k_proj(audio)[:, :16].double()
-    queries = torch.randn(50, 16, generator=torch.Generator().manual_seed(1)).double() @ torch.linalg.cholesky(
-        builder.moments.scores[1, True, 0][0] + 1e-9 * torch.eye(16).double()
-    ).T
+    queries = (
+        torch.randn(50, 16, generator=torch.Generator().manual_seed(1)).double()
+        @ torch.linalg.cholesky(builder.moments.scores[1, True, 0][0] + 1e-9 * torch.eye(16).double()).T
+    )
     centred = keys - keys.mean(0)
     exact = queries @ centred.T
     ours = (queries @ to_query.T) @ (centred @ to_key.T).T
