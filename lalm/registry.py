@@ -155,9 +155,11 @@ def _by_name(name: str, placement: Placement, options: dict[str, Any], trusted: 
         raise ModelError(f"model {name!r} is a {family}, which takes no audio; see docs/models.md for those that do")
     remote = {"trust_remote_code": True} if trusted else {}
     how = placement.arguments() | options | remote
+    if kind is Qwen2AudioForConditionalGeneration and getattr(config, "tie_word_embeddings", False):
+        kind = TiedQwen2Audio
     model = read_model(kind, name, **how)
     model = model if {"device_map", "quantization_config"} & set(how) else placement.settle(model)
-    if kind is Qwen2AudioForConditionalGeneration:
+    if issubclass(kind, Qwen2AudioForConditionalGeneration):
         return from_files(name, model, processor)
     return adapt(name, model, processor)
 

@@ -1,5 +1,6 @@
 """The end of the making: weights in half precision and the processor, as transformers saves them."""
 
+import json
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast, Qwen2AudioForConditionalGeneration
@@ -20,6 +21,9 @@ def save_pocket(model: Qwen2AudioForConditionalGeneration, tokenizer: PreTrained
     positions.float()
     positions.load_state_dict(exact)
     model.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["architectures"] = ["Qwen2AudioForConditionalGeneration"]  # what amask's own class is but for the tied head
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     build_processor(tokenizer).save_pretrained(folder)
     audio = {"silence": MARGIN, "tail": TAIL, "longest": LONGEST, "fixed_audio": True, "fixed_layers": (0,)}
     setup = Setup(before=TEMPLATE.before, after=TEMPLATE.after, **audio)
