@@ -166,7 +166,8 @@ def task_constraint(spec: TaskSpec) -> Constraint | None:
     longest = [max((len(_quoted(label).encode()) for label in part.labels), default=2) for part in spec.parts]
     marks = sum(len(_quoted(key).encode()) + 4 for key in spec.json_keys) + 8
     endings = JSON_ENDINGS if spec.form == "json" else PIPE_ENDINGS
-    return Constraint(llguidance.LLMatcher.grammar_from_regex(pattern), endings, sum(longest) + marks, _closed_set(spec))
+    # Many tokenizers begin a text with a space, and a word's token without one is another.
+    return Constraint(llguidance.LLMatcher.grammar_from_regex(" ?" + pattern), endings, sum(longest) + marks, _closed_set(spec))
 
 
 def _closed_set(spec: TaskSpec) -> tuple[str, ...]:
