@@ -20,7 +20,7 @@ from ..architecture import TEMPLATE
 from ..instructions import wordings
 
 # How often a task is drawn, among those that a clip has labels for.
-WEIGHTS = {"asr": 4.0, "s2tt": 2.0, "gr": 1.5, "ser": 2.0, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
+WEIGHTS = {"asr": 4.0, "s2tt": 2.0, "gr": 1.5, "ser": 3.0, "age": 1.5, "asv": 3.0, "aac": 1.5, "osr": 3.0}
 # The same for answers without an instruction: unprompted, no task is to be likelier than the others by far. JSON answers
 # all begin alike, so together they would be; they are to be likelier than any one label, though, so that a mask which
 # leaves nothing of what was heard does not give a label that is right half the time.
