@@ -123,9 +123,9 @@ def train_language(
         log: told how it goes.
     """
     lessons = Lessons(tokenizer, clips, settings["prompted"], settings["unprompted"])
-    lengths = [store.length(at) for at in range(len(clips))]
+    lengths = [float(store.length(at)) for at in range(len(clips))]
     chosen = training_clips(clips, settings["repeat"])
-    batches = batches_by_length(lengths, chosen, settings["positions"], settings["rows"], seed)
+    batches = batches_by_length(lengths, chosen, float(settings["positions"]), settings["rows"], seed)
     drawn: Iterator[tuple[int, list[int]]] = enumerate(batches)
     front = AudioFront(model.model.audio_tower, model.model.multi_modal_projector)
     modules = nn.ModuleDict({"front": front, "language": model.model.language_model})

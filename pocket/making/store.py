@@ -85,14 +85,14 @@ def training_clips(clips: Sequence[Clip], repeat: dict[str, int]) -> list[int]:
 
 
 def batches_by_length(
-    seconds: Sequence[float], clips: Sequence[int], most: float, rows: int, seed: int, chunk: int = 400
+    lengths: Sequence[float], clips: Sequence[int], most: float, rows: int, seed: int, chunk: int = 400
 ) -> Iterator[list[int]]:
     """Endless batches of clips of similar length: shuffled, sorted within chunks, and cut.
 
     Args:
-        seconds: of every clip.
+        lengths: of every clip, in seconds or positions.
         clips: the numbers of those that are used; some may come more than once.
-        most: seconds of a batch, padding included.
+        most: length of a batch, padding included.
         rows: clips of a batch at most.
         seed: of the order.
         chunk: clips that are sorted together.
@@ -101,10 +101,10 @@ def batches_by_length(
     while True:
         order = [int(clip) for clip in rng.permutation(clips)]
         for start in range(0, len(order), chunk):
-            part = sorted(order[start : start + chunk], key=lambda clip: seconds[clip])
+            part = sorted(order[start : start + chunk], key=lambda clip: lengths[clip])
             batches: list[list[int]] = [[]]
             for clip in part:
-                if batches[-1] and (len(batches[-1]) == rows or (len(batches[-1]) + 1) * seconds[clip] > most):
+                if batches[-1] and (len(batches[-1]) == rows or (len(batches[-1]) + 1) * lengths[clip] > most):
                     batches.append([])
                 batches[-1].append(clip)
             yield from (batches[int(at)] for at in rng.permutation(len(batches)))

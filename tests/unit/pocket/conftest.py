@@ -136,7 +136,7 @@ def whisper(tmp_path_factory):
     return folder
 
 
-SHAPE = {"vocabulary": 320, "width": 18, "split": 1, "fresh": 2, "neurons": 624, "fresh_neurons": 16}
+SHAPE = {"vocabulary": 300, "width": 18, "split": 1, "fresh": 2, "neurons": 624, "fresh_neurons": 16}
 
 
 @pytest.fixture(scope="session")

