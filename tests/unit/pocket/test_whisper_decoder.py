@@ -49,7 +49,9 @@ def build(whisper, moments):
     from amask.pocket.making.whisper_decoder import DecoderBuilder, DecoderShape
 
     def built(**sizes):
-        shape = DecoderShape(**{"width": 18, "split": 1, "fresh": 0, "neurons": 624, "fresh_neurons": 0, "carrier": 100.0} | sizes)
+        shape = DecoderShape(
+            **{"width": 18, "split": 1, "fresh": 0, "neurons": 624, "fresh_neurons": 0, "carrier": 100.0} | sizes
+        )
         return DecoderBuilder(whisper, shape, moments, list(range(300)), extra=1)
 
     return built
