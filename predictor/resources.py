@@ -48,6 +48,13 @@ def resources_digest() -> str:
 
 
 @cache
+def load_demands() -> Mapping[str, tuple[str, ...]]:
+    """How people ask for the form of an answer, by kind of demand."""
+    table = tomllib.loads(files(__package__).joinpath("wordings/forms.toml").read_text(encoding="utf-8"))
+    return {kind: tuple(texts) for kind, texts in table["demands"].items()}
+
+
+@cache
 def load_patterns() -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
     """Words for the places of patterns; patterns by task, and under "none" those that no task serves."""
     table = tomllib.loads(files(__package__).joinpath("patterns.toml").read_text(encoding="utf-8"))

@@ -8,10 +8,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from ..data.answer_format import AnswerFormat
 from ..data.tasks import Task, TaskSpec
 from ..mask_bank.mask import HeadMask
+from .clauses import conditional, corrected, listed_items
+from .form_cues import noun_tasks
+from .form_reader import FormReading, read_form
 from .intent import UNSUPPORTED, Intent
-from .keys import json_keys
 from .nearest import WordingIndex
 from .predictor import Prediction, Predictor, wordings_for
 from .resources import normalise
@@ -66,15 +69,81 @@ class InstructionRouter:
             use_predicted_bits: run the predicted bits instead of the bank's mask, which there need not be.
             neighbours: name the nearest tasks also where the instruction is clear, which takes as long again.
         """
-        found = []
         instructions = [text.encode("utf-8", "replace").decode() for text in instructions]  # no halves of characters
-        new = self._route_new_tasks(instructions)
-        for text, prediction, task in zip(instructions, self.predictor.predict(instructions), new, strict=True):
-            route = self._route_one(text, prediction, use_predicted_bits) if use_predicted_bits or task is None else task
+        forms = [read_form(text) for text in instructions]
+        read = self._route_texts([form.content for form in forms], use_predicted_bits)
+        again = [at for at, (form, route) in enumerate(zip(forms, read, strict=True)) if _says_more(form, route)]
+        for at, route in zip(again, self._route_texts([forms[at].whole for at in again], use_predicted_bits), strict=True):
+            read[at] = route
+        found = []
+        for text, form, first in zip(instructions, forms, read, strict=True):
+            after = corrected(text)
+            later = self.route([after], use_predicted_bits=use_predicted_bits, neighbours=False)[0] if after else None
+            if later is not None and later.kind != "refuse":
+                found.append(replace(later, instruction=text))
+                continue
+            route = replace(self._with_clauses(form.content, first, use_predicted_bits), instruction=text)
+            route = route if route.kind == "refuse" else self._with_form(route, form, use_predicted_bits)
             if neighbours or route.kind == "refuse":
-                route = replace(route, neighbours=self.neighbours(text, prediction))
+                route = replace(route, neighbours=self.neighbours(form.content, self.predictor.predict([form.content])[0]))
             found.append(route)
         return found
+
+    def _route_texts(self, texts: Sequence[str], use_predicted_bits: bool) -> list[InstructionRoute]:
+        """What to do about each text, which has no forms in it."""
+        if not texts:
+            return []
+        predictions, new = self.predictor.predict(texts), self._route_new_tasks(texts)
+        return [
+            self._route_one(text, prediction, use_predicted_bits) if use_predicted_bits or task is None else task
+            for text, prediction, task in zip(texts, predictions, new, strict=True)
+        ]
+
+    def _with_clauses(self, text: str, route: InstructionRoute, use_predicted_bits: bool) -> InstructionRoute:
+        """A condition or a list of many tasks, where all that it says can be done."""
+        whether = conditional(text)
+        if whether is not None and self.supports(Intent((whether.task,))):
+            (main,) = self._route_texts([whether.main], use_predicted_bits=False)
+            if main.kind != "refuse" and whether.task not in main.intent.parts:
+                name = main.spec.name if main.spec else str(main.intent)
+                return replace(main, kind="plan", plan=whether.plan(name), spec=None, mask=None, how=None)
+        items = listed_items(text)
+        if items and len(route.intent.parts) != len(items):
+            return self._with_items(items, route, use_predicted_bits)
+        return route
+
+    def _with_items(self, items: Sequence[str], route: InstructionRoute, use_predicted_bits: bool) -> InstructionRoute:
+        """Four tasks and more, each by itself; what the network reads at once has three at most."""
+        read = self._route_texts(items, use_predicted_bits=False)
+        parts = tuple(each.intent.parts[0] for each in read if len(each.intent.parts) == 1)
+        if use_predicted_bits or len(parts) < len(items) or len(set(parts)) < len(parts):
+            return route
+        intent = Intent(parts, "json" if route.intent.form == "json" else "pipe")
+        spec = TaskSpec(parts=tuple(self.tasks[part] for part in parts), form=intent.form)
+        sure = min(each.confidence_total for each in read)
+        return InstructionRoute(route.instruction, "composite", intent, sure, 1.0, spec=spec, how="parallel")
+
+    def _with_form(self, route: InstructionRoute, form: FormReading, use_predicted_bits: bool) -> InstructionRoute:
+        """The route with the form that was asked for, in the order of a template."""
+        intent = route.intent
+        if len(intent.parts) > 1:
+            parts = _in_order(intent.parts, form.order)
+            kind = "json" if form.json or intent.form == "json" else "pipe"
+            if (parts, kind) != (intent.parts, intent.form) and not use_predicted_bits and route.kind != "plan":
+                known = {task.name: task for task in self.predictor.record.tasks} | self.tasks
+                intent = Intent(parts, kind)
+                spec = TaskSpec(parts=tuple(known[part] for part in parts), form=kind)
+                one_pass = self._in_one_pass(spec, intent)
+                how, mask = ("one-pass", self.masks[intent]) if one_pass else ("parallel", None)
+                route = replace(route, intent=intent, spec=spec, how=how, mask=mask)
+        answer_format, warnings = _format_for(intent, form)
+        if route.spec is not None and intent.form == "json" and answer_format.keys and not use_predicted_bits:
+            keys = () if answer_format.keys == intent.parts else answer_format.keys
+            spec = route.spec.model_copy(update={"keys": keys})
+            if not self._in_one_pass(spec, intent):
+                route = replace(route, how="parallel", mask=None)
+            route = replace(route, spec=spec)
+        return replace(route, answer_format=answer_format, warnings=warnings)
 
     def _route_one(self, text: str, prediction: Prediction, use_predicted_bits: bool) -> InstructionRoute:
         """The likeliest intent that can be served, if something can be and it is clear what; a task's own wording always is."""
@@ -95,10 +164,9 @@ class InstructionRouter:
         self, text: str, intent: Intent, confidence: float, prob: float, prediction: Prediction, use_predicted_bits: bool
     ) -> InstructionRoute:
         """The mask or masks for an intent: the bank's own or its parts', or the predicted bits."""
-        keys = json_keys(text, len(intent.parts)) if intent.form == "json" else ()
         known = {task.name: task for task in self.predictor.record.tasks} | self.tasks
         parts = tuple(known[part] for part in intent.parts)
-        spec = TaskSpec(parts=parts, form=intent.form, keys=() if keys == intent.parts else keys)
+        spec = TaskSpec(parts=parts, form=intent.form)
         how: How = "bits" if use_predicted_bits else "one-pass" if self._in_one_pass(spec, intent) else "parallel"
         mask = (
             self._predicted(text, spec, prediction) if use_predicted_bits else self.masks[intent] if how == "one-pass" else None
@@ -155,3 +223,49 @@ class InstructionRouter:
 def _plain(text: str) -> str:
     """A request without marks and politeness."""
     return normalise(text).removeprefix("please ").removesuffix(" please")
+
+
+def _says_more(form: FormReading, route: InstructionRoute) -> bool:
+    """Whether demands are to be read, too: they name answers that were not understood yet, or nothing was."""
+    if form.whole in ("", form.content):
+        return False
+    parts = set(route.intent.parts)
+    return route.kind == "refuse" or any(demand.tasks and not demand.tasks & parts for demand in form.soft)
+
+
+def _in_order(parts: tuple[str, ...], order: Sequence[str]) -> tuple[str, ...]:
+    """Parts in the order of a template that names each of them once; else as they are."""
+    named = []
+    for text in order:
+        words = text.replace("_", " ").casefold().split()
+        meant = {text} | {task for word in words for task in noun_tasks(word)}
+        named.append([part for part in parts if part in meant])
+    found = tuple(each[0] for each in named if len(each) == 1)
+    return found if set(found) == set(parts) and len(found) == len(parts) else parts
+
+
+def _format_for(intent: Intent, form: FormReading) -> tuple[AnswerFormat, tuple[str, ...]]:
+    """The form for some tasks, and what was left out of it."""
+    fields, warnings, count = dict(form.format), [], len(intent.parts)
+    warnings += [f"the answer has no such form: {name}" for name in form.unsupported]
+    if intent.form == "json":
+        fields["layout"] = "json"
+    if fields.get("layout") == "json":
+        fields.pop("separator", None)
+    keys = fields.get("keys", ())
+    if keys and len(keys) != count:
+        warnings.append(f"the keys {', '.join(keys)} do not go with the {count} parts {', '.join(intent.parts)}")
+        del fields["keys"]
+    if count == 1:
+        fields.pop("separator", None)
+        if fields.get("layout") == "lines":
+            del fields["layout"]
+    if "separator" in fields and fields.get("layout") in ("lines", "list"):
+        del fields["layout"]
+    labels = {task: dict(names) for task, names in form.labels.items() if task in intent.parts}
+    if labels:
+        fields["labels"] = labels
+    try:
+        return AnswerFormat.model_validate(fields), tuple(warnings)
+    except ValueError:
+        return AnswerFormat(), (*warnings, "the form contradicts itself and was left out")

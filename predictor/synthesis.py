@@ -4,11 +4,12 @@ Some of everything is set aside. Of the train wordings, phrases and templates ab
 calibrates the refusal, and of the orders that parts can have one in `HELD_OUT_MOD` is never trained: the tables ask for those.
 """
 
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..data.tasks import Task
 from .augmentation import augment
 from .example import MARKS, Example
 from .intent import UNSUPPORTED, Intent
-from .resources import choice, fill_pattern, held_out_requests, load_frames, load_patterns, normalise
+from .resources import choice, fill_pattern, held_out_requests, load_demands, load_frames, load_patterns, normalise
 from .templates import Style, build_template
 from .wordings import PLACES, Request, TaskWordings, Templates, Wordings, read_wordings
 
@@ -25,6 +26,8 @@ Split = Literal["train", "dev", "all", "test"]
 DEV_MOD = 8
 HELD_OUT_MOD = 6
 P_FROM_PIECES = 0.5  # share of templates that are built from pieces
+P_DEMAND = 0.08  # share of requests with the rest of a demand for a form
+NOT_DEMANDED = ("labels", "separator", "lines")  # they name labels, or are for several parts, which templates have anyway
 GERMAN = 0.15  # share of German among what is put together
 STYLES: tuple[Style, ...] = (
     *["phrases"] * 5,
@@ -33,7 +36,7 @@ STYLES: tuple[Style, ...] = (
 )  # how often parts are spoken of in which way
 MAX_CLAUSE_WORDS = 7  # words that a whole request may have to stand among others
 # How often each kind of request is drawn: for one task, for several, for none.
-SHARES = {"single": 44, "pattern": 8, "phrase": 6, "single_with_exclusion": 9}
+SHARES = {"single": 44, "pattern": 14, "phrase": 6, "single_with_exclusion": 9}
 SHARES |= {"pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 16}
 UNSUPPORTED_SHARES = {"near": 18, "far": 11, "negated": 2, "unsupported_mix": 10, "unsupported_pattern": 6}
 # How many of each kind are put together for dev.
@@ -47,8 +50,10 @@ def _digits(text: str) -> int:
 
 
 def is_held_out(parts: Sequence[str]) -> bool:
-    """Whether these parts are never trained together, in no order and no form."""
-    return len(parts) > 1 and _digits("|".join(sorted(parts))) % HELD_OUT_MOD == 0
+    """Whether these parts, or some of them, are never trained together, in no order and no form."""
+    return any(
+        _digits("|".join(some)) % HELD_OUT_MOD == 0 for n in range(2, len(parts) + 1) for some in combinations(sorted(parts), n)
+    )
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,10 @@ class RequestSource:
     def _in_split(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Of what is not held out, this split's."""
         texts = tuple(dict.fromkeys(texts))
-        if self.split == "all" or len(texts) < DEV_MOD:
+        if self.split == "all":
             return texts
+        if len(texts) < DEV_MOD:  # too few to draw from: one in `DEV_MOD`, at least one of two, is dev's
+            return tuple(text for at, text in enumerate(texts) if (at % DEV_MOD == 1) == (self.split == "dev")) or texts
         return tuple(text for text in texts if (_digits(text) % DEV_MOD == 0) == (self.split == "dev")) or texts
 
     def _split_texts(self, table: TaskWordings | Templates, german: bool = False) -> tuple[str, ...]:
@@ -214,7 +221,8 @@ class RequestSource:
         while True:
             example = self.draw_kind(choice(KINDS, rng), rng)
             if normalise(example.text) not in held_out_requests():
-                return replace(example, marked_text=augment(example.marked_text, rng, load_frames()))
+                text = add_demand(example.marked_text, rng, several=len(example.intent.parts) > 1)
+                return replace(example, marked_text=augment(text, rng, load_frames()))
 
     def draw_kind(self, kind: str, rng: np.random.Generator) -> Example:
         """One example of a kind."""
@@ -270,6 +278,15 @@ class RequestSource:
         return Example(
             self._fill_template(kind, part_tasks, count, rng), UNSUPPORTED, fully_labelled=True, part_tasks=tuple(part_tasks)
         )
+
+
+def add_demand(text: str, rng: np.random.Generator, *, several: bool) -> str:
+    """A request, now and then with what a demand for a form leaves behind when its literals are taken out."""
+    if rng.random() >= P_DEMAND:
+        return text
+    kinds = [kind for kind in load_demands() if kind not in NOT_DEMANDED and not (several and kind in ("json", "key"))]
+    demand = re.sub(r"\{\w*\}", "", choice(load_demands()[choice(kinds, rng)], rng))
+    return f"{text.rstrip('.?! ')}{choice((', ', '. ', '; ', ' and ', ' '), rng)}{' '.join(demand.split())}"
 
 
 def dev_examples(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: int) -> list[Example]:

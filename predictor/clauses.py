@@ -1,0 +1,96 @@
+"""What an instruction says in its clauses: a correction, a condition, a list of many tasks.
+
+`the gender. actually no, the emotion` asks for the emotion alone; `the words only if the speaker is female` is a plan.
+"""
+
+import re
+from dataclasses import dataclass
+
+from .form_cues import table
+
+_CORRECTION = re.compile(
+    r"^(?P<before>.+?)\s*[.,;!?…–—-]+\s*(?:(?:oh|uh|um|hm+|ah|er|ach)\b[, ]*)?"
+    r"(?:actually|no(?=[,.!:]| wait| sorry)|nein(?=[,.!:])|wait|scratch that|strike that|i meant?|i mean|sorry|correction|"
+    r"on second thoughts?|make that|rather|doch lieber|quatsch)"
+    r"(?:[,.!:\s]+(?:actually|no|wait|sorry|rather|i meant?|i mean|make that|instead|lieber|doch|better))*"
+    r"[,.!:\s]+(?P<after>.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_IF = r"(?:if|when(?:ever)?|provided(?: that)?|in case|as long as|falls|wenn|sofern)"
+_CONDITION = re.compile(
+    rf"^(?P<main>.+?)[,;]?\s+(?:but\s+|and\s+|aber\s+)?(?:(?:only|just|nur)\s+)?{_IF}\s+(?P<condition>.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONDITION_FIRST = re.compile(
+    rf"^(?:(?:only|just|nur)\s+)?{_IF}\s+(?P<condition>.+?)(?:,\s*(?:then\s+|dann\s+)?|\s+then\s+|\s+dann\s+)(?P<main>.+)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_ASKING = re.compile(
+    r"(?:tell(?: me| us)?|say|check|find out|determine|know|ask|see|decide|state|verify|wonder(?:ing)?|report|sure|clear|hear|"
+    r"detect|figure out|sag(?: mir)?|prüfe|weiß|guess|judge|label|note|answer|predict|classify|recogni[sz]e|identify)"
+    r"(?:\s+(?:me|us|please|only|just|bitte|nur))*$",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(r"\b(?:not|isn't|is not|aren't|doesn't|no|kein\w*|nicht|never)\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_][\w'’-]*")
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """A request with a condition.
+
+    Attributes:
+        main: what is asked for.
+        task: whose answer decides.
+        labels: the answers that are meant.
+        negated: whether any other answer is meant.
+    """
+
+    main: str
+    task: str
+    labels: tuple[str, ...]
+    negated: bool
+
+    def plan(self, main: str) -> str:
+        """The plan, such as `gr THEN asr IF female`."""
+        return f"{self.task} THEN {main} IF {'NOT ' if self.negated else ''}{' OR '.join(self.labels)}"
+
+
+def corrected(instruction: str) -> str | None:
+    """What is left of an instruction that takes its beginning back; None of others."""
+    match = _CORRECTION.match(instruction.strip())
+    return match["after"].strip() if match and _WORD.search(match["after"]) else None
+
+
+def conditional(instruction: str) -> Conditional | None:
+    """An instruction with a condition that one task's labels decide; None of others, such as "tell me if it is a woman"."""
+    for pattern in (_CONDITION_FIRST, _CONDITION):
+        match = pattern.match(instruction.strip())
+        if not match or _ASKING.search(match["main"].strip()):
+            continue
+        found = _labels_in(match["condition"])
+        if found:
+            return Conditional(match["main"].strip(), *found, bool(_NEGATION.search(match["condition"])))
+    return None
+
+
+def _labels_in(text: str) -> tuple[str, tuple[str, ...]] | None:
+    """The task and the labels that a condition names; None where none does, or several tasks' do."""
+    words = {word.lower().removesuffix("'s").removesuffix("’s") for word in _WORD.findall(text)}
+    found: dict[str, tuple[str, ...]] = {}
+    for task, names in table()["label_names"].items():
+        labels = tuple(
+            label
+            for label, said in names.items()
+            if any(len(word) > 2 and word in said for word in words) or label in words - {"no"}
+        )
+        if labels and task != "asv":
+            found[task] = labels
+    return next(iter(found.items())) if len(found) == 1 else None
+
+
+def listed_items(instruction: str) -> list[str]:
+    """The items of a plain list of four things and more, such as "gender, words, emotion and age"; else none."""
+    pieces = re.split(r"\s*(?:,\s*(?:and|und|then|dann)?|;|\s(?:and|und|plus|&|then|dann)\s|\|)\s*", instruction.strip(" .!?"))
+    pieces = [piece.strip() for piece in pieces if piece.strip()]
+    return pieces if len(pieces) > 3 and all(len(piece.split()) <= 6 for piece in pieces) else []

@@ -1,0 +1,708 @@
+"""What an instruction says of its answer's form, and what is left of it to say the task.
+
+Literals are found first (`literals.py`); the words around each say its role: prefix, suffix, wrapping, separator, key or labels.
+Demands without a literal ("in capitals", "as JSON") are phrases. What is a demand is no evidence for a task, so it is taken out.
+A demand that also names the task's answer ("only the caption") is *soft*: the router drops it where the rest says as much.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rapidfuzz.distance import OSA
+
+from .form_cues import (
+    is_cue,
+    is_demand_word,
+    named_patterns,
+    noun_tasks,
+    phrases,
+    similar_words,
+    table,
+    unsupported_forms,
+)
+from .literals import FIRST_MARK, Literal, Masked, is_mark, json_keys_of, mask_literals, template_parts
+
+TEMPLATE_KEYS = 3
+_TOKEN = re.compile(r"[^\W_][\w'’-]*|[\uE100-\uE1FF]|[^\s\w]")
+_WORD = re.compile(r"[^\W_][\w'’-]*")
+_SEGMENT = re.compile(r"[.;!?]+(?=\s|$)|\n+|,(?=\s|$)|\s(?:=>|->|[—–-]+)(?=\s|$)|:\s*$|\s\(|\)(?=\s|$)")
+_AND = re.compile(r"\s(?:and|und|but|then|dann|plus)(?=\s)", re.IGNORECASE)
+_LISTED = r"(?:[\uE100-\uE1FF]|[^\W_][\w-]*)"
+_LIST = re.compile(
+    rf"{_LISTED}(?:\s*(?:,\s*(?:or\s+|oder\s+|and\s+|und\s+)?|/|\||;|\s(?:or|oder|and|und|vs\.?|&)\s)\s*{_LISTED})+",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(_LISTED)
+_PAIR = re.compile(
+    rf"({_LISTED})\s*(=|:|->|=>|\b(?:for|if|means|meaning|when|für|wenn|as|als|heißt)\b)\s*({_LISTED})",
+    re.IGNORECASE,
+)
+_BARE = re.compile(
+    r"\b(?:begin|start|open|prefix|prepend|preced|prefac|introduc|lead|end|finish|suffix|append|conclud|clos|terminat)\w*"
+    r"(?:\s+[\w']+){0,4}?\s+"
+    r"(?:with|by|mit|in|using)\s+(?:the\s+)?"
+    r"(?:(?:exact\s+)?(?:words?|phrase|text|letters?|tag|token|marker|string|wort|worten)\s+)?([^,;!?\n\uE100-\uE1FF]+?)\s*"
+    r"(?=[,;!?\n]|$|\.\s*$|\s(?:and|und)\s+(?:end|finish|clos|conclud|start|begin)\w*)",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(r"\b(?:words?|phrase|text|letters?|tag|token|marker|string|wort|worten)\s*$", re.IGNORECASE)
+_KEYS_LISTED = re.compile(
+    r"\b(?:keys|fields|properties|attributes|schlüsseln?|feldern?)\b\s*"
+    r"(?:shall be|should be|must be|are|be|is|named|called|sind|sollen|heißen|lauten)?\s*:?\s*([^.?!:;\n]+)",
+    re.IGNORECASE,
+)
+_KEY_NAMED = re.compile(
+    r"\b(?:with |and |mit )?(?:(?:the |a |its |json |dem |der )*"
+    r"((?:key|field|property|attribute|schlüssel|feld)\b(?: named| called| name| is| heißt|:|=)?|(?:named|called)\b)|"
+    r"(?:under|unter|as)(?: the| dem)?)\s+"
+    r"([^\W\d]\w{0,39})(?!\w)",
+    re.IGNORECASE,
+)
+_KEY_STOP = frozenset(
+    [
+        "is",
+        "a",
+        "an",
+        "the",
+        "of",
+        "with",
+        "and",
+        "should",
+        "must",
+        "be",
+        "json",
+        "named",
+        "called",
+        "name",
+        "for",
+        "to",
+        "it",
+        "in",
+        "ist",
+        "soll",
+        "under",
+        "key",
+        "keys",
+    ]
+)
+_LINKS = frozenset(("or", "oder", "and", "und", "vs"))
+_LED_BY = r"\b(?:in|within|inside|between|with|by|into|mit|zwischen|using|of)\s+(?:a pair of |a |an |the |two )?"
+_NOT_LOWER = re.compile(
+    r"\b(?:no|without(?: any)?|never|not in|avoid) (?:small|lower[- ]?case|little) ?(?:letters?|characters?)?", re.IGNORECASE
+)
+_CASE_WORDS = ("upper", "lower", "uppercase", "lowercase", "capitals", "capital", "letters", "letter")
+_NAME = re.compile(r"[^\W\d]\w{0,39}")
+_NOT_JSON = re.compile(
+    r"\b(?:no|not|without|kein|ohne|never|don't use|do not use|isn't) (?:a |an |any |as |in |the )*json", re.IGNORECASE
+)
+_OPENERS = {"(": ")", "[": "]", "{": "}", "<": ">", "«": "»", "“": "”", "„": "“"}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A demand that also names an answer: dropped where what is left asks for one of these tasks, or where it names none.
+
+    Attributes:
+        text: the demand without its form.
+        tasks: the tasks whose answers it names.
+    """
+
+    text: str
+    tasks: frozenset[str]
+
+
+@dataclass(frozen=True)
+class FormReading:
+    """What an instruction says of the form, and what else it says.
+
+    Attributes:
+        format: the fields of an `AnswerFormat` that were asked for.
+        content: the instruction without demands.
+        soft: demands that also name an answer, in their order.
+        whole: content and soft demands, in their order.
+        json: whether JSON is asked for.
+        labels: a task's name → our label → the user's name; for tasks that may be asked for.
+        order: what a template of the answer names, in its order.
+        unsupported: names of forms that cannot be had.
+    """
+
+    format: Mapping[str, Any]
+    content: str
+    soft: tuple[Demand, ...] = ()
+    whole: str = ""
+    json: bool = False
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
+
+
+def read_form(instruction: str) -> FormReading:
+    """Read the form that an instruction asks for."""
+    masked = mask_literals(instruction)
+    if len(masked.literals) == 1 and masked.literals[0].kind == "quote" and not _WORD.search(masked.text):
+        return read_form(masked.literals[0].text)  # all of it stands in quotes
+    return _Reader(masked).read()
+
+
+class _Reader:
+    """Reads one masked instruction; collects what it finds."""
+
+    def __init__(self, masked: Masked) -> None:
+        self.masked = masked
+        self.format: dict[str, Any] = {}
+        self.keys: list[str] = []
+        self.labels: dict[str, dict[str, str]] = {}
+        self.order: tuple[str, ...] = ()
+        self.unsupported: list[str] = []
+        self.content: list[str] = []
+        self.soft: list[Demand] = []
+        self.whole: list[str] = []
+        text = masked.text
+        self.json = bool(re.search(r"json", text, re.IGNORECASE) and not _NOT_JSON.search(text)) or any(
+            literal.kind == "json" for literal in masked.literals
+        )
+
+    def read(self) -> FormReading:
+        text = self._read_pairs(self._without_unsupported(self.masked.text))
+        if self.json:
+            text = self._read_named_keys(text)
+        pieces = self._segments(text)
+        for at, (segment, ending) in enumerate(pieces):
+            self._read_segment(segment, ending, alone=len(pieces) == 1)
+            del at
+        if self.json:
+            self.format["layout"] = "json"
+        if "wrap" not in self.format and _is_pair(self.format.get("prefix", ""), self.format.get("suffix", "x")):
+            self.format["wrap"] = (self.format.pop("prefix"), self.format.pop("suffix"))
+        if self.json:
+            for role in ("prefix", "suffix", "wrap"):
+                said = self.format.get(role)
+                if said is not None and (said in self.keys or (isinstance(said, tuple) and said[0] in self.keys)):
+                    del self.format[role]
+        if self.keys and self.json:
+            self.format["keys"] = tuple(dict.fromkeys(self.keys))
+        content = _tidy(" ".join(self.content))
+        plain = _tidy(_without_marks(text))
+        whole = _tidy(" ".join(self.whole)) or plain
+        if not _WORD.search(content):
+            content = " and ".join(map(_called, self.order)) or whole
+        self.labels = {
+            task: shown
+            for task, names in self.labels.items()
+            if (shown := {ours: name for ours, name in names.items() if ours != name})
+        }
+        return FormReading(
+            self.format,
+            content,
+            tuple(self.soft),
+            whole,
+            self.json,
+            self.labels,
+            self.order,
+            tuple(dict.fromkeys(self.unsupported)),
+        )
+
+    def _without_unsupported(self, text: str) -> str:
+        for name, pattern in unsupported_forms():
+            if pattern.search(text):
+                self.unsupported.append(name)
+                text = pattern.sub(" ", text, count=1)
+        return text
+
+    def _segments(self, text: str) -> list[tuple[str, str]]:
+        """Clauses with the marks that end them; a list of labels stays whole."""
+        protected = [(start, end) for start, end, _ in self._label_runs(text)]
+        found, last = [], 0
+        for match in _SEGMENT.finditer(text):
+            if any(start <= match.start() < end for start, end in protected):
+                continue
+            found.append((text[last : match.start()], match[0]))
+            last = match.end()
+        found.append((text[last:], ""))
+        return [piece for segment, ending in found for piece in self._split_at_and(segment, ending) if piece[0].strip()]
+
+    def _split_at_and(self, segment: str, ending: str) -> list[tuple[str, str]]:
+        """A demand behind "and" is a clause of its own."""
+        for match in reversed(list(_AND.finditer(segment))):
+            left, tail = segment[: match.start()], segment[match.end() :]
+            runs = self._label_runs(tail)
+            rest = f"{tail[: runs[0][0]]} {tail[runs[0][1] :]}" if runs else tail
+            words = _words(self._without_phrases(rest))
+            asks = bool(words) and (words[0] in table()["words"]["verbs"] or _similar_verb(words[0]))
+            demands = (
+                bool(runs)
+                or any(map(is_mark, tail))
+                or any(is_cue(word, "only") for word in words)
+                or (asks and self._has_phrase(tail))
+            )
+            if (
+                words
+                and demands
+                and not any(map(is_mark, left))
+                and all(is_demand_word(word) or noun_tasks(word) for word in words)
+            ):
+                return [*self._split_at_and(left, " "), (tail, ending)]
+        return [(segment, ending)]
+
+    @staticmethod
+    def _has_phrase(text: str) -> bool:
+        return any(pattern.search(text) for kind in ("upper", "lower", "title", "json") for pattern in phrases(kind))
+
+    @staticmethod
+    def _without_phrases(text: str) -> str:
+        for kind in ("upper", "lower", "title", "json", "lines", "list"):
+            for pattern in phrases(kind):
+                text = pattern.sub(" ", text)
+        return text
+
+    def _label_runs(self, text: str) -> list[tuple[int, int, dict[str, dict[str, str]]]]:
+        """Lists of labels in a text: where each begins and ends, and what it names."""
+        found: list[tuple[int, int, dict[str, dict[str, str]]]] = []
+        for match in _LIST.finditer(text):
+            items = [item for item in _ITEM.finditer(text, match.start(), match.end()) if item[0].lower() not in _LINKS]
+            at = 0
+            while at < len(items):
+                count = max(
+                    (n for n in range(2, len(items) - at + 1) if self._names([i[0] for i in items[at : at + n]])), default=0
+                )
+                if count:
+                    found.append(
+                        (items[at].start(), items[at + count - 1].end(), self._names([i[0] for i in items[at : at + count]]))
+                    )
+                at += max(1, count)
+        return found
+
+    def _shown(self, item: str) -> str:
+        return self.masked.literals[ord(item) - FIRST_MARK].text if is_mark(item) else item
+
+    def _names(self, items: Sequence[str]) -> dict[str, dict[str, str]]:
+        """For each task that all items may be labels of: our label → the user's name."""
+        shown = [self._shown(item).strip(" .,") for item in items]
+        found = {}
+        for task, names in table()["label_names"].items():
+            ours = [next((label for label, said in names.items() if item.casefold() in said), "") for item in shown]
+            if all(ours) and len(set(ours)) == len(ours):
+                found[task] = dict(zip(ours, shown, strict=True))
+        return found
+
+    def _read_segment(self, segment: str, ending: str, *, alone: bool) -> None:
+        runs = self._label_runs(segment)
+        if runs and self._read_labels(segment, runs[0], alone):
+            return
+        if any(is_mark(letter) for letter in segment):
+            rest = self._read_literals(segment)
+            if self.json and self.content and not any(map(noun_tasks, _words(rest))):
+                return
+        else:
+            rest = segment
+            for bare in reversed(list(_BARE.finditer(segment))):
+                if self._read_bare(bare):
+                    rest = f"{rest[: bare.start()]} {rest[bare.end() :]}"
+        rest, found = self._readphrases(rest)
+        self._keep(rest, ending, demanded=found or rest != segment, first=not self.content)
+
+    def _read_labels(self, segment: str, run: tuple[int, int, dict[str, dict[str, str]]], alone: bool) -> bool:
+        """A list of labels in a clause that says nothing but how to answer."""
+        start, end, named = run
+        words = _words(f"{segment[:start]} {segment[end:]}")
+        bare = all(is_demand_word(word) or noun_tasks(word) for word in words)
+        quoted = any(map(is_mark, segment[start:end]))
+        if not (bare or (quoted and any(is_cue(word, "labels") for word in words if word not in ("says", "saying")))) or (
+            alone and not words
+        ):
+            return False
+        before, _ = self._readphrases(segment[:start])
+        after, _ = self._readphrases(segment[end:])
+        for task, names in named.items():
+            self.labels.setdefault(task, {}).update(names)
+        shown = " or ".join(next(iter(named.values())).values())
+        self._soften(f"{before} {shown} {after}", frozenset(named))
+        return True
+
+    def _read_pairs(self, text: str) -> str:
+        """Names for labels, `F for female`, `neutral = 0`; the text without them."""
+        found: dict[str, dict[str, str]] = {}
+        spans: dict[str, list[tuple[int, int]]] = {}
+        for match in _PAIR.finditer(text):
+            left, right = self._shown(match[1]), self._shown(match[3])
+            for task, names in table()["label_names"].items():
+                label = next((label for label in names if left.casefold() == label), None)
+                other = next((label for label in names if right.casefold() == label), None)
+                if (label is None) != (other is None):
+                    found.setdefault(task, {})[label or other or ""] = right if label else left
+                    spans.setdefault(task, []).append(match.span())
+        for task, names in found.items():
+            if len(names) >= 2:
+                self.labels.setdefault(task, {}).update(names)
+                first, last = min(start for start, _ in spans[task]), max(end for _, end in spans[task])
+                return f"{text[:first]} {text[last:]}"
+        return text
+
+    def _read_bare(self, match: re.Match[str]) -> bool:
+        """A prefix or suffix without quotes: `begin with Result:`, `end with the word over`."""
+        said = match[1].strip()
+        named = bool(_NAMED.search(match[0][: match.start(1) - match.start()].strip()))
+        if not named and not re.search(r"[:#>\]\}*_]$|^[A-Z][A-Z_]+$|^[#<\[{*_]", said):
+            return False
+        verb = match[0].split()[0].lower()
+        role = "suffix" if is_cue(verb, "suffix") else "prefix"
+        self.format[role] = said
+        return True
+
+    def _read_literals(self, segment: str) -> str:
+        """Give the literals of a clause their roles; what is left of the clause."""
+        tokens = list(_TOKEN.finditer(segment))
+        marks = [at for at, token in enumerate(tokens) if is_mark(token[0])]
+        start, end = marks[0], marks[-1]
+        while start > 0 and self._may_demand(tokens[start - 1][0]):
+            start -= 1
+        while end + 1 < len(tokens) and self._may_demand(tokens[end + 1][0]):
+            end += 1
+        span = tokens[start : end + 1]
+        words = [token[0].lower() for token in span]
+        literals = [self.masked.literals[ord(tokens[at][0]) - FIRST_MARK] for at in marks]
+        places = [at - start for at in marks]
+        role = self._role(words, places, literals)
+        if role is None:
+            before = self._last_demand()
+            role = self._role([*before, *words], [place + len(before) for place in places], literals) if before else None
+            if role is not None:
+                self._drop_last(len(before))
+        if role is None:
+            return _without_marks(segment)
+        left, right = segment[: span[0].start()], segment[span[-1].end() :]
+        named = frozenset(task for word in words for task in noun_tasks(word))
+        if named:
+            self._soften(segment[span[0].start() : span[-1].end()], named)
+        return f"{left} {right}"
+
+    def _soften(self, text: str, tasks: frozenset[str]) -> None:
+        demand = Demand(_tidy(_without_marks(text)), tasks)
+        self.soft.append(demand)
+        self.whole.append(f"{demand.text}.")
+
+    def _last_demand(self) -> list[str]:
+        """The words of a demand that the content ends with: "…, at the start"."""
+        words = [word.lower() for word in _WORD.findall(self.content[-1])] if self.content else []
+        count = 0
+        while count < min(6, len(words)) and is_demand_word(words[-1 - count]):
+            count += 1
+        return words[len(words) - count :]
+
+    def _drop_last(self, count: int) -> None:
+        matches = list(_WORD.finditer(self.content[-1]))
+        self.content[-1] = self.content[-1][: matches[-count].start()] if count < len(matches) else ""
+
+    def _may_demand(self, token: str) -> bool:
+        word = token.lower()
+        if not _WORD.match(token) or is_demand_word(word):
+            return True
+        if noun_tasks(word):
+            return self.json
+        return len(word) <= 3 and word.isalpha()  # a typo of a small word
+
+    def _role(self, words: Sequence[str], places: Sequence[int], literals: Sequence[Literal]) -> str | None:
+        """The role of the literals of one clause; taken down as it is found."""
+        structured = [literal for literal in literals if literal.kind in ("json", "template") or self._key_braces(literal)]
+        for literal in structured:
+            self._read_template(literal)
+        quotes = [(place, literal) for place, literal in zip(places, literals, strict=True) if literal not in structured]
+        if not quotes:
+            return "template" if structured else None
+        scores = {role: self._score(role, words, places) for role in ("prefix", "suffix", "wrap", "separator", "key")}
+        if self.json and scores["key"] > 0 and scores["key"] >= scores["prefix"]:
+            self.keys += [literal.text.strip() for _, literal in quotes]
+            return "key"
+        if self.json and len(quotes) == 1 and not any(scores.values()) and _NAME.fullmatch(quotes[0][1].text.strip()):
+            self.keys.append(quotes[0][1].text.strip())
+            return "key"
+        if len(quotes) == 2:
+            return self._pair_role(words, [place for place, _ in quotes], [literal.text for _, literal in quotes], scores)
+        if len(quotes) == 1:
+            return self._single_role(words, quotes[0][0], quotes[0][1].text, scores)
+        if self.json and not scores["prefix"] and not scores["suffix"] and "with" in words:
+            self.keys += [literal.text.strip() for _, literal in quotes]
+            return "key"
+        return "template" if structured else None
+
+    @staticmethod
+    def _key_braces(literal: Literal) -> bool:
+        return literal.kind == "bracket" and literal.text.startswith("{") and "," in literal.text
+
+    def _read_template(self, literal: Literal) -> None:
+        """`{"sex": …}` names keys, `<gender>/<words>` a separator, both the order."""
+        if literal.kind == "template":
+            names, between = template_parts(literal.text)
+            self.order = names
+            if between is not None and "separator" not in self.format and not self.json:
+                self.format["separator"] = between.strip() or between
+            return
+        inner = literal.text.strip("{} ")
+        keys = json_keys_of(literal.text) if literal.kind == "json" else tuple(key.strip(" \"'") for key in inner.split(","))
+        if literal.kind == "bracket" and not self.json:
+            return
+        self.keys = list(dict.fromkeys([*keys])) if len(keys) >= len(self.keys) else self.keys
+        self.order = tuple(keys)
+
+    @staticmethod
+    def _score(role: str, words: Sequence[str], places: Sequence[int]) -> float:
+        """How much the words of a clause speak for a role: the nearest counts most."""
+        return max(
+            (
+                1 / (2 + min(abs(at - place) for place in places))
+                for at, word in enumerate(words)
+                if _WORD.match(word) and is_cue(word, role)
+            ),
+            default=0.0,
+        )
+
+    def _pair_role(
+        self, words: Sequence[str], places: Sequence[int], texts: Sequence[str], scores: Mapping[str, float]
+    ) -> str | None:
+        said = set(words)
+        wraps = {word for word in words if _WORD.match(word) and is_cue(word, "wrap")}
+        around = bool(said & {"before", "front", "left", "opening", "open", "ahead", "vor", "links"}) and bool(
+            said & {"after", "behind", "back", "right", "closing", "close", "end", "nach", "rechts", "hinter"}
+        )
+        outer = [self._score(role, words, [place]) for role, place in (("prefix", places[0]), ("suffix", places[1]))]
+        verbs = any(word.startswith(("begin", "start")) for word in words) and any(
+            word.startswith(("end", "finish", "conclu")) for word in words
+        )
+        if all(outer) and verbs and not wraps - {"around"} and not _is_pair(*texts):
+            self.format["prefix"], self.format["suffix"] = texts
+            return "prefix"
+        if wraps or around or "between" in said or _is_pair(*texts):
+            self.format["wrap"] = (texts[0], texts[1])
+            return "wrap"
+        if all(outer):
+            self.format["prefix"], self.format["suffix"] = texts
+            return "prefix"
+        if self.json and "with" in said:
+            self.keys += [text.strip() for text in texts]
+            return "key"
+        return None
+
+    def _single_role(  # noqa: PLR0912 - a case for each word that settles it
+        self, words: Sequence[str], place: int, text: str, scores: Mapping[str, float]
+    ) -> str | None:
+        if "follow" in words and "with" in words:
+            role = "suffix"
+        elif "followed" in words:
+            role = "prefix" if place < words.index("followed") else "suffix"
+        elif "before" in words or "vor" in words:
+            role = "prefix"
+        else:
+            weak = {"tag", "pair", "contain", "contains", "quote", "frame", "within", "inside", "quotes", "tags", "tagged"}
+            wraps = {word for word in words if _WORD.match(word) and is_cue(word, "wrap")}
+            outer = {role: scores[role] for role in ("prefix", "suffix") if scores[role]}
+            if wraps - weak and not any(word in words for word in ("end", "begin", "start")) and "between" not in words:
+                outer["wrap"] = scores["wrap"] + 0.1
+            elif wraps and not outer and "between" not in words:
+                outer["wrap"] = scores["wrap"]
+            if (
+                scores["separator"]
+                and (not outer or "between" in words or "zwischen" in words)
+                and not (wraps - weak - {"zwischen"})
+            ):
+                outer["separator"] = scores["separator"] + 0.05
+            if scores["key"] and not outer and self.json:
+                outer["key"] = scores["key"]
+            if not outer:
+                return None
+            role = max(outer, key=outer.__getitem__)
+        if role == "wrap":
+            self.format["wrap"] = _halves(text)
+        elif role == "separator":
+            self.format["separator"] = _separator_named(text) or text.strip() or text
+        elif role == "key":
+            self.keys.append(text.strip())
+        else:
+            self.format[role] = text
+        return role
+
+    def _readphrases(self, segment: str) -> tuple[str, bool]:
+        """Demands without a literal; what is left of the clause, and whether there were any."""
+        found = False
+        segment = _WORD.sub(lambda word: _spelled(word[0]), segment)
+        if match := _NOT_LOWER.search(segment):
+            self.format.setdefault("case", "upper")
+            segment, found = _cut(segment, match), True
+        for case in ("title", "lower", "upper"):
+            for pattern in phrases(case):
+                if match := pattern.search(segment):
+                    self.format.setdefault("case", case)
+                    segment, found = _cut(segment, match), True
+        segment, separated = self._named_separator(segment)
+        segment, wrapped = self._named_wrapper(segment)
+        for layout in ("lines", "list"):
+            for pattern in phrases(layout):
+                match = pattern.search(segment)
+                if match and not self.json and not separated:
+                    self.format.setdefault("layout", layout)
+                    segment, found = _cut(segment, match), True
+        return segment, found or separated or wrapped
+
+    def _named_separator(self, segment: str) -> tuple[str, bool]:
+        """A separator by its name: "separated by a comma", "with a slash between"."""
+        words = [part for word in _words(segment) for part in word.split("-")]
+        if not any(is_cue(word, "separator") for word in words if word) or self.json:
+            return segment, False
+        for pattern, separator in named_patterns("separators"):
+            match = pattern.search(segment)
+            if match:
+                self.format.setdefault("separator", separator)
+                rest = f"{segment[: match.start()]} {segment[match.end() :]}"
+                bare = all(is_demand_word(word.strip("-")) for word in _words(rest))
+                return (
+                    (" ", True) if bare else (segment, False)
+                )  # else it is read as before: "with a bar between" is a known wording
+        symbol = re.search(r"(?:by|with|using|durch|mit)\s+(?:an?\s+|the\s+)?([^\w\s.,]{1,3})(?=\s|$)", segment)
+        if symbol:
+            self.format.setdefault("separator", symbol[1])
+        return segment, False
+
+    def _named_wrapper(self, segment: str) -> tuple[str, bool]:
+        """Brackets and quotes by their names: "in square brackets"."""
+        for pattern, (left, right) in named_patterns("wrappers"):
+            match = re.compile(
+                rf"{_LED_BY}{pattern.pattern}",
+                re.IGNORECASE,
+            ).search(segment)
+            if match and "separator" not in self.format:
+                self.format.setdefault("wrap", (left, right))
+                return _cut(segment, match), True
+        return segment, False
+
+    def _keep(self, rest: str, ending: str, *, demanded: bool, first: bool) -> None:
+        """Take down what a clause says besides its form: as content, or as a soft demand."""
+        words = _words(rest)
+        if not words:
+            return
+        if _has_json(rest) and self.content and all(map(is_demand_word, _words(self._without_phrases(rest)))):
+            return
+        named = frozenset(task for word in words for task in noun_tasks(word))
+        bare = all(is_demand_word(word) or noun_tasks(word) for word in words)
+        only = any(is_cue(word, "only") for word in words) or ("word" in words and bool({"one", "single", "a"} & set(words)))
+        if bare and demanded and not named:
+            return
+        if bare and (demanded or only):
+            if only and not demanded and _denies(words):
+                named = frozenset()
+            self._soften(rest, named)
+            return
+        if bare and not named and any(is_cue(word, "separator") for word in words) and "separator" in self.format:
+            return
+        self.content.append(rest.strip() + ending)
+        self.whole.append(rest.strip() + ending)
+
+    def _read_named_keys(self, text: str) -> str:
+        """Keys without quotes: "the keys are sex and text", "under speaker_sex", "key SER"; the text without them."""
+        match = _KEYS_LISTED.search(text)
+        if match:
+            pieces = re.split(r"\s*(?:,|;|\band\b|\bund\b|&|\+|/)\s*", match[1].strip())
+            words = [self._shown(word) for word in pieces if word]
+            if words and all(_NAME.fullmatch(word) for word in words):
+                self.keys += words
+                return f"{text[: match.start()].removesuffix('the ').removesuffix('with ')} {text[match.end() :]}"
+        for match in _KEY_NAMED.finditer(text) if not any(map(is_mark, text)) else ():
+            if (match[1] or re.search(r"[_A-Z\d]", match[2])) and match[2].lower() not in _KEY_STOP:
+                self.keys.append(match[2])
+                return f"{text[: match.start()]} {text[match.end() :]}"
+        return text
+
+
+def _spelled(word: str) -> str:
+    """A word for a case without its typo."""
+    lower = word.lower()
+    if len(word) > 3 and lower not in _CASE_WORDS and not noun_tasks(lower):
+        return next(
+            (right for right in _CASE_WORDS if right[0] == lower[0] and OSA.distance(lower, right, score_cutoff=1) <= 1), word
+        )
+    return word
+
+
+def _called(name: str) -> str:
+    """What a place of a template asks for, in words."""
+    tasks = {task for word in _words(name.replace("_", " ")) for task in noun_tasks(word)}
+    return table()["asked_as"].get(tasks.pop(), name) if len(tasks) == 1 else name
+
+
+def _is_pair(left: str, right: str) -> bool:
+    """Whether two texts belong together: the same mark twice, brackets, an opening and a closing tag, begin and end."""
+    if left == right or (
+        len(left) == len(right) and all(_OPENERS.get(a) == b for a, b in zip(left, reversed(right), strict=True))
+    ):
+        return True
+    if right.replace("/", "", 1) == left:
+        return True
+    words = [re.sub(r"\W", "", text).casefold() for text in (left, right)]
+    return bool(re.search(r"(?:^|_)(?:start|begin|bos|open|left|s)$|^(?:start|begin|open)", words[0])) and bool(
+        re.search(r"(?:^|_)(?:end|stop|eos|close|right|e)$|^(?:end|stop|close)", words[1])
+    )
+
+
+def _similar_verb(word: str) -> bool:
+    return any(known in table()["words"]["verbs"] for known in similar_words(word))
+
+
+def _has_json(text: str) -> bool:
+    return "json" in text.lower()
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def _denies(words: Sequence[str]) -> bool:
+    """Whether a clause names things only to exclude them: "no further words"."""
+    return any(
+        word in ("no", "not", "without", "nothing", "exclude", "excluding", "omit", "avoid", "except", "nichts", "ohne", "keine")
+        for word in words
+    )
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """The left and the right half of what wraps: `[]`, `<b>`, `**`."""
+    stripped = text.strip()
+    if len(stripped) % 2 == 0 and stripped:
+        left, right = stripped[: len(stripped) // 2], stripped[len(stripped) // 2 :]
+        if all(_OPENERS.get(letter) == other for letter, other in zip(left, reversed(right), strict=True)):
+            return left, right
+    if re.fullmatch(r"<[^/<>]+>", stripped):
+        return stripped, f"</{stripped[1:]}"
+    if len(stripped) == 1 and stripped in _OPENERS:
+        return stripped, _OPENERS[stripped]
+    return text, text
+
+
+def _separator_named(text: str) -> str:
+    for pattern, separator in named_patterns("separators"):
+        if pattern.fullmatch(text.strip()):
+            return separator
+    return ""
+
+
+def _cut(segment: str, match: re.Match[str]) -> str:
+    """A clause without a demand, and without the words that led to it."""
+    before = re.sub(
+        r"\b(?:(?:and|und)\s+)?(?:(?:in|as|into|to|using|with|all|by|mit|als|entirely|fully|only)\s+)+(?:a |an |the )?$",
+        "",
+        segment[: match.start()],
+        flags=re.IGNORECASE,
+    )
+    return f"{before} {segment[match.end() :]}"
+
+
+def _without_marks(text: str) -> str:
+    return "".join(" " if is_mark(letter) else letter for letter in text)
+
+
+def _tidy(text: str) -> str:
+    """A text without the gaps that demands leave."""
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+([,.;:!?])", r"\1", text)
+    text = re.sub(r"(?:^|(?<=[.;!?]))[\s,.;:]+", " ", text)
+    text = re.sub(r"[\s,;:]*\b(?:and|und|then|dann|but|with|by|as|please)\s*(?=[.;!?]|$)", "", text.strip(), flags=re.IGNORECASE)
+    return re.sub(r"[\s,;:]+$", "", text).strip()

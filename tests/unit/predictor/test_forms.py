@@ -1,0 +1,178 @@
+"""Forms that instructions ask for: every hand-written demand, literals of every sort, and what is left to name the task."""
+
+import pytest
+
+REQUESTS = ("tell me the speaker's gender", "transcribe the speech")
+LINKS = (", ", ". ", " and ")
+
+
+def demands(kind):
+    from amask.predictor.resources import load_demands
+
+    return load_demands()[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "filled", "wanted"),
+    [
+        ("prefix", {"": '"Result >> "'}, {"prefix": "Result >> "}),
+        ("suffix", {"": "`#END`"}, {"suffix": "#END"}),
+        ("wrap", {"0": '"<b>"', "1": '"</b>"'}, {"wrap": ("<b>", "</b>")}),
+        ("wrap", {"0": "“**”", "1": "“**”"}, {"wrap": ("**", "**")}),
+        ("upper", {}, {"case": "upper"}),
+        ("lower", {}, {"case": "lower"}),
+        ("title", {}, {"case": "title"}),
+        ("json", {}, {"layout": "json"}),
+        ("key", {"": '"speaker_sex"'}, {"layout": "json", "keys": ("speaker_sex",)}),
+        ("only", {}, {}),
+        ("separator", {"sep": "semicolon"}, {"separator": ";"}),
+        ("lines", {}, {"layout": "lines"}),
+    ],
+)
+def test_each_demand_is_understood_behind_a_request(kind, filled, wanted):
+    from amask.predictor.form_reader import read_form
+
+    texts = demands(kind)
+    assert len(texts) >= 40
+    requests = ("the gender and the words",) if kind in ("separator", "lines") else REQUESTS
+    for at, demand in enumerate(texts):
+        for name, literal in filled.items():
+            demand = demand.replace(f"{{{name}}}", literal)
+        for link in LINKS:
+            text = f"{requests[at % len(requests)]}{link}{demand}"
+            read = read_form(text)
+            assert dict(read.format) == wanted, text
+            assert not read.unsupported, text
+            assert all(literal.strip('"`“”') not in read.content for literal in filled.values()), text
+
+
+def test_each_list_of_labels_is_understood():
+    from amask.predictor.form_reader import read_form
+
+    texts = demands("labels")
+    assert len(texts) >= 40
+    for demand in texts:
+        for link in LINKS:
+            text = f"tell me the speaker's gender{link}{demand.replace('{list}', 'F or M')}"
+            assert read_form(text).labels.get("gr") == {"female": "F", "male": "M"}, text
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "content"),
+    [
+        ("what's the speaker's gender", {}, "what's the speaker's gender"),
+        ("is the speaker male or female", {}, "is the speaker male or female"),
+        ("start with the gender, then the words", {}, "start with the gender, then the words"),
+        ("transcribe, begin with Result: and end with the word over", {"prefix": "Result:", "suffix": "over"}, "transcribe"),
+        ("the mood, in square brackets", {"wrap": ("[", "]")}, "the mood"),
+        ("the mood inside <em>", {"wrap": ("<em>", "</em>")}, "the mood"),
+        ("<gender>/<transcript>", {"separator": "/"}, "the gender and the words"),
+        ("(recognised speech)|(emotion)", {"separator": "|"}, "the words and the emotion"),
+        ('{"sex": "...", "said": "..."}', {"layout": "json", "keys": ("sex", "said")}, "the gender and the words"),
+        (
+            "words and gender as json, the keys are sex and text",
+            {"layout": "json", "keys": ("sex", "text")},
+            "words and gender as json",
+        ),
+        ("the gender as JSON under speaker_sex", {"layout": "json", "keys": ("speaker_sex",)}, "the gender as JSON"),
+        ("the mood, no json", {}, "the mood, no json"),
+        ("der Text, in Großbuchstaben", {"case": "upper"}, "der Text"),
+        ('"what is being said"', {}, "what is being said"),
+    ],
+)
+def test_forms_by_hand(text, form, content):
+    from amask.predictor.form_reader import read_form
+
+    read = read_form(text)
+    assert dict(read.format) == form
+    assert (read.content or read.whole).rstrip(".") == content
+
+
+def test_keys_are_not_taken_from_any_quotes():
+    from amask.predictor.form_reader import read_form
+
+    read = read_form('he says "yes" or "no" and the gender, as json')
+    assert dict(read.format) == {"layout": "json"}
+
+
+def test_names_for_labels():
+    from amask.predictor.form_reader import read_form
+
+    read = read_form("what is the mood? 0 for neutral, 1 for happy, 2 for sad and 3 for angry")
+    assert read.labels == {"ser": {"neutral": "0", "happy": "1", "sad": "2", "angry": "3"}}
+    assert read_form('the emotion, choose "Happy", "Sad", "Angry" or "neutral"').labels == {
+        "ser": {"happy": "Happy", "sad": "Sad", "angry": "Angry"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("transcribe it as a haiku", "a poem"),
+        ("the words in at most five words", "a limit on words"),
+        ("transcribe only the first three words", "a part of the words"),
+        ("words and gender as xml", "XML"),
+        ("the mood, and translate the label into French", "a language for the answer"),
+        ("the transcript with time stamps", "time stamps"),
+        ("the gender in camelCase", "snake or camel case"),
+    ],
+)
+def test_what_cannot_be_had_is_named(text, name):
+    from amask.predictor.form_reader import read_form
+
+    assert read_form(text).unsupported == (name,)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "masked"),
+    [
+        ('put """ in front', ["quote"], 1),
+        ("use “a” and «b» and `c`", ["quote"] * 3, 3),
+        ("the speaker's mood and the callers' gender", [], 0),
+        ("begin with 'It is: ' please", ["quote"], 1),
+        ('<b>, [X], **Y** and {"k": 1}', ["tag", "bracket", "starred", "json"], 4),
+        ('type ""male"" or ""female""', ["quote", "quote"], 2),
+    ],
+)
+def test_literals(text, kinds, masked):
+    from amask.predictor.literals import is_mark, mask_literals
+
+    found = mask_literals(text)
+    assert [literal.kind for literal in found.literals] == kinds
+    assert sum(map(is_mark, found.text)) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("gender please. actually no, the emotion", "the emotion"),
+        ("the transcript - no wait, the mood", "the mood"),
+        ("the words, sorry, I meant the gender", "the gender"),
+        ("the gender, not the mood", None),
+        ("no gender, just the words", None),
+    ],
+)
+def test_corrections(text, after):
+    from amask.predictor.clauses import corrected
+
+    assert corrected(text) == after
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"),
+    [
+        ("the words only if the speaker is female", "gr THEN asr IF female"),
+        ("if it's a woman, transcribe it", "gr THEN asr IF female"),
+        ("transcribe it unless", None),
+        ("transcribe it if he sounds angry or sad", "ser THEN asr IF sad OR angry"),
+        ("transcribe it if the speaker is not angry", "ser THEN asr IF NOT angry"),
+        ("tell me if the speaker is female", None),
+        ("I want to know if she is happy", None),
+        ("transcribe it if you can", None),
+    ],
+)
+def test_conditions(text, plan):
+    from amask.predictor.clauses import conditional
+
+    found = conditional(text)
+    assert (found and found.plan("asr")) == plan
