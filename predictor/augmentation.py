@@ -48,6 +48,9 @@ def augment(text: str, rng: np.random.Generator, affixes: Mapping[str, Sequence[
     for prob in (0.22, 0.06):
         if rng.random() < prob:
             text = add_typo(text, rng)
+    if rng.random() < 0.05:  # somebody who types badly
+        for _ in range(int(rng.integers(2, 5))):
+            text = add_typo(text, rng)
     prob = rng.random()
     if prob < 0.12:
         text = text.rstrip(".?!")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import safetensors.torch
 import torch
@@ -63,6 +63,7 @@ class StaticEncoder:
     name = STATIC
 
     def __init__(self, folder: Path = EMBEDDED) -> None:
+        self.folder = folder
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             tensors = safetensors.torch.load_file(folder / "encoder.safetensors")
@@ -77,6 +78,9 @@ class StaticEncoder:
         self.token_encoder.eval().requires_grad_(False)
         self.tokenizer.enable_truncation(MAX_TOKENS)
         self.tokenizer.enable_padding()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StaticEncoder, (self.folder,)
 
     def ids(self, texts: Sequence[str]) -> tuple[Tensor, Bool[Tensor, "row token"]]:
         """Token numbers, and where they are real; a text without any token has one that is unknown."""

@@ -5,6 +5,7 @@ that row's own (straight-through, as when masks are trained), and the loss is th
 compositions are learned too, for which the bank has no mask to rebuild. The intents are kept by their own loss.
 """
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -92,8 +93,8 @@ class EndToEndTraining:
         return ((losses * real).sum(1) / real.sum(1)).mean()
 
     def run(self, predictor: Predictor, on_progress: StepFn = lambda _step, _note: None) -> Predictor:
-        """Tune a predictor's network, in place."""
-        network = predictor.network.requires_grad_(True).train()
+        """Tune a copy of a predictor's network."""
+        network = copy.deepcopy(predictor.network).requires_grad_(True).train()
         groups = [
             {"params": network.heads.parameters(), "lr": self.settings.lr},
             {

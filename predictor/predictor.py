@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -68,6 +69,9 @@ class Predictor:
         self.space = intent_space(tuple(task.name for task in record.tasks))
         self._cache: OrderedDict[str, Prediction] = OrderedDict()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Predictor, (self.network, self.encoder, self.record)
 
     @classmethod
     def load(cls, path: Path = SHIPPED, encoder: str | None = None) -> "Predictor":

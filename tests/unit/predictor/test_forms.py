@@ -75,7 +75,7 @@ def test_each_list_of_labels_is_understood():
             "words and gender as json",
         ),
         ("the gender as JSON under speaker_sex", {"layout": "json", "keys": ("speaker_sex",)}, "the gender as JSON"),
-        ("the mood, no json", {}, "the mood, no json"),
+        ("the mood, no json", {}, "the mood"),
         ("der Text, in Großbuchstaben", {"case": "upper"}, "der Text"),
         ('"what is being said"', {}, "what is being said"),
     ],
