@@ -1,7 +1,7 @@
 """ISA-Bench as a suite: its instructions, or one's own in its layout, answered by mask and by prompt, scored and drawn.
 
-By mask an instruction goes to the predictor, which reads task and form, and the answer is shaped by code. By prompt the model gets
-the instruction itself. Answers are written before they are scored, so that scoring anew needs no model.
+By mask an instruction goes to the predictor, which reads task and form, and the answer is shaped by code. By prompt the model
+gets the instruction itself. Answers are written before they are scored, so that scoring anew needs no model.
 """
 
 import json

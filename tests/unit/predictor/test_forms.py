@@ -130,7 +130,7 @@ def test_what_cannot_be_had_is_named(text, name):
         ("use “a” and «b» and `c`", ["quote"] * 3, 3),
         ("the speaker's mood and the callers' gender", [], 0),
         ("begin with 'It is: ' please", ["quote"], 1),
-        ('<b>, [X], **Y** and {"k": 1}', ["tag", "bracket", "starred", "json"], 4),
+        ('<b> then [X], **Y** and {"k": 1}', ["tag", "bracket", "starred", "json"], 4),
         ('type ""male"" or ""female""', ["quote", "quote"], 2),
     ],
 )
