@@ -38,7 +38,8 @@ AXES = ("d", "f", "n")
 _GROUPS = {"upper_case": "case", "lower_case": "case", "grammar_robust": "robust", "syntax_robust": "robust"}
 _PREAMBLE = re.compile(
     r"^\W*(?:this (?:is|audio|clip|recording)|here(?:'s| is)|caption:|answer:|"
-    r"the (?:audio|clip|recording|speaker|speech|transcri\w+|translation|caption|answer)\b.*?\b(?:is|are|has|reads|contains|about)\b)",
+    r"the (?:audio|clip|recording|speaker|speech|transcri\w+|"
+    r"translation|caption|answer)\b.*?\b(?:is|are|has|reads|contains|about)\b)",
     re.IGNORECASE,
 )
 
