@@ -45,6 +45,9 @@ def train(
     data: DataOption = None,
     device: DeviceOption = "auto",
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Do not start from the predictor that ships.")] = False,
+    heads_only: Annotated[
+        bool, typer.Option("--heads-only", help="Learn the masks alone, in a fraction of the time; understand as before.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
     out_file: Annotated[Path | None, typer.Option("--out", help="The file; beside your bank by default.")] = None,
     bank: BankOption = None,
@@ -66,12 +69,14 @@ def train(
 
         start = None if from_scratch or encoder != STATIC else Predictor.load()
         settings = PredictorSettings(seed=seed) if start is None else PredictorSettings(seed=seed, **FINETUNE_SETTINGS)
+        settings = settings.model_copy(update={"heads_only": heads_only})
         if steps:
             settings = settings.model_copy(update={"steps": steps, "warmup": min(settings.warmup, steps // 4)})
         extra = list(read_tasks(tasks).values()) if tasks else []
         masks = [mask for mask in default_masks(open_bank(bank)) if mask.identity.name == model]
         if not masks:
             raise BankError(f"the bank has no masks of {model!r} to learn from; see 'amask bank list'")
+        masks = _of_one_model(masks, model)
         path = out_file or user_predictor_path(bank or default_folder(), masks[0].identity)
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = path.with_suffix(".checkpoint")
@@ -88,6 +93,18 @@ def train(
             calibration = made.record.calibration
             out.print(f"{path}: {len(made.record.tasks)} tasks, {len(made.record.masks)} masks", markup=False)
             err.print(f"amask: refuses below a confidence of {calibration.threshold:.2f}", style="dim", markup=False)
+
+
+def _of_one_model(masks: "list[HeadMask]", model: str) -> "list[HeadMask]":
+    """The masks of one fingerprint: of several models with one name, the one that has most."""
+    models: dict[str, list[HeadMask]] = {}
+    for mask in masks:
+        models.setdefault(mask.identity.fingerprint, []).append(mask)
+    chosen = max(models.values(), key=len)
+    if len(models) > 1:
+        fingerprint = chosen[0].identity.fingerprint
+        err.print(f"amask: {len(models)} models are called {model!r}; learning for {fingerprint}", style="yellow", markup=False)
+    return chosen
 
 
 def _tuned(made: "Predictor", masks: "list[HeadMask]", model: str, data: Path | None, device: str, steps: int) -> "Predictor":

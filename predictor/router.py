@@ -208,11 +208,16 @@ class InstructionRouter:
         if self._new is None:
             return [None] * len(instructions)
         found: list[InstructionRoute | None] = []
-        ours = self.predictor.wordings.nearest(instructions)
-        for text, near, other in zip(instructions, self._new.nearest(instructions), ours, strict=True):
+        for text, near in zip(instructions, self._new.nearest(instructions), strict=True):
             task, (alike, _) = next(iter(near.items()))
+            if alike < MIN_COSINE:
+                found.append(None)
+                continue
+            (other,) = self.predictor.wordings.nearest(
+                [text]
+            )  # only now: the first use encodes many wordings, which takes seconds
             intent, spec = Intent((task,)), TaskSpec(parts=(self.tasks[task],))
-            nearest = alike >= max(MIN_COSINE, *(each for each, _ in other.values()))
+            nearest = alike >= max(each for each, _ in other.values())
             route = InstructionRoute(
                 text, "mask", intent, min(1.0, alike), 1.0, spec=spec, how="one-pass", mask=self.masks[intent]
             )

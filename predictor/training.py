@@ -55,6 +55,7 @@ class PredictorSettings(pydantic.BaseModel):
         pointing: weight of pointing at what speaks of the parts.
         pool: how many requests are put together once and for all, for an encoder that is slow; 0 for new ones at each step.
         save_every: steps between checkpoints.
+        heads_only: learn the masks alone; what is understood stays as in the predictor to start from.
         seed: of everything.
     """
 
@@ -70,6 +71,7 @@ class PredictorSettings(pydantic.BaseModel):
     pointing: float = pydantic.Field(0.5, ge=0)
     pool: int = pydantic.Field(0, ge=0)
     save_every: int = pydantic.Field(200, ge=1)
+    heads_only: bool = False
     seed: int = pydantic.Field(1, ge=0)
 
 
@@ -127,9 +129,10 @@ def init_network(encoder: Encoder, parts: int, identity: Identity, seed: int) ->
 
 def _groups(network: Network) -> list[dict[str, object]]:
     """The weights: a run of letters is in few requests, so its own move faster than those that are in all."""
-    rare = [tensor for name, tensor in network.named_parameters() if name.startswith("ngram_tasks.")]
-    rest = [tensor for name, tensor in network.named_parameters() if not name.startswith("ngram_tasks.")]
-    return [{"params": rest, "lr_scale": 1.0}, {"params": rare, "lr_scale": NGRAM_LR_SCALE}]
+    learned = [(name, tensor) for name, tensor in network.named_parameters() if tensor.requires_grad]
+    rare = [tensor for name, tensor in learned if name.startswith("ngram_tasks.")]
+    rest = [tensor for name, tensor in learned if not name.startswith("ngram_tasks.")]
+    return [{"params": rest, "lr_scale": 1.0}, *([{"params": rare, "lr_scale": NGRAM_LR_SCALE}] if rare else [])]
 
 
 def load_matching_weights(network: Network, tasks: Sequence[Task], known: "Predictor") -> None:
@@ -191,6 +194,8 @@ class Training:
             raise InstructionError(
                 f"the predictor to start from has another encoder, {known!r}; take that one, or train from scratch"
             )
+        if settings.heads_only and start is None:
+            raise InstructionError("to learn the masks alone, a predictor to start from is needed; leave --heads-only out")
         if not masks:
             raise InstructionError("there are no masks to learn from; train some with 'amask bank train'")
         for mask in masks:
@@ -269,6 +274,8 @@ class Training:
         network = init_network(self.encoder, len(self.tasks), self.identity, self.settings.seed).train()
         if self.start:
             load_matching_weights(network, self.tasks, self.start)
+        if self.settings.heads_only:
+            network.requires_grad_(False).eval().heads.requires_grad_(True)
         optimizer = torch.optim.AdamW(_groups(network), lr=self.settings.peak, weight_decay=self.settings.decay)
         for step in range(self._resume(network, optimizer), self.settings.steps):
             torch.manual_seed(self.settings.seed * 1_000_003 + step)  # dropout
@@ -276,7 +283,7 @@ class Training:
                 group["lr"] = self.rate.at(step) * group["lr_scale"]
             losses = self.losses(network, self.batch(step))
             optimizer.zero_grad()
-            self.total_loss(losses, self.settings.masks).backward()
+            (losses["bits"] if self.settings.heads_only else self.total_loss(losses, self.settings.masks)).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             on_progress(step + 1, " ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
