@@ -22,7 +22,8 @@ from .form_cues import (
     table,
     unsupported_forms,
 )
-from .literals import FIRST_MARK, Literal, Masked, is_mark, json_keys_of, mask_literals, template_parts
+from .literal_roles import LiteralRoles, is_pair
+from .literals import FIRST_MARK, Masked, is_mark, mask_literals
 
 TEMPLATE_KEYS = 3
 _TOKEN = re.compile(r"[^\W_][\w'’-]*|[\uE100-\uE1FF]|[^\s\w]")
@@ -146,23 +147,19 @@ def read_form(instruction: str) -> FormReading:
     return _Reader(masked).read()
 
 
-class _Reader:
+class _Reader(LiteralRoles):
     """Reads one masked instruction; collects what it finds."""
 
     def __init__(self, masked: Masked) -> None:
+        text = masked.text
+        asked = bool(re.search(r"json", text, re.IGNORECASE) and not _NOT_JSON.search(text))
+        super().__init__(asked or any(literal.kind == "json" for literal in masked.literals))
         self.masked = masked
-        self.format: dict[str, Any] = {}
-        self.keys: list[str] = []
         self.labels: dict[str, dict[str, str]] = {}
-        self.order: tuple[str, ...] = ()
         self.unsupported: list[str] = []
         self.content: list[str] = []
         self.soft: list[Demand] = []
         self.whole: list[str] = []
-        text = masked.text
-        self.json = bool(re.search(r"json", text, re.IGNORECASE) and not _NOT_JSON.search(text)) or any(
-            literal.kind == "json" for literal in masked.literals
-        )
 
     def read(self) -> FormReading:
         text = self._read_pairs(self._without_unsupported(self.masked.text))
@@ -174,7 +171,7 @@ class _Reader:
             del at
         if self.json:
             self.format["layout"] = "json"
-        if "wrap" not in self.format and _is_pair(self.format.get("prefix", ""), self.format.get("suffix", "x")):
+        if "wrap" not in self.format and is_pair(self.format.get("prefix", ""), self.format.get("suffix", "x")):
             self.format["wrap"] = (self.format.pop("prefix"), self.format.pop("suffix"))
         if self.json:
             for role in ("prefix", "suffix", "wrap"):
@@ -364,10 +361,10 @@ class _Reader:
         words = [token[0].lower() for token in span]
         literals = [self.masked.literals[ord(tokens[at][0]) - FIRST_MARK] for at in marks]
         places = [at - start for at in marks]
-        role = self._role(words, places, literals)
+        role = self.role_of(words, places, literals)
         if role is None:
             before = self._last_demand()
-            role = self._role([*before, *words], [place + len(before) for place in places], literals) if before else None
+            role = self.role_of([*before, *words], [place + len(before) for place in places], literals) if before else None
             if role is not None:
                 self._drop_last(len(before))
         if role is None:
@@ -402,125 +399,6 @@ class _Reader:
         if noun_tasks(word):
             return self.json
         return len(word) <= 3 and word.isalpha()  # a typo of a small word
-
-    def _role(self, words: Sequence[str], places: Sequence[int], literals: Sequence[Literal]) -> str | None:
-        """The role of the literals of one clause; taken down as it is found."""
-        structured = [literal for literal in literals if literal.kind in ("json", "template") or self._key_braces(literal)]
-        for literal in structured:
-            self._read_template(literal)
-        quotes = [(place, literal) for place, literal in zip(places, literals, strict=True) if literal not in structured]
-        if not quotes:
-            return "template" if structured else None
-        scores = {role: self._score(role, words, places) for role in ("prefix", "suffix", "wrap", "separator", "key")}
-        if self.json and scores["key"] > 0 and scores["key"] >= scores["prefix"]:
-            self.keys += [literal.text.strip() for _, literal in quotes]
-            return "key"
-        if self.json and len(quotes) == 1 and not any(scores.values()) and _NAME.fullmatch(quotes[0][1].text.strip()):
-            self.keys.append(quotes[0][1].text.strip())
-            return "key"
-        if len(quotes) == 2:
-            return self._pair_role(words, [place for place, _ in quotes], [literal.text for _, literal in quotes], scores)
-        if len(quotes) == 1:
-            return self._single_role(words, quotes[0][0], quotes[0][1].text, scores)
-        if self.json and not scores["prefix"] and not scores["suffix"] and "with" in words:
-            self.keys += [literal.text.strip() for _, literal in quotes]
-            return "key"
-        return "template" if structured else None
-
-    @staticmethod
-    def _key_braces(literal: Literal) -> bool:
-        return literal.kind == "bracket" and literal.text.startswith("{") and "," in literal.text
-
-    def _read_template(self, literal: Literal) -> None:
-        """`{"sex": …}` names keys, `<gender>/<words>` a separator, both the order."""
-        if literal.kind == "template":
-            names, between = template_parts(literal.text)
-            self.order = names
-            if between is not None and "separator" not in self.format and not self.json:
-                self.format["separator"] = between.strip() or between
-            return
-        inner = literal.text.strip("{} ")
-        keys = json_keys_of(literal.text) if literal.kind == "json" else tuple(key.strip(" \"'") for key in inner.split(","))
-        if literal.kind == "bracket" and not self.json:
-            return
-        self.keys = list(dict.fromkeys([*keys])) if len(keys) >= len(self.keys) else self.keys
-        self.order = tuple(keys)
-
-    @staticmethod
-    def _score(role: str, words: Sequence[str], places: Sequence[int]) -> float:
-        """How much the words of a clause speak for a role: the nearest counts most."""
-        return max(
-            (
-                1 / (2 + min(abs(at - place) for place in places))
-                for at, word in enumerate(words)
-                if _WORD.match(word) and is_cue(word, role)
-            ),
-            default=0.0,
-        )
-
-    def _pair_role(
-        self, words: Sequence[str], places: Sequence[int], texts: Sequence[str], scores: Mapping[str, float]
-    ) -> str | None:
-        said = set(words)
-        wraps = {word for word in words if _WORD.match(word) and is_cue(word, "wrap")}
-        around = bool(said & {"before", "front", "left", "opening", "open", "ahead", "vor", "links"}) and bool(
-            said & {"after", "behind", "back", "right", "closing", "close", "end", "nach", "rechts", "hinter"}
-        )
-        outer = [self._score(role, words, [place]) for role, place in (("prefix", places[0]), ("suffix", places[1]))]
-        verbs = any(word.startswith(("begin", "start")) for word in words) and any(
-            word.startswith(("end", "finish", "conclu")) for word in words
-        )
-        if all(outer) and verbs and not wraps - {"around"} and not _is_pair(*texts):
-            self.format["prefix"], self.format["suffix"] = texts
-            return "prefix"
-        if wraps or around or "between" in said or _is_pair(*texts):
-            self.format["wrap"] = (texts[0], texts[1])
-            return "wrap"
-        if all(outer):
-            self.format["prefix"], self.format["suffix"] = texts
-            return "prefix"
-        if self.json and "with" in said:
-            self.keys += [text.strip() for text in texts]
-            return "key"
-        return None
-
-    def _single_role(  # noqa: PLR0912 - a case for each word that settles it
-        self, words: Sequence[str], place: int, text: str, scores: Mapping[str, float]
-    ) -> str | None:
-        if "follow" in words and "with" in words:
-            role = "suffix"
-        elif "followed" in words:
-            role = "prefix" if place < words.index("followed") else "suffix"
-        elif "before" in words or "vor" in words:
-            role = "prefix"
-        else:
-            weak = {"tag", "pair", "contain", "contains", "quote", "frame", "within", "inside", "quotes", "tags", "tagged"}
-            wraps = {word for word in words if _WORD.match(word) and is_cue(word, "wrap")}
-            outer = {role: scores[role] for role in ("prefix", "suffix") if scores[role]}
-            if wraps - weak and not any(word in words for word in ("end", "begin", "start")) and "between" not in words:
-                outer["wrap"] = scores["wrap"] + 0.1
-            elif wraps and not outer and "between" not in words:
-                outer["wrap"] = scores["wrap"]
-            if (
-                scores["separator"]
-                and (not outer or "between" in words or "zwischen" in words)
-                and not (wraps - weak - {"zwischen"})
-            ):
-                outer["separator"] = scores["separator"] + 0.05
-            if scores["key"] and not outer and self.json:
-                outer["key"] = scores["key"]
-            if not outer:
-                return None
-            role = max(outer, key=outer.__getitem__)
-        if role == "wrap":
-            self.format["wrap"] = _halves(text)
-        elif role == "separator":
-            self.format["separator"] = _separator_named(text) or text.strip() or text
-        elif role == "key":
-            self.keys.append(text.strip())
-        else:
-            self.format[role] = text
-        return role
 
     def _readphrases(self, segment: str) -> tuple[str, bool]:
         """Demands without a literal; what is left of the clause, and whether there were any."""
@@ -629,20 +507,6 @@ def _called(name: str) -> str:
     return table()["asked_as"].get(tasks.pop(), name) if len(tasks) == 1 else name
 
 
-def _is_pair(left: str, right: str) -> bool:
-    """Whether two texts belong together: the same mark twice, brackets, an opening and a closing tag, begin and end."""
-    if left == right or (
-        len(left) == len(right) and all(_OPENERS.get(a) == b for a, b in zip(left, reversed(right), strict=True))
-    ):
-        return True
-    if right.replace("/", "", 1) == left:
-        return True
-    words = [re.sub(r"\W", "", text).casefold() for text in (left, right)]
-    return bool(re.search(r"(?:^|_)(?:start|begin|bos|open|left|s)$|^(?:start|begin|open)", words[0])) and bool(
-        re.search(r"(?:^|_)(?:end|stop|eos|close|right|e)$|^(?:end|stop|close)", words[1])
-    )
-
-
 def _similar_verb(word: str) -> bool:
     return any(known in table()["words"]["verbs"] for known in similar_words(word))
 
@@ -661,27 +525,6 @@ def _denies(words: Sequence[str]) -> bool:
         word in ("no", "not", "without", "nothing", "exclude", "excluding", "omit", "avoid", "except", "nichts", "ohne", "keine")
         for word in words
     )
-
-
-def _halves(text: str) -> tuple[str, str]:
-    """The left and the right half of what wraps: `[]`, `<b>`, `**`."""
-    stripped = text.strip()
-    if len(stripped) % 2 == 0 and stripped:
-        left, right = stripped[: len(stripped) // 2], stripped[len(stripped) // 2 :]
-        if all(_OPENERS.get(letter) == other for letter, other in zip(left, reversed(right), strict=True)):
-            return left, right
-    if re.fullmatch(r"<[^/<>]+>", stripped):
-        return stripped, f"</{stripped[1:]}"
-    if len(stripped) == 1 and stripped in _OPENERS:
-        return stripped, _OPENERS[stripped]
-    return text, text
-
-
-def _separator_named(text: str) -> str:
-    for pattern, separator in named_patterns("separators"):
-        if pattern.fullmatch(text.strip()):
-            return separator
-    return ""
 
 
 def _cut(segment: str, match: re.Match[str]) -> str:
