@@ -185,6 +185,8 @@ class _Reader(LiteralRoles):
         whole = _tidy(" ".join(self.whole)) or plain
         if not _WORD.search(content):
             content = " and ".join(map(_called, self.order)) or whole
+        if text.isupper():  # so are the labels, which is no wish
+            self.labels = {task: {ours: name.lower() for ours, name in names.items()} for task, names in self.labels.items()}
         self.labels = {
             task: shown
             for task, names in self.labels.items()
@@ -279,9 +281,12 @@ class _Reader(LiteralRoles):
         shown = [self._shown(item).strip(" .,") for item in items]
         found = {}
         for task, names in table()["label_names"].items():
-            ours = [next((label for label, said in names.items() if item.casefold() in said), "") for item in shown]
+            ours = [_label_of(item, names) for item in shown]
             if all(ours) and len(set(ours)) == len(ours):
-                found[task] = dict(zip(ours, shown, strict=True))
+                given = {name for names_of in names.values() for name in names_of}
+                found[task] = {
+                    label: name if name.casefold() in given else label for label, name in zip(ours, shown, strict=True)
+                }
         return found
 
     def _read_segment(self, segment: str, ending: str, *, alone: bool) -> None:
@@ -297,8 +302,8 @@ class _Reader(LiteralRoles):
             for bare in reversed(list(_BARE.finditer(segment))):
                 if self._read_bare(bare):
                     rest = f"{rest[: bare.start()]} {rest[bare.end() :]}"
-        rest, found = self._readphrases(rest)
-        self._keep(rest, ending, demanded=found or rest != segment, first=not self.content)
+        rest, found = self._read_phrases(rest)
+        self._keep(rest, ending, demanded=found or rest != segment)
 
     def _read_labels(self, segment: str, run: tuple[int, int, dict[str, dict[str, str]]], alone: bool) -> bool:
         """A list of labels in a clause that says nothing but how to answer."""
@@ -306,16 +311,35 @@ class _Reader(LiteralRoles):
         words = _words(f"{segment[:start]} {segment[end:]}")
         bare = all(is_demand_word(word) or noun_tasks(word) for word in words)
         quoted = any(map(is_mark, segment[start:end]))
-        if not (bare or (quoted and any(is_cue(word, "labels") for word in words if word not in ("says", "saying")))) or (
-            alone and not words
-        ):
+        if alone and not words:
             return False
-        before, _ = self._readphrases(segment[:start])
-        after, _ = self._readphrases(segment[end:])
+        if not bare and not (quoted and any(is_cue(word, "labels") for word in words if word not in ("says", "saying"))):
+            return self._read_labels_behind(segment, run)
+        before, _ = self._read_phrases(segment[:start])
+        after, _ = self._read_phrases(segment[end:])
         for task, names in named.items():
             self.labels.setdefault(task, {}).update(names)
         shown = " or ".join(next(iter(named.values())).values())
         self._soften(f"{before} {shown} {after}", frozenset(named))
+        return True
+
+    def _read_labels_behind(self, segment: str, run: tuple[int, int, dict[str, dict[str, str]]]) -> bool:
+        """A list of labels behind a request, with no mark between: "tell the mood limit to happy or sad"."""
+        start, end, named = run
+        tokens = list(_WORD.finditer(segment, 0, start))
+        first = len(tokens)
+        while first and is_demand_word(tokens[first - 1][0].lower()):
+            first -= 1
+        words = [token[0].lower() for token in tokens[first:]]
+        asks = any(
+            is_cue(word, "labels") or is_cue(word, "only") for word in words if word not in ("say", "says", "saying", "one")
+        )
+        if not first or not asks or not all(map(is_demand_word, _words(segment[end:]))):
+            return False
+        for task, names in named.items():
+            self.labels.setdefault(task, {}).update(names)
+        request, _ = self._read_phrases(segment[: tokens[first].start()])
+        self._keep(request, ".", demanded=False)
         return True
 
     def _read_pairs(self, text: str) -> str:
@@ -400,7 +424,7 @@ class _Reader(LiteralRoles):
             return self.json
         return len(word) <= 3 and word.isalpha()  # a typo of a small word
 
-    def _readphrases(self, segment: str) -> tuple[str, bool]:
+    def _read_phrases(self, segment: str) -> tuple[str, bool]:
         """Demands without a literal; what is left of the clause, and whether there were any."""
         found = False
         segment = _WORD.sub(lambda word: _spelled(word[0]), segment)
@@ -453,7 +477,7 @@ class _Reader(LiteralRoles):
                 return _cut(segment, match), True
         return segment, False
 
-    def _keep(self, rest: str, ending: str, *, demanded: bool, first: bool) -> None:
+    def _keep(self, rest: str, ending: str, *, demanded: bool) -> None:
         """Take down what a clause says besides its form: as content, or as a soft demand."""
         words = _words(rest)
         if not words:
@@ -542,9 +566,18 @@ def _without_marks(text: str) -> str:
     return "".join(" " if is_mark(letter) else letter for letter in text)
 
 
+def _label_of(item: str, names: Mapping[str, Sequence[str]]) -> str:
+    """The label that a word means, its typos too; empty for none."""
+    word = item.casefold()
+    exact = next((label for label, said in names.items() if word in said), "")
+    if exact or len(word) < 4:
+        return exact
+    return next((label for label in names if label[0] == word[0] and OSA.distance(word, label, score_cutoff=1) <= 1), "")
+
+
 def _tidy(text: str) -> str:
     """A text without the gaps that demands leave."""
-    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+", " ", re.sub(r"\(\s*\)|(?<=\s)[()](?=\s|[.;!?]|$)|^\)", " ", text))
     text = re.sub(r"\s+([,.;:!?])", r"\1", text)
     text = re.sub(r"(?:^|(?<=[.;!?]))[\s,.;:]+", " ", text)
     text = re.sub(r"[\s,;:]*\b(?:and|und|then|dann|but|with|by|as|please)\s*(?=[.;!?]|$)", "", text.strip(), flags=re.IGNORECASE)
