@@ -38,13 +38,17 @@ def test_the_quick_way_says_the_same(identity, tokens):
 
     torch.manual_seed(tokens)
     network = Network(6, 3, identity.geometry, width=16, hidden=24).eval()
-    torch.nn.init.normal_(network.ngrams.table.weight)
-    torch.nn.init.normal_(network.single_task.table.weight)
+    torch.nn.init.normal_(network.ngram_refusal.table.weight)
+    torch.nn.init.normal_(network.ngram_tasks.table.weight)
     vectors, said = torch.randn(1, tokens, 6), hash_ngrams(["tell me the gender"])
     with torch.inference_mode():
         whole = network(vectors, torch.ones(1, tokens, dtype=torch.bool), said)
     scores, logits, single_task = QuickNetwork(network)(vectors, said)
-    for one, other in ((scores.part, whole.scores.part), (scores.form, whole.scores.form), (scores.none, whole.scores.none)):
+    for one, other in (
+        (scores.part, whole.scores.part),
+        (scores.form, whole.scores.form),
+        (scores.unsupported, whole.scores.unsupported),
+    ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(logits, whole.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(single_task, whole.single_task, rtol=1e-4, atol=1e-4)
