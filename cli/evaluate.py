@@ -24,6 +24,7 @@ from .common import (
     open_bank,
     open_data,
     open_model,
+    open_pipeline,
     out,
     progress,
 )
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
 
 def evaluate(
     tasks: Annotated[
-        list[str], typer.Argument(help="Tasks or masks, such as asr gr-asr-json both@2; 'all' for every task that has a mask.")
+        list[str],
+        typer.Argument(
+            help="Tasks or masks, such as asr gr-asr-json both@2; 'all' for every task that has a mask; 'isa FOLDER' for ISA-Bench."
+        ),
     ],
     model: ModelOption = "pocket",
     data: DataOption = None,
@@ -75,6 +79,9 @@ def evaluate(
     mask's figure less the row's, in pairs of clips, with its 95 % interval over speakers.
     """
     with one_line_errors():
+        if tasks[0] == "isa":
+            _evaluate_isa(tasks[1:], model, data, split, clips, predictions, bank, device, dtype, as_json)
+            return
         from ..data.tasks import collect_tasks
         from ..evaluation.evaluate import Settings, plan, predictions_dir
         from ..evaluation.predictions import PredictionLog
@@ -97,6 +104,31 @@ def evaluate(
             failed = _show(prepared.run(log, progress), metadata, as_json)
         if failed:
             raise typer.Exit(1)
+
+
+def _evaluate_isa(
+    folders: list[str],
+    model: str,
+    data: Path | None,
+    split: str,
+    limit: int | None,
+    into: Path | None,
+    bank: Path | None,
+    device: str,
+    dtype: str,
+    as_json: bool,
+) -> None:
+    """ISA-Bench: `amask eval isa FOLDER`; `--clips` is the number of items of a file, `--predictions` the folder of what is made."""
+    from ..data.manifest import Manifest
+    from ..errors import DataError
+    from .isa import evaluate_isa
+
+    if len(folders) != 1 or not Path(folders[0]).is_dir():
+        raise DataError("'amask eval isa' takes one folder of instructions or answers, such as aac_d.json or d_aac_results.json")
+    manifest = open_data(data)
+    chosen = manifest if split == "all" else Manifest(tuple(clip for clip in manifest if clip.split == split), manifest.folder)
+    pipeline = open_pipeline(model, bank, device, dtype)
+    evaluate_isa(Path(folders[0]), pipeline, chosen, limit, into or Path("isa"), as_json)
 
 
 def _show(outcomes: "Iterator[Outcome]", metadata: dict[str, object], as_json: bool) -> bool:

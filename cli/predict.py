@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PredictorOption = Annotated[Path | None, typer.Option("--predictor", help="A predictor's file; yours or amask's by default.")]
 BitsOption = Annotated[bool, typer.Option("--predicted-bits", help="The predicted bits, even where the bank has a mask.")]
 
+StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse what asks for a form that answers cannot have.")]
+
 STANDARD_INPUT = "-"
 BATCH_LINES = 256  # instructions that are read at once
 
@@ -36,6 +38,7 @@ def open_predictor(path: Path | None, bank: Path | None, model: str = "pocket") 
 def predict(
     instruction: Annotated[str, typer.Argument(help="What to do, in words; - reads one instruction a line.")],
     predicted_bits: BitsOption = False,
+    strict: StrictOption = False,
     model: ModelOption = "pocket",
     predictor: PredictorOption = None,
     bank: BankOption = None,
@@ -51,6 +54,8 @@ def predict(
         pipe = open_pipeline(model, bank, predictor=predictor)
         if instruction != STANDARD_INPUT:
             (read,) = pipe.read([instruction], predicted_bits=predicted_bits)
+            if strict:
+                read.require_all()
             route = _route(pipe, read)
             if as_json:
                 typer.echo(json.dumps(_row(read, route), ensure_ascii=False))
@@ -82,7 +87,7 @@ def _lines(stream: BinaryIO) -> "Iterator[list[str]]":
 
 def _route(pipe: "Pipeline", read: "InstructionRoute") -> "Route | None":
     """The route that `amask run` takes; None where the instruction is refused."""
-    return None if read.spec is None else pipe.route_read(read)
+    return None if read.kind == "refuse" else pipe.route_read(read)
 
 
 def _row(read: "InstructionRoute", route: "Route | None") -> dict[str, Any]:

@@ -51,6 +51,7 @@ def run(
     predicted_bits: Annotated[
         bool, typer.Option("--predicted-bits", help="With --instruction: run the predicted bits, whatever the bank has.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what asks for a form that answers cannot have.")] = False,
     mode: Annotated[Literal["auto", "one-pass", "parallel"], typer.Option(help=MODE)] = "auto",
     model: ModelOption = "pocket",
     bank: BankOption = None,
@@ -91,6 +92,7 @@ def run(
             keys=read_keys(keys),
             fallback=fallback,
             predicted_bits=predicted_bits,
+            strict=strict,
             format=read_format(answer_format) if answer_format else None,
         )
         held = _read_schema(schema) if schema is not None else None

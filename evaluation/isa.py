@@ -122,8 +122,8 @@ def answer_instructions(
 
 
 def _answer(pipeline: "Pipeline", data: Manifest, clip: Any, instruction: str, condition: Condition) -> str:  # noqa: ANN401
-    path = data.folder / clip.path if data.folder else clip.path
     try:
+        path = data.path(clip)
         result = pipeline(path, instruction) if condition == "masked" else pipeline(path, prompt=instruction)
     except AmaskError:
         return ""  # a refused instruction is not followed

@@ -50,7 +50,10 @@ def _choose(request: Request, bank: MaskBank, model: Identity, read: ReadInstruc
         check_masks(bank, model)
         return route_task(cast("str | TaskSpec", request.task), bank, model, known, cast(RouteMode, request.mode), request.keys)
     try:
-        return route_instruction(read(request.instruction, request.predicted_bits), bank, model, cast(RouteMode, request.mode))
+        understood = read(request.instruction, request.predicted_bits)
+        if request.strict:
+            understood.require_all()
+        return route_instruction(understood, bank, model, known, cast(RouteMode, request.mode))
     except (InstructionError, BankError, MaskError) as error:
         if request.fallback is None or not request.instruction.strip():
             raise
@@ -75,16 +78,21 @@ def _by_given_mask(mask: str | HeadMask, bank: MaskBank, model: Identity) -> ByM
     return ByMask(found, found.called, found.task)
 
 
-def route_instruction(read: "InstructionRoute", bank: MaskBank, model: Identity, mode: RouteMode = "auto") -> Route:
-    """The route of an instruction that was read."""
+def route_instruction(
+    read: "InstructionRoute", bank: MaskBank, model: Identity, known: Mapping[str, Task], mode: RouteMode = "auto"
+) -> Route:
+    """The route of an instruction that was read: a task, or a plan."""
+    answer_format, warnings = read.answer_format or None, read.warnings
+    said = {"instruction": read.instruction, "confidence": read.confidence_total, "answer_format": answer_format}
+    if read.plan:
+        return replace(route_task(read.plan, bank, model, known), warnings=warnings, **said)
     task = read.spec_or_raise()
     if read.how == "bits" and read.mask is not None:
         read.mask.require(model)
         route: Route = ByMask(read.mask, "predicted bits", task)
     else:
         route = route_spec(task, bank, model, mode)
-    answer_format = getattr(read, "answer_format", None) or None
-    return replace(route, instruction=read.instruction, confidence=read.confidence_total, answer_format=answer_format)
+    return replace(route, warnings=(*route.warnings, *warnings), **said)
 
 
 def route_task(

@@ -117,7 +117,7 @@ class Pipeline:
         Raises:
             InstructionError: no mask serves it.
         """
-        return route_instruction(read, self.bank, self.identity)
+        return route_instruction(read, self.bank, self.identity, self.known_tasks())
 
     def route(self, instruction: str | None = None, **request: Any) -> Route:  # noqa: ANN401 - see `Request`
         """Choose how a request is done, without doing it.

@@ -210,6 +210,7 @@ class Request:
         fallback: "prompt" gives an instruction that no mask serves to the model as it is, instead of refusing.
         predicted_bits: run the bits that are predicted for the instruction, whatever the bank has.
         format: the form that answers are put into; it counts more than what the instruction says of one.
+        strict: refuse an instruction that asks for a form that answers cannot have, instead of warning.
 
     Raises:
         InstructionError: none or several of the four are given, one is empty, or the others do not go with it.
@@ -224,6 +225,7 @@ class Request:
     fallback: str | None = None
     predicted_bits: bool = False
     format: AnswerFormat | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Check that the fields go together."""
