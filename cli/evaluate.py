@@ -42,7 +42,7 @@ def evaluate(
     tasks: Annotated[
         list[str],
         typer.Argument(
-            help="Tasks or masks, such as asr gr-asr-json both@2; 'all' for every task that has a mask; 'isa FOLDER' for ISA-Bench."
+            help="Tasks or masks, such as asr gr-asr-json both@2; 'all' for all tasks with a mask; 'isa FOLDER' for ISA-Bench."
         ),
     ],
     model: ModelOption = "pocket",
@@ -118,7 +118,7 @@ def _evaluate_isa(
     dtype: str,
     as_json: bool,
 ) -> None:
-    """ISA-Bench: `amask eval isa FOLDER`; `--clips` is the number of items of a file, `--predictions` the folder of what is made."""
+    """ISA-Bench: `amask eval isa FOLDER`; `--clips` items of a file, `--predictions` the folder for what is made."""
     from ..data.manifest import Manifest
     from ..errors import DataError
     from .isa import evaluate_isa
