@@ -184,7 +184,7 @@ class _Reader(LiteralRoles):
         plain = _tidy(_without_marks(text))
         whole = _tidy(" ".join(self.whole)) or plain
         if not _WORD.search(content):
-            content = " and ".join(map(_called, self.order)) or whole
+            content = _listed([_called(name) for name in self.order]) or whole
         if text.isupper():  # so are the labels, which is no wish
             self.labels = {task: {ours: name.lower() for ours, name in names.items()} for task, names in self.labels.items()}
         self.labels = {
@@ -523,6 +523,10 @@ def _spelled(word: str) -> str:
             (right for right in _CASE_WORDS if right[0] == lower[0] and OSA.distance(lower, right, score_cutoff=1) <= 1), word
         )
     return word
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def _called(name: str) -> str:
