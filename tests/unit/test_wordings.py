@@ -145,7 +145,7 @@ def test_the_loader_gives_what_the_files_say(said, raw):
     assert as_lists({name: asdict(task) for name, task in said.tasks.items()}) == {name: raw[name] for name in TASKS}
     assert as_lists(asdict(said.composites)) == raw["composites"]
     assert as_lists(asdict(said.unsupported)) == raw["unsupported"]
-    assert set(raw) == {*TASKS, "composites", "unsupported"}
+    assert set(raw) == {*TASKS, "composites", "unsupported", "forms"}
 
 
 @pytest.mark.parametrize(

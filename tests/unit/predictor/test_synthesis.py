@@ -139,8 +139,9 @@ def test_a_users_task_joins_with_five_wordings(tasks):
     own = Task(
         name="intent", metric="acc", labels=("on", "off"), title="what to switch", wordings=tuple(f"intent {n}" for n in range(5))
     )
-    source = RequestSource((*tasks, own))
-    assert set(source.singles["intent"]) == set(own.wordings)
+    source, dev = RequestSource((*tasks, own)), RequestSource((*tasks, own), "dev")
+    assert set(dev.singles["intent"]) == {"intent 1"}
+    assert set(source.singles["intent"]) == set(own.wordings) - {"intent 1"}
     assert source.phrases["intent"] == ("what to switch",)
     assert any("intent" in example.intent.parts for example in drawn(source, 300))
 
