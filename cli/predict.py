@@ -94,7 +94,8 @@ def _row(read: "InstructionRoute", route: "Route | None") -> dict[str, Any]:
     """What was understood, and the route, as a row of JSON."""
     chosen = route.as_row() if route is not None else dict.fromkeys(("task", "mode", "mask", "heads_on", "reason"))
     row = {name: value for name, value in read.as_row().items() if name != "how"}
-    return row | {name: chosen[name] for name in ("task", "mode", "mask", "heads_on", "reason")}
+    row |= {name: chosen[name] for name in ("task", "mode", "mask", "heads_on", "reason")}
+    return row | ({"task": read.plan} if read.plan else {})
 
 
 def _line(read: "InstructionRoute", route: "Route | None") -> str:
