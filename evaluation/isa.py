@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..data.atomic_write import write_atomic
+from ..data.extras import import_extra
 from ..data.manifest import Manifest
 from ..errors import AmaskError, DataError
 from .isa_scores import TASKS, IsaAnswer, area, axis_rates, form_of_variation, score_answers
@@ -167,11 +168,10 @@ def save_radar(systems: Mapping[str, Mapping[str, float]], path: Path) -> None:
         systems: a system's name → variation → IFR in percent.
         path: a .png or .svg.
     """
-    import matplotlib  # noqa: PLC0415 - a second to import
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
     import numpy as np  # noqa: PLC0415
+
+    import_extra("matplotlib", "the radar").use("Agg")
+    plt = import_extra("matplotlib.pyplot", "the radar")
 
     arms = list(dict.fromkeys(name for rates in systems.values() for name in rates))
     angles = np.linspace(0, 2 * np.pi, len(arms), endpoint=False)

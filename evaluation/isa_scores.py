@@ -16,9 +16,10 @@ from typing import Any
 from rapidfuzz.distance import LCSseq
 
 from ..data.answer_format import AnswerFormat
+from ..data.extras import import_extra
 from ..data.normalise import tokens
 from ..data.text_metrics import meteor, word_errors
-from ..errors import DataError
+from ..errors import DataError, ExtraError
 
 TASKS = {
     "asr": "asr",
@@ -161,8 +162,7 @@ def word_error_rate(said: Sequence[str], references: Sequence[str]) -> float:
 
 def bleu(said: Sequence[str], references: Sequence[str]) -> float:
     """Corpus BLEU by sacrebleu; Chinese is cut into characters. 0 where all is empty."""
-    import sacrebleu  # noqa: PLC0415
-
+    sacrebleu = import_extra("sacrebleu", "BLEU")
     chinese = any(re.search(r"[\u4e00-\u9fff]", text) for text in references)
     scorer = sacrebleu.BLEU(tokenize="zh" if chinese else "13a")
     return round(scorer.corpus_score(list(said), [list(references)]).score, 2) if any(said) else 0.0
@@ -174,7 +174,7 @@ def _captions(said: Sequence[str], references: Sequence[str]) -> dict[str, float
     found = {"ROUGE-L": round(sum(caption_rouge(answer, captions) for answer, captions in pairs) / len(pairs), 4)}
     try:
         best = [float(meteor([answer] * len(each), each)[:, 0].max()) if answer else 0.0 for answer, each in pairs]
-    except DataError:  # WordNet is not installed
+    except (DataError, ExtraError):  # nltk or WordNet is not installed
         return found
     return found | {"METEOR": round(sum(best) / len(best), 4)}
 
