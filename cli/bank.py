@@ -54,11 +54,17 @@ def train(
     model: ModelOption = "pocket",
     data: DataOption = None,
     seeds: Annotated[str, typer.Option(help="One mask a seed and task, in one pass: 1,2,3.")] = "1",
-    sparsity: SparsityOption = 0.0,
+    sparsity: SparsityOption = None,
     steps: StepsOption = None,
     batch: BatchOption = None,
     start: Annotated[str | None, typer.Option(help="A mask to start from, instead of all heads on.")] = None,
-    paper: Annotated[bool, typer.Option("--paper", help="The AHAMask authors' recipe (90 000 steps, for large models).")] = False,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="small, composite, large (the AHAMask authors' rates in 3 000 steps), paper (theirs, 90 000 steps); auto: by "
+            "the model's size."
+        ),
+    ] = "auto",
     name: Annotated[
         str | None, typer.Option(help="Name in the bank; the task's by default. Of several tasks t gives t-asr, t-gr …")
     ] = None,
@@ -73,17 +79,17 @@ def train(
 ) -> None:
     """Train a mask for each task and keep it in the bank.
 
-    A training that was stopped goes on where it was when the same command is given again.
+    A training that was stopped resumes when the same command is given again. Started by `accelerate launch -m amask bank train …`
+    or torchrun, several processes share the work.
     """
     with one_line_errors():
-        from .training import parse_seeds, train_masks
+        from .training import TrainOptions, parse_seeds, train_masks
 
-        added = train_masks(
-            tasks, open_bank(bank), seeds=parse_seeds(seeds), paper=paper,
-            settings={"steps": steps, "batch": batch, "sparsity": sparsity},
-            model=model, device=device, dtype=dtype, data=data, tasks_file=tasks_file,
-            start=start, name=name, out_file=out_file, trim=trim, skip_bad=skip_bad,
+        options = TrainOptions(
+            tuple(parse_seeds(seeds)), recipe, steps, batch, sparsity, model, device, dtype, data, tasks_file, start, name,
+            out_file, trim, skip_bad,
         )  # fmt: skip
+        added = train_masks(tasks, open_bank(bank), options)
         print_added(added, as_json)
 
 

@@ -51,7 +51,7 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="Manifest (.jsonl, or the AHAMask authors' .json), folder of clips, or hf:DATASET.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Pure JSON on stdout.")]
-SparsityOption = Annotated[float, typer.Option(help="λ of the penalty on heads that are on.")]
+SparsityOption = Annotated[float | None, typer.Option(help="λ of the penalty on heads that are on; the recipe's by default.")]
 StepsOption = Annotated[int | None, typer.Option(help="Training steps; the recipe's by default.")]
 TrimOption = Annotated[bool, typer.Option("--trim", help="Use the beginning of clips that are too long.")]
 SkipOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out clips that cannot be used, and say how many.")]

@@ -53,14 +53,15 @@ class TrainOptions:
 
     steps: int | None
     batch: int | None
-    sparsity: float
+    sparsity: float | None
     seed: int
 
-    def of(self, spec: "TaskSpec") -> "Recipe":
-        """The recipe for a composite."""
-        from ..mask_bank.recipe import choose_recipe
+    def of(self, spec: "TaskSpec", model: "LALM | None" = None) -> "Recipe":
+        """The recipe for a composite, by the model's size where it is known."""
+        from ..mask_bank.recipe import choose_recipe, model_size
 
-        return choose_recipe([spec], steps=self.steps, batch=self.batch, sparsity=self.sparsity)
+        size = model_size(model) if model is not None else None
+        return choose_recipe([spec], parameters=size, steps=self.steps, batch=self.batch, sparsity=self.sparsity)
 
     def check(self) -> None:
         """Whether there is such a recipe, before anything is loaded."""
@@ -94,7 +95,7 @@ def compose(
     retrain: Annotated[bool, typer.Option("--retrain", help="Train even where a candidate reaches the target.")] = False,
     self_label: Annotated[bool, typer.Option("--self-label", help="Let the parts' own masks label the clips.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 1,
-    sparsity: SparsityOption = 0.0,
+    sparsity: SparsityOption = None,
     steps: StepsOption = None,
     batch: BatchOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Shared and own heads of the parts by layer.")] = False,
@@ -229,7 +230,7 @@ def _trainer(model: "LALM", bank: "MaskBank", how: TrainOptions, used: "list[Che
     def train(spec: "TaskSpec", data: "Manifest", start: "HeadMask") -> "HeadMask":
         from .training import check_data, run_training
 
-        recipe = how.of(spec)
+        recipe = how.of(spec, model)
         err.print(f"amask: training {spec.name} from the best candidate ({start.heads_on} heads on)")
         trainer = check_data(model, [spec], data, seeds=[how.seed], recipe=recipe, start=start, bank=bank)
         (mask,) = run_training(trainer)

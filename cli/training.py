@@ -1,8 +1,10 @@
 """What `bank train` and `compose` share: from options to a training with a progress bar. Imported by commands only."""
 
+import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,16 @@ from ..errors import AmaskError, BankError
 from ..lalm.base import LALM
 from ..mask_bank.bank import MaskBank, open_mask
 from ..mask_bank.defaults import Added
+from ..mask_bank.distributed import local_device, this_process
 from ..mask_bank.files import SUFFIX, save_mask
 from ..mask_bank.mask import HeadMask
-from ..mask_bank.recipe import choose_recipe
+from ..mask_bank.recipe import choose_recipe, model_size
 from ..mask_bank.train import find_tasks, prepare, store
 from ..mask_bank.training import MaskTrainer, TrainingJob, TrainingProgress
 from ..mask_bank.versions import parse_spec
-from .common import err, open_data, open_model, progress
+from .common import err, note, open_data, open_model, out, progress
 
-RESUME_HINT = "the same command goes on from the last checkpoint"
+RESUME_HINT = "the same command resumes from the last checkpoint"
 NOTE_INTERVAL_S = 2.0  # that the bar speaks of one mask, before it speaks of the next
 
 
@@ -61,44 +64,74 @@ def check_out(path: Path, masks: int) -> None:
         raise AmaskError(f"cannot write --out {path}: {folder} must be a folder that can be written; make it first")
 
 
-def train_masks(
-    tasks: Sequence[str],
-    bank: MaskBank,
-    *,
-    seeds: Sequence[int] = (1,),
-    settings: dict[str, Any] | None = None,
-    paper: bool = False,
-    model: str | LALM = "pocket",
-    device: str = "auto",
-    dtype: str = "auto",
-    data: Path | None = None,
-    tasks_file: Path | None = None,
-    start: HeadMask | str | None = None,
-    name: str | None = None,
-    out_file: Path | None = None,
-    trim: bool = False,
-    skip_bad: bool = False,
-) -> list[Added]:
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `bank train` was asked for; see its options.
+
+    Attributes:
+        seeds: one mask a task and seed.
+        recipe: a name of `mask_bank.recipe.RECIPES`, or auto.
+        steps, batch, sparsity: changes of the recipe; None for none.
+        model, device, dtype: what is loaded.
+        data: a manifest or folder; None for the slice that ships.
+        tasks_file: tasks of the user's own.
+        start: a mask to start from, by its name or file.
+        name: of the masks in the bank; None for their tasks'.
+        out_file: where the mask is written, too.
+        trim, skip_bad: what is done with clips that are too long, and that cannot be used.
+    """
+
+    seeds: tuple[int, ...] = (1,)
+    recipe: str = "auto"
+    steps: int | None = None
+    batch: int | None = None
+    sparsity: float | None = None
+    model: str = "pocket"
+    device: str = "auto"
+    dtype: str = "auto"
+    data: Path | None = None
+    tasks_file: Path | None = None
+    start: str | None = None
+    name: str | None = None
+    out_file: Path | None = None
+    trim: bool = False
+    skip_bad: bool = False
+
+
+def train_masks(tasks: Sequence[str], bank: MaskBank, options: TrainOptions) -> list[Added]:
     """Train one mask for each task and seed, all in one pass, and store them.
 
-    Arguments are as the options of `bank train`; `settings` are changes of the recipe, and a model or a start may be given
-    instead of its name.
+    Of several processes (`accelerate launch`, `torchrun`) the first one prints and stores; the others return nothing.
     """
-    manifest = open_data(data)
-    specs = find_tasks(tasks, manifest, collect_tasks(bank.folder, manifest.folder, file=tasks_file))
-    names = name_masks(specs, name)
-    recipe = choose_recipe(specs, paper, **(settings or {}))
-    if out_file:
-        check_out(out_file, len(specs) * len(seeds))
-    loaded = open_model(model, device, dtype) if isinstance(model, str) else model
-    first = open_mask(start, bank, loaded) if isinstance(start, str) else start
+    process = this_process()
+    if not process.is_first:
+        out.quiet = err.quiet = True
+        logging.getLogger("amask").disabled = True
+    manifest = open_data(options.data)
+    specs = find_tasks(tasks, manifest, collect_tasks(bank.folder, manifest.folder, file=options.tasks_file))
+    names = name_masks(specs, options.name)
+    changes = {"steps": options.steps, "batch": options.batch, "sparsity": options.sparsity}
+    choose_recipe(specs, options.recipe, **changes)  # refused before the model is loaded
+    if options.out_file:
+        check_out(options.out_file, len(specs) * len(options.seeds))
+    device = (local_device(process) if options.device == "auto" else None) or options.device
+    model = open_model(options.model, device, options.dtype)
+    start = open_mask(options.start, bank, model) if options.start else None
+    recipe = choose_recipe(specs, options.recipe, model_size(model), **changes)
     trainer = check_data(
-        loaded, specs, manifest, seeds=seeds, recipe=recipe, start=first, bank=bank, trim=trim, skip_bad=skip_bad
-    )
-    run_training(trainer)
+        model, specs, manifest, seeds=options.seeds, recipe=recipe, start=start, bank=bank, trim=options.trim,
+        skip_bad=options.skip_bad,
+    )  # fmt: skip
+    try:
+        run_training(trainer)
+    except AmaskError:
+        err.quiet = False  # a process that is left alone says so, whichever it is
+        raise
+    if not process.is_first:
+        return []
     added = store(trainer, bank, [names[specs.index(job.task)] for job in trainer.jobs])
-    if out_file:
-        save_mask(added[0].stored, added[0].stored.name, added[0].stored.version, out_file)
+    if options.out_file:
+        save_mask(added[0].stored, added[0].stored.name, added[0].stored.version, options.out_file)
     return added
 
 
@@ -126,7 +159,7 @@ def run_training(trainer: MaskTrainer) -> list[HeadMask]:
         with progress(words, trainer.recipe.steps) as tell:
             for now in trainer.run():
                 if step == 0 and now.step > 1:
-                    err.print(f"amask: going on from step {now.step - 1}")
+                    err.print(f"amask: resuming from step {now.step - 1}")
                 step = now.step
                 at = int(time.monotonic() / NOTE_INTERVAL_S) % len(jobs)
                 masks = [describe_mask(job, now, place, seeds) for place, job in enumerate(jobs)]
@@ -134,4 +167,6 @@ def run_training(trainer: MaskTrainer) -> list[HeadMask]:
     except KeyboardInterrupt:
         err.print(f"amask: stopped at step {step}" + (f"; {RESUME_HINT}" if trainer.checkpoint else ""))
         raise
+    if trainer.ended_early:
+        note(f"ended at step {step} of {trainer.recipe.steps}: dev clips were answered no better {trainer.recipe.patience} times")
     return trainer.masks

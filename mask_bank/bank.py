@@ -88,8 +88,8 @@ class MaskBank:
     def _roots(self) -> tuple[Path, ...]:
         return (self.folder,) if self.bundled is None else (self.folder, self.bundled)
 
-    def _read(self, name: str) -> Versions:
-        return versions.read_versions(self._roots, name)
+    def _read(self, name: str, *, fresh: bool = False) -> Versions:
+        return versions.read_versions(self._roots, name, fresh=fresh)
 
     def _found(self, spec: str) -> dict[int, Path]:
         """The files that a spec may mean, oldest first; at least one."""
@@ -203,7 +203,7 @@ class MaskBank:
 
     def verify(self) -> tuple[tuple[Path, str], ...]:
         """Read every file of the bank whole: (path, problem) of each that is damaged or out of place."""
-        problems = {path: why for name in self.names() for path, why in self._read(name).problems.items()}
+        problems = {path: why for name in self.names() for path, why in self._read(name, fresh=True).problems.items()}
         for root in self._roots:
             for path in sorted(root.rglob(f"*{SUFFIX}")):
                 if not versions.is_place(path.relative_to(root).parts):

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import filelock
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -29,6 +30,7 @@ class TrainingState:
         optimizer: Adam over the logits.
         best: the logits of the best masks so far.
         dev_scores: what these score on dev clips, higher is better; None before the first try.
+        stale: how many tries of each job in a row were no better than the best before.
     """
 
     step: int
@@ -36,12 +38,13 @@ class TrainingState:
     optimizer: torch.optim.Adam
     best: Tensor
     dev_scores: list[float | None]
+    stale: list[int]
 
     @classmethod
     def begin(cls, logits: Tensor, rate: float) -> "TrainingState":
         """The state before the first step."""
         leaf = logits.clone().requires_grad_()
-        return cls(0, leaf, torch.optim.Adam([leaf], lr=rate), logits.clone(), [None] * len(logits))
+        return cls(0, leaf, torch.optim.Adam([leaf], lr=rate), logits.clone(), [None] * len(logits), [0] * len(logits))
 
     def to_bytes(self, key: str) -> bytes:
         """A checkpoint file's content; `key` identifies the training."""
@@ -50,7 +53,7 @@ class TrainingState:
         first, second = moments.get("exp_avg", zeros), moments.get("exp_avg_sq", zeros)
         held = (self.logits, self.best, first, second)
         tensors = {name: tensor.detach().clone() for name, tensor in zip(_TENSORS, held, strict=True)}
-        facts = json.dumps({"key": key, "step": self.step, "dev_scores": self.dev_scores})
+        facts = json.dumps({"key": key, "step": self.step, "dev_scores": self.dev_scores, "stale": self.stale})
         return add_checksum(safetensors.torch.save(tensors, metadata={"amask": facts}))
 
     def restore(self, stored: bytes, key: str) -> bool:
@@ -67,7 +70,7 @@ class TrainingState:
         if facts.get("key") != key:
             return False
         logits, best, first, second = (tensors[name] for name in _TENSORS)
-        self.step, self.dev_scores, self.best = facts["step"], facts["dev_scores"], best
+        self.step, self.dev_scores, self.stale, self.best = facts["step"], facts["dev_scores"], facts["stale"], best
         self.logits.data.copy_(logits)
         moments = {"step": torch.tensor(float(self.step)), "exp_avg": first, "exp_avg_sq": second}
         groups = self.optimizer.state_dict()["param_groups"]
@@ -88,13 +91,23 @@ class Checkpoint:
         self.key = key
         self.path = folder / f"{about[:60]}-{key[:16]}{SUFFIX}"
         self._failed = False
+        self._lock = filelock.FileLock(self.path.with_suffix(".lock"), timeout=0)
 
     def load(self, state: TrainingState) -> None:
-        """Go on from the file, if there is one; a damaged one is put aside with a warning.
+        """Hold the training until `release`, and resume from it if it is there; a damaged one is put aside with a warning.
 
         Raises:
-            FileError: it can be neither read nor put aside.
+            FileError: another process does the same training, or the file can be neither read nor put aside.
         """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise FileError(
+                f"another process does the same training (it holds {self._lock.lock_file}); wait for it or end it"
+            ) from None
+        except OSError:
+            pass  # a folder that cannot be written: each save will say so
         aside = self.path.with_suffix(".damaged")
         try:
             if not self.path.exists() or state.restore(self.path.read_bytes(), self.key):
@@ -116,3 +129,8 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the file: the masks are stored."""
         self.path.unlink(missing_ok=True)
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let other processes do this training."""
+        self._lock.release()

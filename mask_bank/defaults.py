@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.metrics import ERRORS
 from ..data.tasks import TaskSpec
 from .ahamask_files import IMPORTED
 from .files import StoredMask
@@ -31,7 +32,18 @@ def unsound_reason(mask: HeadMask) -> str:
         return "all of its heads are on"
     if mask.lineage.get("operation") == IMPORTED:
         return "it was trained elsewhere and imported"
+    if _fails(mask):
+        return f"it does nothing right on dev clips ({dev_figure(mask)})"
     return ""
+
+
+def _fails(mask: HeadMask) -> bool:
+    """Whether no answer on dev clips was right: 0 % of what is better the higher, 100 % and more of errors."""
+    score = mask.scores.get("dev")
+    if score is None or mask.task is None:
+        return False
+    errors = mask.task.form == "plain" and mask.task.parts[0].metric in ERRORS
+    return score <= -100.0 if errors else score <= 0.0
 
 
 def dev_figure(mask: HeadMask) -> str:

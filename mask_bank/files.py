@@ -29,6 +29,10 @@ SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # a mask of 128 layers × 128 heads takes 80 KiB; what is larger is something else
 
 
+class NewerFormatError(MaskError):
+    """A file is whole, but of a newer amask."""
+
+
 class _Record(pydantic.BaseModel):
     """The JSON object in the metadata, without the checksum."""
 
@@ -142,8 +146,11 @@ def _record_of(data: bytes) -> dict[str, Any]:
 def _parse(data: bytes) -> tuple[HeadMask, str, int]:
     arrays = safetensors.numpy.load(data)
     record = _record_of(data)
-    if record.get("format") != SCHEMA:
-        raise MaskError(f"it has format {record.get('format')!r} and this amask reads {SCHEMA}; a newer amask may read it")
+    number = record.get("format")
+    if isinstance(number, int) and number > SCHEMA:
+        raise NewerFormatError(f"it has format {number} and this amask reads {SCHEMA}; update amask to use it")
+    if number != SCHEMA:
+        raise MaskError(f"it has format {number!r} and this amask reads {SCHEMA}")
     if record.pop("checksum", None) != _checksum(record, arrays):
         raise MaskError("its checksum does not match its content")
     about = _Record.model_validate(record)
@@ -173,13 +180,15 @@ def from_bytes(data: bytes, path: Path) -> StoredMask:
         path: where it came from, for messages.
 
     Raises:
-        MaskError: it is damaged, or not a mask.
+        MaskError: it is damaged, not a mask, or of a newer amask (`NewerFormatError`).
     """
     try:
         mask, name, version = _parse(data)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         why = f"its metadata is wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except NewerFormatError as error:
+        raise NewerFormatError(f"cannot read mask file {path}: {error}") from None
     except MaskError as error:
         why = str(error)
     except SafetensorError as error:

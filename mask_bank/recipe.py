@@ -7,6 +7,7 @@ import pydantic
 
 from ..data.tasks import TaskSpec
 from ..errors import DataError
+from ..lalm.base import LALM
 from .sampling import NoiseKind
 
 
@@ -22,7 +23,8 @@ class Recipe(pydantic.BaseModel):
         tau_begin, tau_end: temperature of the relaxation, falling linearly over `tau_fraction`.
         tau_fraction: up to 1 a share of the steps, so that 1.0 is the whole training; above 1 a number of steps.
         noise: "logistic", or "gumbel" as in the authors' code, which is biased towards off.
-        noise_end: the noise's scale falls linearly over the steps from 1 to this; 1 does not change it, as the authors.
+        noise_begin, noise_end: the noise's scale goes linearly over the steps from one to the other; 1 does not change it, as
+            the authors.
         mean, deviation: the logits start at N(mean, deviation).
         sparsity: λ of the penalty λ·Σm on the number of heads that are on.
         first: weight of an answer's first token, which decides the task, against 1 of the others.
@@ -30,6 +32,7 @@ class Recipe(pydantic.BaseModel):
         margin: sharpness k of the margin loss (`losses.margin_loss`), which needs neither of these weights; 0 for
             cross-entropy.
         evaluations: how often the thresholded mask is tried on dev data; the best is kept.
+        patience: after how many of these tries in a row without a better one the training ends; 0 for never.
         dev_clips: on how many clips.
     """
 
@@ -44,6 +47,7 @@ class Recipe(pydantic.BaseModel):
     tau_end: float = pydantic.Field(0.5, gt=0)
     tau_fraction: float = pydantic.Field(1.0, ge=0)
     noise: NoiseKind = "logistic"
+    noise_begin: float = pydantic.Field(1.0, ge=0)
     noise_end: float = pydantic.Field(1.0, ge=0)
     mean: float = 4.0
     deviation: float = pydantic.Field(0.02, ge=0)
@@ -52,6 +56,7 @@ class Recipe(pydantic.BaseModel):
     focal: float = pydantic.Field(1.0, ge=0)
     margin: float = pydantic.Field(0.0, ge=0)
     evaluations: int = pydantic.Field(5, ge=1)
+    patience: int = pydantic.Field(0, ge=0)
     dev_clips: int = pydantic.Field(100, ge=1)
 
     @pydantic.field_validator("tau_fraction")
@@ -62,8 +67,21 @@ class Recipe(pydantic.BaseModel):
         return value
 
 
-COMPOSITE = Recipe(margin=2.0, noise_end=0.0)
-"""For masks of composites: what decides stands in many places of their answers (docs/LOG.md)."""
+SMALL = Recipe(
+    steps=240, batch=12, peak=0.1, warmup=24, tau_begin=1.0, tau_end=1.0, noise_begin=0.5, noise_end=0.0, mean=2.0, first=16.0,
+    evaluations=8, patience=3,
+)  # fmt: skip
+"""For models of up to `SMALL_MODEL` parameters, such as the pocket model: few large steps from logits near 0, and an answer's
+first token, which chooses the task, counts most (docs/LOG.md)."""
+
+COMPOSITE = SMALL.model_copy(update={"margin": 2.0, "steps": 400, "warmup": 40, "noise_begin": 1.0, "mean": 4.0, "first": 4.0})
+"""For composites on such models: what decides stands in many places of their answers (docs/LOG.md)."""
+
+LARGE = Recipe(
+    steps=3000, batch=8, peak=1e-2, floor=1e-4, warmup=100, tau_end=0.05, tau_fraction=0.3, sparsity=1e-4, first=1.0, focal=0.0,
+    evaluations=15, patience=5,
+)  # fmt: skip
+"""For larger models: the authors' rate, temperature and λ in a thirtieth of their steps, with noise that has no bias."""
 
 PAPER = Recipe(
     steps=90_000, batch=8, peak=1e-2, floor=1e-4, warmup=3000, tau_end=0.05, tau_fraction=0.3, noise="gumbel",
@@ -71,26 +89,53 @@ PAPER = Recipe(
 )  # fmt: skip
 """The authors' released configuration (DESIGN: their weight decay never reaches the logits)."""
 
+RECIPES = {"small": SMALL, "composite": COMPOSITE, "large": LARGE, "paper": PAPER}
+SMALL_MODEL = 300_000_000  # parameters of a model for which the small recipes are meant
+MAX_PEAK = 0.5  # of the rate of a training that is shortened
 
-def choose_recipe(tasks: Iterable[TaskSpec], paper: bool = False, **changes: Any) -> Recipe:  # noqa: ANN401
+
+def choose_recipe(
+    tasks: Iterable[TaskSpec],
+    name: str = "auto",
+    parameters: int | None = None,
+    **changes: Any,  # noqa: ANN401
+) -> Recipe:
     """The recipe for some tasks that are trained together.
 
     Args:
-        tasks: composites have a recipe of their own, where all are.
-        paper: the authors' configuration instead.
-        changes: settings that differ; None changes nothing. A training that is shortened warms up for a quarter of it at most.
+        tasks: on small models composites have a recipe of their own, where all tasks are.
+        name: one of `RECIPES`, or auto: by the model's size and the tasks.
+        parameters: of the model; None counts as small.
+        changes: settings that differ; None changes nothing. With other `steps` the schedules scale: the warm-up keeps its share,
+            and a shorter training gets a higher rate, so that logits can travel as far.
 
     Raises:
-        DataError: a setting is out of its range.
+        DataError: there is no such recipe, or a setting is out of its range.
     """
     given = {key: value for key, value in changes.items() if value is not None}
-    composites = all(task.form != "plain" for task in tasks)
-    base = PAPER if paper else COMPOSITE if composites else Recipe()
-    if "steps" in given and given["steps"] < base.warmup * 4:
-        given.setdefault("warmup", max(0, int(given["steps"]) // 4))
+    if name == "auto":
+        large = parameters is not None and parameters > SMALL_MODEL
+        name = "large" if large else "composite" if all(task.form != "plain" for task in tasks) else "small"
+    if name not in RECIPES:
+        raise DataError(f"there is no recipe {name!r}; there are auto, {', '.join(RECIPES)}")
+    base = RECIPES[name]
+    if isinstance(given.get("steps"), int) and given["steps"] > 0:
+        given = _scaled(base, given["steps"]) | given
     try:
         return Recipe.model_validate(base.model_dump() | given)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ").lower()
         raise DataError(f"cannot train with {first['loc'][0]} {first['input']}: {message}") from None
+
+
+def model_size(model: LALM) -> int:
+    """How many parameters a model has, its audio encoder included."""
+    return sum(parameter.numel() for parameter in model.model.parameters())
+
+
+def _scaled(base: Recipe, steps: int) -> dict[str, Any]:
+    """What of a recipe goes with its number of steps."""
+    share = steps / base.steps
+    peak = base.peak if share >= 1 else max(base.peak, min(base.peak / share, MAX_PEAK))
+    return {"warmup": int(base.warmup * share), "peak": peak}

@@ -17,7 +17,7 @@ from .bank import MaskBank
 from .defaults import Added
 from .labelled_clips import LabelledClips, find_labelled_clips, has_labels
 from .mask import HeadMask
-from .recipe import Recipe, choose_recipe
+from .recipe import Recipe, choose_recipe, model_size
 from .training import MaskTrainer, TrainingJob, TrainingProgress
 
 CHECKPOINTS = ".training"  # the folder of checkpoints within a bank's
@@ -109,7 +109,9 @@ def prepare(
     for spec in specs:
         _try_scoring(spec, tried)
     jobs = [TrainingJob(spec, seed, start) for spec in specs for seed in seeds]
-    return MaskTrainer(model, jobs, learn, tried, recipe or choose_recipe(specs), checkpoints=checkpoints)
+    return MaskTrainer(
+        model, jobs, learn, tried, recipe or choose_recipe(specs, parameters=model_size(model)), checkpoints=checkpoints
+    )
 
 
 def find_tasks(tasks: str | TaskSpec | Sequence[str | TaskSpec], manifest: Manifest, known: Mapping[str, Task]) -> list[TaskSpec]:

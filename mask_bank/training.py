@@ -9,8 +9,9 @@ same bits.
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..data.metrics import score
 from ..data.tasks import TaskSpec
-from ..errors import DataError
+from ..errors import DataError, ModelError
 from ..lalm.base import LALM
-from ..lalm.parallel import TaskRow, answer_task_rows
 from .checkpoint import Checkpoint, TrainingState
+from .dev_scoring import ScoreFn, headline, score_mask
+from .distributed import leave, this_process
 from .labelled_clips import LabelledClips
 from .losses import row_losses
 from .mask import HeadMask
@@ -32,12 +33,11 @@ from .recipe import Recipe
 from .sampling import draw_noise, relaxed, straight_through
 from .schedules import LearningRateSchedule, LinearSchedule
 
+_log = logging.getLogger(__name__)
+
 MAX_ROWS = 24  # rows that go through the model at once
 MAX_LENGTH_RATIO = 1.3  # how much longer the longest of them may be than the shortest; shorter ones are padded
-EVAL_BATCH = 50  # dev clips that are answered at once
-
-ScoreFn = Callable[[TaskSpec, list[str], list[str]], float]
-"""(task, answers, references) → a figure of merit; higher is better."""
+MAX_TOKENS = 4096  # of all rows that go through the model at once, padding included; halved where memory runs out
 
 
 @dataclass(frozen=True)
@@ -62,42 +62,18 @@ class TrainingProgress:
     seconds_left: float
 
 
-def headline(task: TaskSpec, answers: list[str], references: list[str]) -> float:
-    """The task's headline metric as a figure of merit: error rates count downwards."""
-    head = score(task, answers, references)[0]
-    return -head.value if head.better == "lower" else head.value
-
-
-@torch.no_grad()
-def score_mask(
-    model: LALM, task: TaskSpec, mask: HeadMask, dev: LabelledClips, clips: Sequence[int], score_answers: ScoreFn = headline
-) -> float:
-    """A mask's figure of merit on dev clips, of answers as the mask gives them in use: held to the task's labels or form.
+def group_by_length(lengths: Sequence[float], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
+    """Rows in pieces of similar length, the shortest first: so little is padded, which costs as much as what is heard.
 
     Args:
-        model: the model.
-        task: what the mask does.
-        mask: the mask.
-        dev: clips with labels.
-        clips: those of them that count.
-        score_answers: scores the answers.
+        lengths: of each row, in tokens.
+        max_tokens: of a piece, padding included; a longer row is a piece of its own.
     """
-    clips = sorted(clips, key=dev.features.count)  # so that little is padded
-    references = [task.target(dev.labels[clip]) for clip in clips]
-    limit = model.max_tokens_for(references)
-    texts: list[str] = []
-    for start in range(0, len(clips), EVAL_BATCH):
-        features = dev.features.rows(clips[start : start + EVAL_BATCH])
-        rows = [TaskRow(at, mask.gates, task=task) for at in range(len(features))]
-        texts += [answer.text for answer in answer_task_rows(model, features, rows, max_new_tokens=limit, batch=EVAL_BATCH)]
-    return score_answers(task, texts, references)
-
-
-def group_by_length(lengths: Sequence[float]) -> list[list[int]]:
-    """Rows in pieces of similar length, the shortest first: so little is padded, which costs as much as what is heard."""
     pieces: list[list[int]] = []
     for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
-        if not pieces or len(pieces[-1]) == MAX_ROWS or lengths[at] > MAX_LENGTH_RATIO * lengths[pieces[-1][0]]:
+        last = pieces[-1] if pieces else []
+        fits = len(last) < MAX_ROWS and (len(last) + 1) * lengths[at] <= max_tokens
+        if not last or not fits or lengths[at] > MAX_LENGTH_RATIO * lengths[last[0]]:
             pieces.append([])
         pieces[-1].append(at)
     return pieces
@@ -136,7 +112,7 @@ class MaskTrainer:
         self.model, self.jobs, self.recipe, self.score_answers = model, tuple(jobs), recipe, score_answers
         self.train_set, self.dev_set = train, dev
         self.train_clips = [train.clips_for(job.task) for job in jobs]
-        self.dev_clips = [dev.clips_for(job.task)[: recipe.dev_clips] for job in jobs]
+        self.dev_clips = [_draw_clips(dev, job.task, recipe.dev_clips) for job in jobs]
         for job, clips, tried in zip(jobs, self.train_clips, self.dev_clips, strict=True):
             if not clips or not tried:
                 where = "train" if not clips else "dev"
@@ -147,10 +123,13 @@ class MaskTrainer:
         self.dev_data = [dev.hash(job.task, clips) for job, clips in zip(jobs, self.dev_clips, strict=True)]
         self.learning_rate = LearningRateSchedule(recipe.peak, recipe.floor, recipe.warmup, recipe.steps, start=recipe.floor)
         self.temperature = LinearSchedule(recipe.tau_begin, recipe.tau_end, recipe.tau_fraction, recipe.steps)
-        self.noise_scale = LinearSchedule(1.0, recipe.noise_end, 1.0, recipe.steps)
+        self.noise_scale = LinearSchedule(recipe.noise_begin, recipe.noise_end, 1.0, recipe.steps)
         names = "+".join(dict.fromkeys(job.task.name for job in jobs))
         self.checkpoint = Checkpoint(checkpoints, self.key, names) if checkpoints else None
         self.masks: list[HeadMask] = []
+        self.ended_early = False
+        self.process = this_process()
+        self.max_tokens = MAX_TOKENS
 
     @property
     def key(self) -> str:
@@ -179,23 +158,52 @@ class MaskTrainer:
             stop: the step to stop at, where that is before the recipe's end; until then all is as the recipe says.
         """
         state = TrainingState.begin(torch.stack([self._initial(job) for job in self.jobs]), self.recipe.peak)
-        if self.checkpoint:
-            self.checkpoint.load(state)
+        try:
+            if self.checkpoint and self.process.is_first:
+                self.checkpoint.load(state)
+            self._from_first(state)
+            yield from self._steps(state, save_seconds, stop)
+            self._from_first(state)
+        finally:
+            if self.checkpoint:
+                self.checkpoint.release()
+            leave()
+        self.masks = [self._mask(at, state) for at in range(len(self.jobs))]
+        for mask in self.masks:
+            if mask.heads_on == mask.heads_total:
+                words = "the training of %s ended with all heads on: the mask changes nothing; give more --steps, or --sparsity"
+                _log.warning(words, mask.task_name)
+
+    def _steps(self, state: TrainingState, save_seconds: float, stop: int | None) -> Iterator[TrainingProgress]:
         tries = np.linspace(0, self.recipe.steps, self.recipe.evaluations + 1)[1:].round().astype(int).tolist()
         started, first, saved = time.monotonic(), state.step, time.monotonic()
         end = self.recipe.steps if stop is None else min(stop, self.recipe.steps)
-        while state.step < end:
+        while state.step < end and not self._is_over(state):
             losses, heads_on, tau = self._step(state)
             state.step += 1
-            if state.step == end or state.step in tries:
+            if self.process.is_first and (state.step == end or state.step in tries):
                 self._try(state)
-            if self.checkpoint and (time.monotonic() - saved > save_seconds or state.step in tries):
+            due = time.monotonic() - saved > save_seconds or state.step in tries
+            if self.checkpoint and self.process.is_first and due:
                 self.checkpoint.save(state)
                 saved = time.monotonic()
+            if state.step in tries:
+                state.stale = self.process.from_first(state.stale)
             pace = (time.monotonic() - started) / (state.step - first)
             left = pace * (end - state.step)
             yield TrainingProgress(state.step, self.recipe.steps, tau, losses, heads_on, tuple(state.dev_scores), left)
-        self.masks = [self._mask(at, state) for at in range(len(self.jobs))]
+        self.ended_early = state.step < end
+
+    def _is_over(self, state: TrainingState) -> bool:
+        """Whether no mask has become better in the last tries."""
+        return self.recipe.patience > 0 and min(state.stale) >= self.recipe.patience
+
+    def _from_first(self, state: TrainingState) -> None:
+        """Make the state of all processes that of the first."""
+        if self.process.size > 1:
+            stored = self.process.from_first(state.to_bytes(self.key) if self.process.is_first else b"")
+            if not self.process.is_first:
+                state.restore(stored, self.key)
 
     def _draw(self, at: int, step: int) -> tuple[list[int], torch.Generator]:
         """The clips of a job's batch, and the generator that its noise comes from."""
@@ -231,17 +239,44 @@ class MaskTrainer:
     def _row_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:
         """Loss of each row; the gradient of all jobs' mean losses is added up in `gates.grad`.
 
-        Rows of similar length go through the model together, forwards and backwards before the next ones, so that the
-        memory taken does not grow with the number of rows.
+        Rows of similar length go through the model together, forwards and backwards before the next ones, and no more tokens
+        at once than a budget, so that the memory taken does not grow with the number of rows. Several processes share them.
+
+        Raises:
+            ModelError: there is no memory for a single row, or another process has ended.
         """
         features = self.train_set.features
-        losses = torch.empty(len(rows))
-        for piece in group_by_length([features.count(row) + len(target) / 4 for row, target in zip(rows, targets, strict=True)]):
-            heard, right = features.rows([rows[at] for at in piece]), [targets[at] for at in piece]
-            found = row_losses(self.model, heard, right, gates[piece], self.recipe)
-            (found.sum() / self.recipe.batch).backward()
-            losses[piece] = found.detach().float().cpu()
+        lengths = [features.count(row) + len(target) / 4 for row, target in zip(rows, targets, strict=True)]
+        losses, gradient = torch.zeros(len(rows)), torch.zeros_like(gates)
+        pieces = self.process.share(group_by_length(lengths, self.max_tokens))
+        while pieces:
+            piece = pieces.pop(0)
+            leaf = gates[piece].detach().requires_grad_()
+            try:
+                found = row_losses(
+                    self.model, features.rows([rows[at] for at in piece]), [targets[at] for at in piece], leaf, self.recipe
+                )
+                (found.sum() / self.recipe.batch).backward()
+            except torch.OutOfMemoryError:
+                pieces = self._halved(piece, [lengths[at] for at in piece]) + pieces
+                continue
+            losses[piece], gradient[piece] = found.detach().float().cpu(), leaf.grad
+        self.process.add_up(losses)
+        gates.grad = self.process.add_up(gradient)
         return losses
+
+    def _halved(self, piece: list[int], lengths: list[float]) -> list[list[int]]:
+        """A piece for which there was no memory, in smaller ones; all later ones are smaller, too."""
+        tokens = max(lengths) * len(piece)
+        if len(piece) == 1:
+            raise ModelError(f"out of memory with one row of {tokens:.0f} tokens; use a smaller --dtype, or shorter clips")
+        self.max_tokens = max(1, int(min(tokens, self.max_tokens) / 2))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        _log.warning(
+            "out of memory with %d rows of %d tokens; from now on at most %d at once", len(piece), tokens, self.max_tokens
+        )
+        return [[piece[at] for at in part] for part in group_by_length(lengths, self.max_tokens)]
 
     def _try(self, state: TrainingState) -> None:
         """Try the thresholded masks on dev clips and keep those that are at least as good as before."""
@@ -249,6 +284,7 @@ class MaskTrainer:
             mask = HeadMask.from_logits(state.logits[at], self.model.identity)
             dev_score = score_mask(self.model, job.task, mask, self.dev_set, self.dev_clips[at], self.score_answers)
             before = state.dev_scores[at]
+            state.stale[at] = 0 if before is None or dev_score > before else state.stale[at] + 1
             if before is None or dev_score >= before:
                 state.dev_scores[at] = dev_score
                 state.best[at] = state.logits[at].detach()
@@ -268,3 +304,10 @@ class MaskTrainer:
             lineage=lineage,
             scores={} if dev_score is None else {"dev": round(dev_score, 2)},
         )
+
+
+def _draw_clips(dev: LabelledClips, task: TaskSpec, count: int) -> list[int]:
+    """Some of the clips of a task, drawn by their sound, so that their order in the data does not matter."""
+    clips = dev.clips_for(task)
+    drawn = sorted(clips, key=lambda at: hashlib.sha256(dev.digests[at].encode()).digest())[:count]
+    return sorted(drawn)

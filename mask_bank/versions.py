@@ -7,6 +7,7 @@ number is never given again; and, where a choice was made, `default.json`, a JSO
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from .files import SUFFIX, StoredMask, load_mask
 CHOICES = "default.json"
 LOCKS = ".locks"
 LOCK_TIMEOUT_S = 60.0  # seconds that a process waits for another one, which holds a name for milliseconds
+SETTLED_NS = 2_000_000_000  # a file that has not changed for so long may be kept in memory
 _VERSION = r"[1-9][0-9]{0,8}"
 SPEC = re.compile(rf"([a-z0-9][a-z0-9._+-]{{0,99}})(?:@({_VERSION}))?")
 _FILE = re.compile(rf"({_VERSION}){re.escape(SUFFIX)}")
@@ -207,23 +209,32 @@ def list_versions(roots: tuple[Path, ...], name: str) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def _state(path: Path) -> tuple[int, ...]:
-    """What changes when a file does; the same for all that cannot be looked at."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 @lru_cache(maxsize=4096)
-def _load_once(path: Path, _state: tuple[int, ...]) -> StoredMask:
-    """A file's mask, read once as long as the file stays as it is; masks never change."""
+def _load_unchanged(path: Path, modified: int, size: int, inode: int) -> StoredMask:
     return load_mask(path)
 
 
-def load_version(roots: tuple[Path, ...], path: Path) -> StoredMask:
+def _load_once(path: Path) -> StoredMask:
+    """Read a file, or take it from memory where it has not changed since, by time, size and inode.
+
+    One that changed a moment ago is read again each time: it could change once more within its time's resolution.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return load_mask(path)
+    if time.time_ns() - found.st_mtime_ns < SETTLED_NS:
+        return load_mask(path)
+    return _load_unchanged(path, found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def load_version(roots: tuple[Path, ...], path: Path, *, fresh: bool = False) -> StoredMask:
     """Read a file of a bank, and hold it to its place.
+
+    Args:
+        roots: the bank's folders.
+        path: the file.
+        fresh: read it also where it has not changed since it was last read.
 
     Raises:
         BankError: a link leads out of the bank.
@@ -231,21 +242,21 @@ def load_version(roots: tuple[Path, ...], path: Path) -> StoredMask:
     """
     if not any(is_within(path, root) for root in roots):
         raise BankError(f"{path} leads out of the bank; replace the link by the file itself")
-    stored = _load_once(path, _state(path))
+    stored = load_mask(path) if fresh else _load_once(path)
     if (stored.name, f"{stored.version}{SUFFIX}") != (path.parent.name, path.name):
         raise MaskError(f"mask file {path} holds {stored.spec}; it was moved or renamed: import it instead")
     return stored
 
 
-def read_versions(roots: tuple[Path, ...], name: str) -> Versions:
-    """Read all that the folders of a bank hold of a name, the first folder's before the others'."""
+def read_versions(roots: tuple[Path, ...], name: str, *, fresh: bool = False) -> Versions:
+    """Read all that the folders of a bank hold of a name, the first folder's before the others'; `fresh` as of `load_version`."""
     masks: list[StoredMask] = []
     chosen: dict[str, int] = {}
     damaged: dict[Path, MaskError | BankError] = {}
     odd: dict[Path, MaskError] = {}
     for path in list_versions(roots, name).values():
         try:
-            masks.append(load_version(roots, path))
+            masks.append(load_version(roots, path, fresh=fresh))
         except (MaskError, BankError) as error:
             damaged[path] = error
     for root in reversed(roots):

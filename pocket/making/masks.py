@@ -15,10 +15,11 @@ from ...lalm.answering import texts
 from ...lalm.batching import AudioFeatures, pad_rows
 from ...lalm.qwen2_audio import Qwen2Audio, TiedQwen2Audio, from_files
 from ...lalm.registry import POCKET
+from ...mask_bank.dev_scoring import headline
 from ...mask_bank.files import save_mask
 from ...mask_bank.labelled_clips import LabelledClips
 from ...mask_bank.recipe import Recipe
-from ...mask_bank.training import MaskTrainer, TrainingJob, headline
+from ...mask_bank.training import MaskTrainer, TrainingJob
 from .. import SLICE
 from ..instructions import wordings
 from .encoder import AudioFront

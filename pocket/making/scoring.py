@@ -8,11 +8,11 @@ from ...data.manifest import Manifest
 from ...data.tasks import TaskSpec
 from ...lalm.base import LALM
 from ...mask_bank.bank import MaskBank
+from ...mask_bank.dev_scoring import score_mask
 from ...mask_bank.files import save_mask
 from ...mask_bank.labelled_clips import find_labelled_clips, has_labels
 from ...mask_bank.mask import HeadMask
 from ...mask_bank.recipe import choose_recipe
-from ...mask_bank.training import score_mask
 from .loop import Log
 
 

@@ -106,10 +106,11 @@ def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, ma
 def test_pieces_have_each_row_once_and_little_padding(lengths):
     from amask.mask_bank.training import MAX_LENGTH_RATIO, MAX_ROWS, group_by_length
 
-    pieces = group_by_length(lengths)
+    pieces = group_by_length(lengths, 1000)
     assert sorted(at for piece in pieces for at in piece) == list(range(len(lengths)))
     for piece in pieces:
         assert 1 <= len(piece) <= MAX_ROWS
+        assert len(piece) * max(lengths[at] for at in piece) <= 1000
         assert max(lengths[at] for at in piece) <= MAX_LENGTH_RATIO * min(lengths[at] for at in piece)
 
 
@@ -226,6 +227,7 @@ def test_noise_fades(train, monkeypatch, noise_end, scales):
         return 0 * gates.sum((1, 2))
 
     monkeypatch.setattr("amask.mask_bank.training.MAX_ROWS", 200)
+    monkeypatch.setattr("amask.mask_bank.training.MAX_TOKENS", 10**9)
     monkeypatch.setattr("amask.mask_bank.training.MAX_LENGTH_RATIO", math.inf)
     monkeypatch.setattr("amask.mask_bank.training.row_losses", spy)
     train([("gr", 1)], steps=4, batch=200, mean=1.0, deviation=0.0, noise_end=noise_end)
@@ -304,3 +306,81 @@ def test_unknown_labels_are_refused(train):
 
     with pytest.raises(DataError, match="labels for age"):
         train([("age", 1)])
+
+
+def test_a_step_without_memory_is_done_in_smaller_pieces(train, monkeypatch):
+    """What a pass of several rows has no memory for comes to the same mask by smaller ones; a row that is too long is refused."""
+    from amask.errors import ModelError
+    from amask.mask_bank.losses import row_losses
+
+    (whole,) = train([("gr", 1)], steps=3, batch=6)[0].masks
+    passes = []
+
+    def spy(most):
+        def run(model, features, targets, gates, recipe):
+            passes.append(len(targets))
+            if len(targets) > most:
+                raise torch.OutOfMemoryError("no memory")
+            return row_losses(model, features, targets, gates, recipe)
+
+        return run
+
+    monkeypatch.setattr("amask.mask_bank.training.MAX_LENGTH_RATIO", math.inf)
+    monkeypatch.setattr("amask.mask_bank.training.row_losses", spy(2))
+    trainer, _ = train([("gr", 1)], steps=3, batch=6)
+    assert torch.allclose(trainer.masks[0].logits, whole.logits, atol=1e-5)
+    assert passes[0] > 2
+    assert max(passes[-3:]) <= 2  # it has learned how much there is room for
+    monkeypatch.setattr("amask.mask_bank.training.row_losses", spy(0))
+    with pytest.raises(ModelError, match="out of memory with one row"):
+        train([("gr", 1)], steps=3, batch=6)
+
+
+def test_a_training_ends_when_dev_clips_are_answered_no_better(train):
+    scores = iter([10.0, 30.0, 20.0, 30.0, 25.0, 90.0])
+    trainer, told = train([("gr", 1)], steps=6, evaluations=6, patience=3, score_answers=lambda *_: next(scores))
+    assert [now.step for now in told] == [1, 2, 3, 4, 5]
+    assert trainer.ended_early
+    assert trainer.masks[0].scores["dev"] == 30.0
+    assert trainer.masks[0].lineage["stopped"] == 5
+    whole = train([("gr", 1)], steps=6, evaluations=6, score_answers=lambda *_: 1.0)[0]
+    assert not whole.ended_early
+
+
+def test_a_training_is_done_by_one_process_at_a_time(train, tmp_path):
+    from amask.errors import FileError
+
+    held = train([("gr", 1)], tmp_path, stop_after=1)[0]
+    running = held.run(save_seconds=0.0)
+    next(running)
+    with pytest.raises(FileError, match="another process does the same training"):
+        train([("gr", 1)], tmp_path)
+    train([("gr", 2)], tmp_path)
+    running.close()
+    assert train([("gr", 1)], tmp_path)[1][0].step == 3
+
+
+def test_all_heads_on_is_said(train, caplog):
+    train([("gr", 1)], steps=1, mean=20.0)
+    assert "ended with all heads on" in caplog.text
+
+
+def test_dev_answers_are_those_of_use(lalm, sets, monkeypatch):
+    """Labels by likelihood; right answers without a word generated; others as the model generates them under the constraint."""
+    from amask.data.tasks import parse_task
+    from amask.lalm.parallel import TaskRow, answer_task_rows
+    from amask.mask_bank.dev_scoring import dev_answers
+
+    gates = torch.ones(lalm.geometry.shape)
+    gender = parse_task("gr")
+    rows = sets[0].features.rows([0, 1, 2])
+    served = answer_task_rows(lalm, rows, [TaskRow(at, gates, task=gender) for at in range(3)], max_new_tokens=9)
+    assert dev_answers(lalm, gender, gates, sets[0], [0, 1, 2], [""] * 3) == [answer.text for answer in served]
+    words, calls, answer = parse_task("asr"), [], lalm.answer
+    margins = torch.tensor([[2.0, -1.0], [0.5, torch.inf], [3.0, 0.1]])
+    monkeypatch.setattr(lalm, "token_margins", lambda *_: (margins, margins < torch.inf))
+    monkeypatch.setattr(lalm, "answer", lambda *args, **how: (calls.append(len(args[0])), answer(*args, **how))[1])
+    found = dev_answers(lalm, words, gates, sets[0], [0, 1, 2], ["x", "right", "right too"])
+    assert found[1:] == ["right", "right too"]
+    assert found[0] == answer(rows.rows([0]), gates, max_new_tokens=lalm.max_tokens_for(["x", "right", "right too"]))[0].text
+    assert calls == [1]
