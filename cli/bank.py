@@ -34,6 +34,7 @@ from .common import (
     print_json,
     print_table,
 )
+from .hub import pull, push
 from .import_export import NameArgument, export, import_mask
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ LARGEST = 12  # fields of a Venn diagram that are printed
 app = typer.Typer(help="Train masks, keep them, look at them.", no_args_is_help=True)
 app.command(name="import")(import_mask)
 app.command()(export)
+app.command()(push)
+app.command()(pull)
 
 
 @app.command()
@@ -150,8 +153,8 @@ def show(
 ) -> None:
     """Show a mask: layers × heads, lineage, scores."""
     with one_line_errors():
-        from ..evaluation.plots import render_text, save_mask_plot
         from ..mask_bank.bank import open_mask
+        from ..mask_bank.plots import render_text, save_mask_plot
 
         opened = open_bank(bank)
         stored = open_mask(name, opened)
@@ -189,9 +192,9 @@ def compare(
     A mask that was imported without its model at hand is compared with all masks for a model of that name.
     """
     with one_line_errors():
-        from ..evaluation.plots import save_heatmap
         from ..mask_bank.bank import open_mask
         from ..mask_bank.comparison import compare
+        from ..mask_bank.plots import save_heatmap
 
         opened = open_bank(bank)
         masks = [open_mask(name, opened) for name in names]

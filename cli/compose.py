@@ -279,7 +279,7 @@ def _explain(parts: "Mapping[str, HeadMask]", composed: "HeadMask", called: str,
     from rich.table import Table
 
     from ..composer.layer_overlap import layer_overlaps
-    from ..evaluation.plots import save_layer_plot
+    from ..mask_bank.plots import save_layer_plot
 
     rows = layer_overlaps(list(parts.values()), composed)
     alone = [f"only {name}" for name in parts]

@@ -103,7 +103,7 @@ def _line(read: "InstructionRoute", route: "Route | None") -> str:
 
 
 def _show(read: "InstructionRoute", route: "Route") -> None:
-    from ..evaluation.plots import render_text
+    from ..mask_bank.plots import render_text
 
     out.print(describe_route(route), style="bold", markup=False)
     for line in [route.reason, *route.explain()]:

@@ -11,12 +11,12 @@ import torch
 from ..mask_bank.comparison import compare
 from ..mask_bank.files import StoredMask
 from ..mask_bank.mask import HeadMask
+from ..mask_bank.plots import ON, draw_heatmap
 from .answer_store import Job
 from .bench import Bench, headline, metric_arrow, missing_note, score_job
 from .charts import FREE, RANDOM, UNPROMPTED, Curve, Strip, draw_curves, draw_masks, draw_points, draw_strips
 from .controls import random_like, random_order
 from .harness import Trial
-from .plots import ON, draw_heatmap
 from .section import Cell, Section
 
 if TYPE_CHECKING:

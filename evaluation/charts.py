@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..mask_bank.mask import HeadMask
-from .plots import GRID, INK, ON, PALE
+from ..mask_bank.plots import GRID, INK, ON, PALE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

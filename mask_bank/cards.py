@@ -1,9 +1,12 @@
 """What stands in the README of an exported mask: which mask it is, and the lines that run it without amask."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..data.atomic_write import write_atomic
 from .defaults import dev_figure
+from .files import StoredMask
 from .mask import HeadMask
 
 PEFT = """```python
@@ -52,3 +55,44 @@ def write_readme(mask: HeadMask, kind: str, folder: Path) -> None:
     title = f"# {mask.task_name or 'A head mask'} for {mask.identity.name}"
     text = "\n\n".join([title, describe_mask(mask), WHAT[kind], lines, LEFT_OUT, "`mask.safetensors` is the mask for amask."])
     write_atomic(text.encode() + b"\n", folder / "README.md")
+
+
+PIPELINES = {"wer": "automatic-speech-recognition", "cer": "automatic-speech-recognition", "acc": "audio-classification"}
+"""What the Hub calls a task, by its metric; anything else is audio-text-to-text."""
+RUN = """```
+amask bank pull {repo}
+amask run --mask {name} clip.wav
+```"""
+
+
+def hub_card(masks: Sequence[StoredMask], *, peft: bool) -> str:
+    """A repository's README: metadata that the Hub reads, and what a reader needs.
+
+    Args:
+        masks: of one model; several lie in folders of their names.
+        peft: whether the files of PEFT are beside them.
+    """
+    first = masks[0]
+    tasks = {mask.task.parts[0].metric if mask.task and mask.task.form == "plain" else "" for mask in masks}
+    about: dict[str, object] = {"library_name": "amask", "base_model_relation": "adapter"}
+    if first.identity.name.count("/") == 1 and not Path(first.identity.name).exists():
+        about["base_model"] = first.identity.name
+    else:
+        about.pop("base_model_relation")
+    about["pipeline_tag"] = PIPELINES.get(next(iter(tasks)), "audio-text-to-text") if len(tasks) == 1 else "audio-text-to-text"
+    about["tags"] = [
+        "amask",
+        "head-mask",
+        "audio",
+        *(["peft", "ia3"] if peft else []),
+        *sorted({m.task_name for m in masks} - {""}),
+    ]
+    front = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in about.items())  # YAML takes JSON
+    title = f"# {', '.join(mask.name for mask in masks)} for {first.identity.name}"
+    figures = "\n".join(f"- `{mask.name}`: {describe_mask(mask)}" for mask in masks)
+    text = ["The model stays as it is; the mask alone makes it do the task, without an instruction.", figures]
+    text.append(RUN.replace("{repo}", "OWNER/NAME").replace("{name}", first.name))
+    if peft:
+        folder = "FOLDER" if len(masks) == 1 else f"FOLDER/{first.name}"
+        text += [WHAT["peft"], PEFT.replace("{folder}", folder), LEFT_OUT]
+    return "\n\n".join([f"---\n{front}\n---", title, *text]) + "\n"

@@ -19,6 +19,9 @@ from ..lalm.gating import Geometry
 from ..lalm.identity import Identified, Identity, identity_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..lalm.base import LALM
     from .files import StoredMask
 
 RECORD = "composite"  # where a lineage keeps how a composite's mask was found
@@ -175,6 +178,63 @@ class HeadMask:
         from .files import load_mask  # noqa: PLC0415 (it needs this module)
 
         return load_mask(Path(path))
+
+    @staticmethod
+    def from_pretrained(source: Path | str, *, revision: str | None = None) -> "HeadMask":
+        """The mask of a repository of the Hub, `OWNER/NAME`, or of a folder of an export.
+
+        Args:
+            source: the repository or folder.
+            revision: a branch, tag or commit of the repository.
+
+        Raises:
+            BankError: there is no one mask, or the hub cannot be reached.
+            MaskError: it is damaged or no mask.
+        """
+        from .hub import from_pretrained  # noqa: PLC0415 (it needs this module)
+
+        return from_pretrained(source, revision=revision)
+
+    def push_to_hub(self, repo: str, name: str = "", *, model: "LALM | None" = None, private: bool = False) -> str:
+        """Put the mask into a repository of the Hub, which is made where it is missing.
+
+        Args:
+            repo: OWNER/NAME.
+            name: what the mask is called; by default its task.
+            model: the mask's model, to add the files of PEFT.
+            private: make a new repository private.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            BankError: the hub refuses, or cannot be reached.
+            MaskError: the mask is of another model.
+        """
+        from .files import StoredMask  # noqa: PLC0415 (it needs this module)
+        from .hub import push  # noqa: PLC0415 (it needs this module)
+
+        stored = StoredMask.of(self, name or self.task_name or "mask", 1, Path())
+        return push([stored], repo, model=model, private=private)
+
+    def plot(self, path: Path | str | None = None, title: str = "") -> "Figure":
+        """Draw the mask: layers × heads, and how many heads each layer has on.
+
+        Args:
+            path: a file to draw it into, `.png` or `.svg`; None for none.
+            title: by default what the mask is called.
+
+        Returns:
+            The figure, which a notebook shows.
+
+        Raises:
+            FileError: the ending is another, or the file cannot be written.
+        """
+        from .plots import draw_mask, save_mask_plot  # noqa: PLC0415 (it needs this module)
+
+        if path is not None:
+            save_mask_plot(self, Path(path), title or self.called)
+        return draw_mask(self, title or self.called)
 
     def require(self, model: Identity | Identified, name: str = "") -> None:
         """Refuse another model than the mask's own.

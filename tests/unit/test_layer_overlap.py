@@ -24,7 +24,7 @@ def test_counts_by_hand(mask):
 
 def test_a_picture_of_layers_is_drawn(mask, tmp_path):
     from amask.composer.layer_overlap import layer_overlaps
-    from amask.evaluation.plots import save_layer_plot
+    from amask.mask_bank.plots import save_layer_plot
 
     a, b = mask("1101", "1000"), mask("1011", "0100")
     rows = layer_overlaps([a, b], a & b)

@@ -32,7 +32,7 @@ def test_anything_is_written_and_json_stays_the_same(text: str) -> None:
 
 def test_pictures_of_masks_are_legible_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     from amask.cli.output_encoding import ASCII_FALLBACKS, make_output_safe
-    from amask.evaluation.plots import BLOCKS
+    from amask.mask_bank.plots import BLOCKS
 
     assert set(BLOCKS) - {" "} <= ASCII_FALLBACKS.keys()
     written = io.BytesIO()

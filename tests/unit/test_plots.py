@@ -21,7 +21,7 @@ def make(heads, seed: int = 0):
 
 def drawn(mask, title: str = "gr@1") -> list[str]:
     """What the terminal shows on 80 columns, without colours."""
-    from amask.evaluation.plots import render_text
+    from amask.mask_bank.plots import render_text
 
     console = Console(width=80, color_system=None, force_terminal=False)
     with console.capture() as capture:
@@ -68,9 +68,10 @@ def test_masks_without_a_task_are_drawn() -> None:
 
 @pytest.mark.parametrize("heads", [[64] * 8, [40] * 40, [3, 5, 2], [1], [128] * 4, [2] * 60])
 def test_pictures(tmp_path: Path, heads: list[int]) -> None:
-    from amask.evaluation.plots import save_mask_plot
+    from amask.mask_bank.plots import save_mask_plot
 
     mask = make(heads)
+    assert len(mask.plot().axes) == 2
     for ending in ("png", "svg", "PNG"):
         save_mask_plot(mask, tmp_path / f"mask.{ending}", "gr@1 $x$ <b>")
     png, svg = (tmp_path / "mask.png").read_bytes(), (tmp_path / "mask.svg").read_text(encoding="utf-8")
@@ -85,7 +86,7 @@ def test_pictures(tmp_path: Path, heads: list[int]) -> None:
 def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    from amask.evaluation.plots import save_mask_plot
+    from amask.mask_bank.plots import save_mask_plot
 
     save_mask_plot(make([4, 4]), tmp_path / "mask.png")
     assert plt.get_fignums() == []
@@ -94,7 +95,7 @@ def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mask.gif", "mask", "mask.png.txt", ".png"])
 def test_other_endings_are_refused(tmp_path: Path, name: str) -> None:
     from amask.errors import FileError
-    from amask.evaluation.plots import save_mask_plot
+    from amask.mask_bank.plots import save_mask_plot
 
     with pytest.raises(FileError, match=r"pictures are \.png or \.svg") as caught:
         save_mask_plot(make([4, 4]), tmp_path / name)
@@ -104,7 +105,7 @@ def test_other_endings_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_unwritable_places_are_told(tmp_path: Path) -> None:
     from amask.errors import FileError
-    from amask.evaluation.plots import save_mask_plot
+    from amask.mask_bank.plots import save_mask_plot
 
     with pytest.raises(FileError, match="cannot write"):
         save_mask_plot(make([4, 4]), tmp_path / "none" / "mask.png")
@@ -112,7 +113,7 @@ def test_unwritable_places_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [2, 12])
 def test_heatmaps(tmp_path: Path, count: int) -> None:
-    from amask.evaluation.plots import save_heatmap
+    from amask.mask_bank.plots import save_heatmap
 
     values = [[round(1 / (1 + abs(row - column)), 2) for column in range(count)] for row in range(count)]
     names = [f"gr-$x$-{at}@1" for at in range(count)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn, tensor
 
 from ..data.atomic_write import write_atomic
 from ..errors import FileError
-from ..mask_bank.mask import HeadMask
+from .mask import HeadMask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,8 @@ def _draw_counts(axes: "Axes", mask: HeadMask) -> None:
     axes.set(xlim=(0, heads), ylim=(layers, 0), xticks=[], yticks=[], xlabel="heads on")
 
 
-def _figure(mask: HeadMask, title: str) -> "Figure":
+def draw_mask(mask: HeadMask, title: str = "") -> "Figure":
+    """The mask as a figure of matplotlib: layers × heads, and how many each layer has on; `title` as of `save_mask_plot`."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     layers, heads = mask.geometry.shape
@@ -113,7 +114,7 @@ def _figure(mask: HeadMask, title: str) -> "Figure":
         axes.yaxis.label.set(color=GRID, fontsize=8)
         axes.spines[:].set_visible(False)
     x, y = left / width, 1 - 0.3 / height
-    figure.text(x, y, title, fontsize=13, fontweight="bold", color=INK, va="center", parse_math=False)
+    figure.text(x, y, title or mask.task_name or "mask", fontsize=13, fontweight="bold", color=INK, va="center", parse_math=False)
     figure.text(x, y - 0.25 / height, summary(mask), fontsize=8.5, color=GRID, va="center", parse_math=False)
     return figure
 
@@ -138,7 +139,7 @@ def save_mask_plot(mask: HeadMask, path: Path, title: str = "") -> None:
     Raises:
         FileError: the ending is another, or the file cannot be written.
     """
-    _save(_figure(mask, title or mask.task_name or "mask"), path)
+    _save(draw_mask(mask, title), path)
 
 
 def save_heatmap(names: Sequence[str], values: Sequence[Sequence[float]], path: Path, title: str) -> None:
