@@ -6,6 +6,7 @@ where nothing can be written the work goes on without.
 
 import logging
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,8 @@ class DiskCache:
         self._held: int | None = None  # bytes in the folder when it was measured, and written by us since
         self._since = 0
         self._failed = False
+        self._warned = False
+        self._opened = time.time()
         self._lock = Lock()
 
     def _path(self, key: str) -> Path:
@@ -119,6 +122,10 @@ class DiskCache:
             except OSError:  # another user's, or in use; the next one will do
                 continue
             held -= entry.size
+            if entry.used > self._opened and not self._warned:
+                self._warned = True
+                words = "%s holds %.1f GB, less than this run uses, so that things are made again and again; raise AMASK_CACHE_GB"
+                _log.warning(words, self.folder, self.most / 1e9)
         return held
 
     def _entries(self) -> list[_Entry]:

@@ -18,6 +18,7 @@ from ..errors import AudioError
 from .atomic_write import write_atomic
 from .audio import Channels, read_audio
 from .decoding import printable_path
+from .file_digests import file_digest
 from .tasks import Task
 
 JOIN_PAUSE = 0.1  # seconds of silence between the files of one clip, as in SALMONN's and the AHAMask authors' reader
@@ -119,7 +120,7 @@ class Manifest:
             try:
                 if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
                     raise AudioError(f"cannot read {printable_path(path)}: it is no file; expected an audio file")
-                hashed.update(hashlib.sha256(path.read_bytes()).digest())
+                hashed.update(file_digest(path))
             except (OSError, ValueError) as error:  # ValueError: a NUL in the name
                 if isinstance(error, AudioError):
                     raise
