@@ -107,6 +107,9 @@ def export(
     max_rank: Annotated[
         int | None, typer.Option(min=1, help="lora: cut to this rank by singular values, no longer exact.")
     ] = None,
+    remote_code: Annotated[
+        bool, typer.Option("--remote-code", help="pruned: each layer keeps its own heads, with the file that loads it.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -123,6 +126,8 @@ def export(
         kind = layout or (Format.ahamask if path and path.suffix in ENDINGS else Format.safetensors)
         if max_rank is not None and kind is not Format.lora:
             raise FileError(f"--max-rank is for --format lora, not for {kind}")
+        if remote_code and kind is not Format.pruned:
+            raise FileError(f"--remote-code is for --format pruned, not for {kind}")
         ending = {Format.safetensors: ".safetensors", Format.ahamask: ".pth"}.get(kind, f"-{kind}")
         path = path or Path(f"{stored.name}{ending}")
         try:
@@ -133,21 +138,23 @@ def export(
                 written = f"for {stored.identity}"
             else:
                 loaded = open_model(model or stored.identity.name, device, dtype)
-                written = _export_folder(stored, kind, path, loaded, max_rank, force)
+                written = _export_folder(stored, kind, path, loaded, max_rank, remote_code, force)
         except FileExistsError:
             raise FileError(f"{path} is there already; choose another name, or replace it with --force") from None
         out.print(f"{stored.spec} written to {path}: {stored.heads_on} of {stored.heads_total} heads on, {written}", markup=False)
 
 
-def _export_folder(stored: "StoredMask", kind: Format, path: Path, model: "LALM", max_rank: int | None, force: bool) -> str:
+def _export_folder(
+    stored: "StoredMask", kind: Format, path: Path, model: "LALM", max_rank: int | None, remote_code: bool, force: bool
+) -> str:
     """Write a folder; what it costs or gains is said before the work."""
     from ..mask_bank import adapters, cards, exporting
 
     stored.require(model)
     if kind is Format.lora:
-        size = adapters.lora_size(model, stored, max_rank)
-        note(f"exact at rank {size.exact}; writing rank {size.rank}, {size.bytes / 2**20:.1f} MiB")
-    elif kind is Format.pruned:
+        lora = adapters.lora_size(model, stored, max_rank)
+        note(f"exact at rank {lora.exact}; writing rank {lora.rank}, {lora.bytes / 2**20:.1f} MiB")
+    elif kind is Format.pruned and not remote_code:
         note(f"{exporting.pruned_size(model, stored)} (most masks gain little so; --format folded has the same answers)")
     with exporting.new_folder(path, force=force) as folder:
         if kind is Format.peft:
@@ -158,6 +165,9 @@ def _export_folder(stored: "StoredMask", kind: Format, path: Path, model: "LALM"
             written = f"a LoRA of rank {done.rank}{lost}"
         elif kind is Format.folded:
             written = exporting.export_folded(model, stored, folder, stored.name)
+        elif remote_code:
+            size = exporting.export_remote_code(model, stored, folder, stored.name)
+            written = f"{100 * size.weights:.0f} % of the model's weights; loads with trust_remote_code=True"
         else:
             written = str(exporting.export_pruned(model, stored, folder, stored.name))
         cards.write_readme(stored, kind.value, folder)

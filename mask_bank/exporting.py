@@ -3,6 +3,7 @@
 Both load in plain transformers, without amask, and answer as the mask does unconstrained. Neither changes the model in memory.
 """
 
+import importlib.util
 import json
 import shutil
 import uuid
@@ -23,11 +24,13 @@ from ..errors import FileError, MaskError
 from ..lalm.answering import MAX_NEW_TOKENS
 from ..lalm.base import LALM
 from ..lalm.qwen2_audio import SETUP_FILE, Qwen2Audio, Setup
+from . import modeling_pruned
 from .adapters import CONFIG, MASK, gate_vector, named_sites
 from .files import save_mask
 from .mask import HeadMask
 
-README = "README.md"
+MODELLING = "modeling_amask.py"  # in folders that transformers loads with trust_remote_code
+AUTO_CLASSES = ("AutoModelForMultimodalLM", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
 
 
 @contextmanager
@@ -300,7 +303,7 @@ def _cut(state: dict[str, Tensor], path: str, bits: Bool[Tensor, " head"], stack
         heads = [group * len(on) + int(head) for head in on.nonzero()[:, 0]]
         picked += heads + [-1] * (kept - len(heads))
     filled = torch.tensor([head >= 0 for head in picked]).repeat_interleave(stack.width)
-    units = (torch.tensor(picked).clamp(min=0)[:, None] * stack.width + torch.arange(stack.width)).flatten()
+    units = _units([max(head, 0) for head in picked], stack.width)
     found = {}
     for name in ("q_proj", "k_proj", "v_proj") if own else ("q_proj",):
         for kind in ("weight", "bias"):
@@ -313,3 +316,73 @@ def _cut(state: dict[str, Tensor], path: str, bits: Bool[Tensor, " head"], stack
     chosen = weight[:, units.to(weight.device)].clone()
     chosen[:, ~filled.to(weight.device)] = 0
     return found | {f"{path}.o_proj.weight": chosen}
+
+
+def export_remote_code(model: LALM, mask: HeadMask, folder: Path, name: str = "") -> PrunedSize:
+    """Write a smaller checkpoint whose layers keep what the mask has on, with the file that transformers loads it by.
+
+    It loads with `trust_remote_code=True`. With grouped queries each head gets a copy of its key and value head, so that the
+    cache of a layer may be larger than the whole model's.
+
+    Args:
+        model: the mask's model.
+        mask: the mask.
+        folder: is there already, and empty.
+        name: as for `export_folded`.
+
+    Raises:
+        MaskError: the mask is of another model, or the model cannot be cut so.
+        FileError: the folder cannot be written.
+    """
+    mask.require(model)
+    stack = _stack(model)
+    inner = _transformers_model(model)
+    base = type(inner).__name__
+    source = Path(modeling_pruned.__file__).read_text(encoding="utf-8")
+    source = source.replace("import Qwen2AudioForConditionalGeneration as Base", f"import {base} as Base")
+    write_atomic(source.encode(), folder / MODELLING)
+    config: Any = deepcopy(inner.config)
+    config.amask_heads = {path: bits.nonzero()[:, 0].tolist() for path, bits in zip(stack.paths, mask.bits, strict=True)}
+    with torch.device("meta"):
+        small = _pruned_class(folder / MODELLING)(config)
+    state = dict(inner.state_dict())
+    for path, bits in zip(stack.paths, mask.bits, strict=True):
+        state |= _own_keys(state, path, bits.nonzero()[:, 0].tolist(), stack)
+    small.load_state_dict(state, strict=True, assign=True)
+    small.generation_config = inner.generation_config
+    small.config.auto_map = {auto: f"{Path(MODELLING).stem}.PrunedModel" for auto in AUTO_CLASSES}
+    _save(model, small.eval(), folder)
+    _save_about(model, mask, folder, name)
+    share = mask.bits.sum(1).clamp(min=1).sum().item() / (stack.heads * len(stack.paths))
+    every, now = (sum(parameter.numel() for parameter in each.parameters()) for each in (inner, small))
+    return PrunedSize(int(mask.bits.sum(1).max()), stack.heads, share, now / every)
+
+
+def _pruned_class(path: Path) -> Any:  # noqa: ANN401
+    """The class of a file of `modeling_pruned`, which has another base than the module itself."""
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    if found is None or found.loader is None:
+        raise FileError(f"cannot load {path}")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.PrunedModel
+
+
+def _own_keys(state: dict[str, Tensor], path: str, heads: list[int], stack: _Stack) -> dict[str, Tensor]:
+    """An attention's weights with some heads, each with a key and value head of its own; zeros where there is none."""
+    group = stack.heads // stack.groups
+    kept = heads or [0]
+    found = {}
+    for name, picked in (("q_proj", kept), ("k_proj", [at // group for at in kept]), ("v_proj", [at // group for at in kept])):
+        for kind in ("weight", "bias"):
+            tensor = state.get(f"{path}.{name}.{kind}")
+            if tensor is not None:
+                found[f"{path}.{name}.{kind}"] = tensor[_units(picked, stack.width).to(tensor.device)].clone()
+    weight = state[f"{path}.o_proj.weight"]
+    columns = weight[:, _units(kept, stack.width).to(weight.device)].clone()
+    return found | {f"{path}.o_proj.weight": columns if heads else torch.zeros_like(columns)}
+
+
+def _units(heads: list[int], width: int) -> Tensor:
+    """The rows or columns of some heads."""
+    return (torch.tensor(heads)[:, None] * width + torch.arange(width)).flatten()

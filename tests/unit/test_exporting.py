@@ -31,7 +31,12 @@ def answers(model, folder):
 found = {{}}
 for name, how in plan.items():
     folder = f"{{root}}/{{name}}"
-    if how == "checkpoint":
+    if how == "remote":
+        from transformers import AutoModelForMultimodalLM
+        model = AutoModelForMultimodalLM.from_pretrained(folder, trust_remote_code=True).eval()
+        found[name] = answers(model, folder)
+        found[name + " heads"] = [layer.self_attn.q_proj.out_features for layer in model.model.language_model.layers]
+    elif how == "checkpoint":
         found[name] = answers(Model.from_pretrained(folder).eval(), folder)
     elif how == "peft":
         found[name] = answers(PeftModel.from_pretrained(Model.from_pretrained(root + "/base"), folder).eval(), root + "/base")
@@ -67,7 +72,7 @@ def mask(lalm):
 def exported(lalm, mask, swelling, tmp_path_factory):
     """All formats of one mask in one folder, and what plain transformers and PEFT say with each."""
     from amask.mask_bank.adapters import export_lora, export_peft
-    from amask.mask_bank.exporting import export_folded, export_pruned, new_folder
+    from amask.mask_bank.exporting import export_folded, export_pruned, export_remote_code, new_folder
     from amask.mask_bank.mask import HeadMask
 
     root = tmp_path_factory.mktemp("exports")
@@ -79,13 +84,21 @@ def exported(lalm, mask, swelling, tmp_path_factory):
         "base": lambda folder: export_folded(lalm, whole, folder),
         "folded": lambda folder: export_folded(lalm, mask, folder),
         "pruned": lambda folder: export_pruned(lalm, mask, folder),
+        "remote": lambda folder: export_remote_code(lalm, mask, folder),
         "peft": lambda folder: export_peft(lalm, mask, folder),
         "lora": lambda folder: export_lora(lalm, mask, folder),
     }.items():
         with new_folder(root / name) as folder:
             write(folder)
     assert all(torch.equal(before[name], parameter) for name, parameter in lalm.model.named_parameters())
-    plan = {"base": "checkpoint", "folded": "checkpoint", "pruned": "checkpoint", "lora": "peft", "peft": "transformers"}
+    plan = {
+        "base": "checkpoint",
+        "folded": "checkpoint",
+        "pruned": "checkpoint",
+        "remote": "remote",
+        "lora": "peft",
+        "peft": "transformers",
+    }
     done = subprocess.run(
         [sys.executable, "-P", "-c", PLAIN, str(root), json.dumps(plan)], capture_output=True, text=True, check=False
     )
@@ -97,9 +110,10 @@ def exported(lalm, mask, swelling, tmp_path_factory):
     return root, json.loads(done.stdout), ours
 
 
-@pytest.mark.parametrize("name", ["folded", "pruned", "peft", "lora"])
+@pytest.mark.parametrize("name", ["folded", "pruned", "remote", "peft", "lora"])
 def test_answers_without_amask_are_the_masks(exported, name):
     _, plain, ours = exported
+    assert plain["remote heads"] == [8, 4]  # two heads and one, four numbers each
     assert ours["mask"] != ours["none"] == plain["base"]
     assert plain[name] == ours["mask"]
 
