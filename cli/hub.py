@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .common import BankOption, DeviceOption, JsonOption, note, one_line_errors, open_bank, open_model, out, report
+from .common import BankOption, DeviceOption, JsonOption, note, one_line_errors, open_bank, open_model, out, print_added
 
 RepoArgument = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hub.")]
 
@@ -51,4 +51,4 @@ def pull(
         found = hub.pull(repo, revision=revision, model=loaded, names=name or ())
         revision = found[0].stored.lineage["pulled"]["revision"]
         note(f"pulled {', '.join(mask.name for mask in found)} from {repo}, revision {revision}")
-        report([opened.add(mask.stored.with_(), mask.name) for mask in found], as_json)
+        print_added([opened.add(mask.stored.with_(), mask.name) for mask in found], as_json)
