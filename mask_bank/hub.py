@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 
 from ..data.atomic_write import write_atomic
 from ..errors import BankError, MaskError
@@ -55,7 +55,7 @@ def _hub_errors(doing: str) -> Iterator[None]:
             404: "there is no such place",
         }
         raise BankError(f"cannot {doing}: the hub answers {status}; {advice.get(status, 'try again later')}") from None
-    except (HFValidationError, OSError, ValueError) as error:  # connections, and transfers that end early
+    except (HTTPError, HFValidationError, OSError, ValueError) as error:  # connections, and transfers that end early
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BankError(f"cannot {doing}: {reason}; check the name and the connection, and try again") from None
 

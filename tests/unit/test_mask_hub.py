@@ -191,7 +191,7 @@ attempt(lambda: hub.push([bank.get("gr")], "gr"))
     assert 'base_model: "me/tiny"' in card
     assert 'pipeline_tag: "audio-text-to-text"' in card
     assert 'pipeline_tag: "audio-classification"' in hub.repos["me/gr"]["README.md"].decode()
-    assert f"{gr.heads_on} of 6" in card
+    assert f"{gr.heads_on} of 5" in card
 
 
 def test_what_is_broken_on_the_way_is_refused(hub, masks, run):
