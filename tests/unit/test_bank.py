@@ -373,6 +373,7 @@ def test_describe(bank) -> None:
         "heads_on": mask.heads_on,
         "heads_total": 12,
         "geometry": [4, 4, 4],
+        "fixed_layers": [],
         "fingerprint": "f" * 16,
         "digest": mask.digest,
         "lineage": {"operation": "train"},
