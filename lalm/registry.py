@@ -8,7 +8,14 @@ from typing import Any, cast
 
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoProcessor, PreTrainedModel, ProcessorMixin, Qwen2AudioForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+    Qwen2AudioForConditionalGeneration,
+)
 
 from ..errors import ModelError
 from .base import LALM
@@ -155,8 +162,8 @@ def _by_name(name: str, placement: Placement, options: dict[str, Any], trusted: 
         raise ModelError(f"model {name!r} is a {family}, which takes no audio; see docs/models.md for those that do")
     remote = {"trust_remote_code": True} if trusted else {}
     how = placement.arguments() | options | remote
-    if kind is Qwen2AudioForConditionalGeneration and getattr(config, "tie_word_embeddings", False):
-        kind = TiedQwen2Audio
+    if kind is Qwen2AudioForConditionalGeneration:
+        kind = _qwen2_audio_class(config)
     model = read_model(kind, name, **how)
     model = model if {"device_map", "quantization_config"} & set(how) else placement.settle(model)
     if issubclass(kind, Qwen2AudioForConditionalGeneration):
@@ -169,11 +176,17 @@ def adapt(name: str, model: PreTrainedModel, processor: ProcessorMixin) -> LALM:
     return FAMILIES.get(type(model).__name__, TransformersLALM)(name, model, processor)
 
 
+def _qwen2_audio_class(config: PreTrainedConfig) -> type[Qwen2AudioForConditionalGeneration]:
+    """The tied class only where the files say so: it would overwrite an output head of a model's own."""
+    return TiedQwen2Audio if getattr(config, "tie_word_embeddings", False) else Qwen2AudioForConditionalGeneration
+
+
 def load_pocket(placement: Placement, options: Mapping[str, Any]) -> Qwen2Audio:
     """The pocket model from the package; its weights are kept in half precision and used in single precision."""
     if not (POCKET_WEIGHTS / "model.safetensors").exists():
         raise ModelError("the pocket model's weights are missing from this installation; reinstall amask")
     how = placement.arguments(usual="float32") | dict(options)
-    model = read_pretrained(TiedQwen2Audio, POCKET_WEIGHTS, **how)
+    kind = _qwen2_audio_class(read_pretrained(AutoConfig, POCKET_WEIGHTS))
+    model = read_pretrained(kind, POCKET_WEIGHTS, **how)
     model = model if {"device_map", "quantization_config"} & set(how) else placement.settle(model)
     return from_files(POCKET, model, AutoProcessor.from_pretrained(POCKET_WEIGHTS), str(POCKET_WEIGHTS))
