@@ -155,12 +155,12 @@ def test_a_stopped_training_goes_on(amask, process, data, tmp_path, how):
     assert list(checkpoints.glob("gr-*.checkpoint"))
     if how == signal.SIGINT:
         assert running.returncode == 130
-        assert "the same command goes on" in stderr
+        assert "the same command resumes" in stderr
     assert not list(bank.glob("gr/*.safetensors"))
     resumed, whole = (amask(*arguments, "--bank", folder) for folder in (bank, other))
     assert (resumed.exit_code, whole.exit_code) == (0, 0), resumed.stderr + whole.stderr
-    assert "going on from step" in resumed.stderr
-    assert "going on from step" not in whole.stderr
+    assert "resuming from step" in resumed.stderr
+    assert "resuming from step" not in whole.stderr
     assert json.loads(resumed.stdout) == json.loads(whole.stdout)
     assert Path(bank, "gr").exists()
     files = [next(folder.glob("gr/*.safetensors")).read_bytes() for folder in (bank, other)]
