@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -303,7 +303,12 @@ def _store_and_report(bank: "MaskBank", composed: "CompositeResult", name: str |
     confirmation = composed.confirmation
     layers = _explain(composed.parts, composed.mask, added.stored.spec, about)
     if about.as_json:
-        found = {"how": composed.how, "reached": confirmation.reached, "default": added.default, "result": composed.result.row()}
+        found: dict[str, Any] = {
+            "how": composed.how,
+            "reached": confirmation.reached,
+            "default": added.default,
+            "result": composed.result.row(),
+        }
         found |= {"confirmation": confirmation.row(), "table": [each.row() for each in composed.results]}
         found |= {"layers": layers} if layers else {}
         print_json(describe(added.stored) | found)

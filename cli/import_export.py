@@ -59,7 +59,7 @@ def import_mask(
             raise MaskError("--vouch loads the model that the mask was made for: say which with --model, which tells its heads")
         if is_adapter(path):
             loaded = open_model(model, device) if vouch else None
-            mask = import_peft(path, loaded and loaded.identity, spec, model, heads)
+            mask = import_peft(path, loaded.identity if loaded else None, spec, model, heads)
             called = name or mask.task_name or path.absolute().name.lower()
         elif is_ahamask_file(path):
             loaded = open_model(model, device) if vouch else None

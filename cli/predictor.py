@@ -73,16 +73,23 @@ def train(
         if steps:
             settings = settings.model_copy(update={"steps": steps, "warmup": min(settings.warmup, steps // 4)})
         extra = list(read_tasks(tasks).values()) if tasks else []
-        masks = [mask for mask in default_masks(open_bank(bank)) if mask.identity.name == model]
-        if not masks:
+        named: list[HeadMask] = [mask for mask in default_masks(open_bank(bank)) if mask.identity.name == model]
+        if not named:
             raise BankError(f"the bank has no masks of {model!r} to learn from; see 'amask bank list'")
-        masks = _of_one_model(masks, model)
+        masks = _of_one_model(named, model)
         path = out_file or user_predictor_path(bank or default_folder(), masks[0].identity)
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = path.with_suffix(".checkpoint")
         with progress("training the predictor", settings.steps) as on_progress:
-            kept = {"checkpoint": checkpoint, "start": start, "on_progress": on_progress}
-            made = train_predictor(masks, settings, encoder=load_encoder(encoder), tasks=extra, **kept)
+            made = train_predictor(
+                masks,
+                settings,
+                encoder=load_encoder(encoder),
+                tasks=extra,
+                checkpoint=checkpoint,
+                start=start,
+                on_progress=on_progress,
+            )
         if end_to_end:
             made = _tuned(made, masks, model, data, device, end_to_end)
         made.save(path)

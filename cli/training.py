@@ -110,7 +110,7 @@ def train_masks(tasks: Sequence[str], bank: MaskBank, options: TrainOptions) -> 
     manifest = open_data(options.data)
     specs = find_tasks(tasks, manifest, collect_tasks(bank.folder, manifest.folder, file=options.tasks_file))
     names = name_masks(specs, options.name)
-    changes = {"steps": options.steps, "batch": options.batch, "sparsity": options.sparsity}
+    changes: dict[str, Any] = {"steps": options.steps, "batch": options.batch, "sparsity": options.sparsity}
     choose_recipe(specs, options.recipe, **changes)  # refused before the model is loaded
     if options.out_file:
         check_out(options.out_file, len(specs) * len(options.seeds))

@@ -17,6 +17,7 @@ from .bench import Bench, headline, metric_arrow, missing_note, score_job
 from .charts import FREE, RANDOM, UNPROMPTED, Curve, Strip, draw_curves, draw_masks, draw_points, draw_strips
 from .controls import random_like, random_order
 from .harness import Trial
+from .predictions import Condition
 from .section import Cell, Section
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _ordered(bench: Bench, name: str) -> Iterator[tuple[int, str, Trial]]:
         rank = keys.flatten().argsort(descending=True, stable=True).argsort().view(keys.shape)
         for count in counts:
             bits = mask.geometry.allowed((rank < count) & mask.geometry.switchable)
-            condition = "mask" if order == "logit" else "random"
+            condition: Condition = "mask" if order == "logit" else "random"
             part = mask.with_(bits=bits, logits=None, task=None, lineage={"operation": f"first {count} by {order}"}, scores={})
             yield count, order, Trial(condition, f"{count} heads by {order}", part, mask.spec)
 
@@ -162,7 +163,7 @@ def jaccard_section(bench: Bench) -> Section:
     order, groups = cluster_masks(found.jaccard)
     names = [found.masks[at] for at in order]
     values = [[found.jaccard[row][column] for column in order] for row in order]
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, groups[at], *(f"{value:.2f}" for value in line)) for name, at, line in zip(names, order, values, strict=True)
     )
     return Section(

@@ -121,8 +121,16 @@ class AnswerStore:
         features = self._features.get(clips.digest)
         if features is None:
             features = self._features[clips.digest] = ClipFeatures(self.model, clips.manifest)
-        settings = {"batch": self.batch, "max_new_tokens": self.max_new_tokens, "unconstrained": self.unconstrained}
-        made = predict(self.model, features, clips.manifest.clips, clips.task, trial, **settings)
+        made = predict(
+            self.model,
+            features,
+            clips.manifest.clips,
+            clips.task,
+            trial,
+            batch=self.batch,
+            max_new_tokens=self.max_new_tokens,
+            unconstrained=self.unconstrained,
+        )
         lines = "".join(map(to_line, made)).encode("utf-8", "backslashreplace")
         write_atomic(lines, self.path(clips, trial), parents=True)
 

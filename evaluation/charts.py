@@ -85,8 +85,8 @@ def draw_dots(groups: Sequence[str], panels: Mapping[str, Sequence[Mapping[str, 
             for place, dot in places:
                 axes.hlines(place, dot.low, dot.high, color=COLOURS.get(name, INK), linewidth=1.2, alpha=0.6)
             values, lines = [dot.value for _, dot in places], [place for place, _ in places]
-            kind = {"color": COLOURS.get(name, INK), "marker": MARKS.get(name, "o"), "label": name}
-            axes.scatter(values, lines, s=22, zorder=3, **kind)
+            colour, marker = COLOURS.get(name, INK), MARKS.get(name, "o")
+            axes.scatter(values, lines, s=22, zorder=3, color=colour, marker=marker, label=name)
         for line in range(len(groups) - 1):
             axes.axhline(line + 0.5, color=PALE, linewidth=0.8)
         axes.set(ylim=(len(groups) - 0.5, -0.5))

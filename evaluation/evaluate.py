@@ -134,11 +134,6 @@ class Evaluation:
         tried = self._trials(targets)
         numbers = {audio_key(clip): at for at, clip in enumerate(self.features.manifest)}
         places = [numbers[audio_key(clip)] for clip in clips]
-        options = {
-            "batch": settings.batch,
-            "max_new_tokens": settings.max_new_tokens,
-            "unconstrained": settings.unconstrained,
-        }
         made: list[Prediction] = []
         with progress(task.name, len(clips) * len(tried)) as on_progress:
             for start in range(0, len(clips), settings.batch):
@@ -146,7 +141,16 @@ class Evaluation:
                 features = self.features.rows(places[some])
                 self.features.prefetch(places[some.stop : some.stop + settings.batch])
                 for trial in tried:
-                    new = predict(self.model, features, clips[some], task, trial, **options)
+                    new = predict(
+                        self.model,
+                        features,
+                        clips[some],
+                        task,
+                        trial,
+                        batch=settings.batch,
+                        max_new_tokens=settings.max_new_tokens,
+                        unconstrained=settings.unconstrained,
+                    )
                     log.add(new)
                     made += new
                     on_progress(len(made), f"{trial.condition} {trial.wording}")

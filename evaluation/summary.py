@@ -181,9 +181,17 @@ def _figures(runs: Sequence[Sequence[Score]]) -> Figures:
     values = [head.value for head in heads]
     bounds = [head.interval or (head.value, head.value) for head in heads]
     ordered = sorted(values, reverse=heads[0].better == "higher")
-    figures = (mean(values), mean(low for low, _ in bounds), mean(high for _, high in bounds), ordered[0], ordered[-1])
+    low, high = mean(low for low, _ in bounds), mean(high for _, high in bounds)
     detail = {part.name: round(mean(scores[at].value for scores in runs), 2) for at, part in enumerate(runs[0]) if at}
-    return Figures(*(round(figure, 2) for figure in (*figures, pstdev(values))), detail=detail)
+    return Figures(
+        value=round(mean(values), 2),
+        low=round(low, 2),
+        high=round(high, 2),
+        best=round(ordered[0], 2),
+        worst=round(ordered[-1], 2),
+        std=round(pstdev(values), 2),
+        detail=detail,
+    )
 
 
 def _differences(task: TaskSpec, runs: Mapping[tuple[int, str], list[Run]]) -> Iterator[Difference]:

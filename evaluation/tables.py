@@ -113,11 +113,12 @@ def _main_line(bench: Bench, clips: ClipSet, table: TaskTable, answers_of: Calla
 def _main_section(bench: Bench, sets: Sequence[ClipSet], name: str, title: str, jobs: Sequence[Job]) -> Section:
     tables = [(clips, table) for clips in sets if (table := task_table(bench, clips)) is not None]
     lines = [
-        _main_line(bench, clips, table, lambda row: row.unconstrained and row.unconstrained.value) for clips, table in tables
+        _main_line(bench, clips, table, lambda row: row.unconstrained.value if row.unconstrained else None)
+        for clips, table in tables
     ]
 
     def dots(table: TaskTable, answers: Answers) -> dict[str, Dot]:
-        found = {}
+        found: dict[str, Dot] = {}
         for row in table.rows:
             figures = row.served if answers == "served" else row.unconstrained
             if figures is not None:

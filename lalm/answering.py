@@ -109,8 +109,15 @@ def answers(
         rows = slice(done, done + len(features))
         some = gates if own_gates is None else own_gates[rows]
         words = prompts if own_words is None else own_words[rows]
-        how = {"max_new_tokens": max_new_tokens, "beams": beams, "confidence": confidence}
-        yield from model.answer(features, some, words, constraints=[constraint] * len(features) if constraint else None, **how)
+        yield from model.answer(
+            features,
+            some,
+            words,
+            max_new_tokens=max_new_tokens,
+            beams=beams,
+            constraints=[constraint] * len(features) if constraint else None,
+            confidence=confidence,
+        )
         done = rows.stop
     for given, kind in ((own_gates, "gates"), (own_words, "prompts")):
         if given is not None and len(given) != done:

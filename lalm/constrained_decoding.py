@@ -132,7 +132,7 @@ class ProbabilityRecorder(LogitsProcessor):
 
     def __call__(self, input_ids: Int[Tensor, "row position"], scores: Float[Tensor, "row token"]) -> Tensor:
         """What the inner processors make of the scores."""
-        found = self.inner(input_ids, scores)
+        found = self.inner(cast(torch.LongTensor, input_ids), scores)
         chosen = scores.gather(1, found.argmax(1, keepdim=True))[:, 0]
         self._steps.append((chosen.float() - scores.float().logsumexp(1)).exp())
         return found

@@ -5,6 +5,8 @@ In the pocket model every layer writes one and the same constant to all audio po
 before: the embedding plus what null has gathered. It is what the stock forward pass gives, at a fraction of its cost.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -31,7 +33,8 @@ def text_states(
     reads[:, 0] = False
     allowed = torch.cat([reads, sees], 2)[:, None]
     bias = torch.zeros(allowed.shape, dtype=text.dtype, device=text.device).masked_fill(~allowed, torch.finfo(text.dtype).min)
-    for layer in decoder.layers:
+    stack: Any = decoder  # torch types its parts as Tensor | Module
+    for layer in stack.layers:
         attn = layer.self_attn
         normed = layer.input_layernorm(states)
         source = torch.cat([layer.input_layernorm(audio + (states[:, :1] - null)), normed], 1)
@@ -42,7 +45,7 @@ def text_states(
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, bias)
         states = states + attn.o_proj(mixed.transpose(1, 2).flatten(2))
         states = states + layer.mlp(layer.post_attention_layernorm(states))
-    return decoder.norm(states)
+    return stack.norm(states)
 
 
 def causal(length: int, device: torch.device | None = None) -> Bool[Tensor, "text text"]:

@@ -101,7 +101,7 @@ def prune_obstacle(model: PromptedModel) -> str:
         if kinds:
             return f"{where} has projections of type {', '.join(sorted(kinds))}, not Linear (quantised, or with an adapter)"
         norms = [getattr(attention, name, None) for name in ("q_norm", "k_norm", "v_norm")]
-        sizes = {len(norm.weight) for norm in norms if getattr(norm, "weight", None) is not None}
+        sizes = {len(weight) for norm in norms if (weight := getattr(norm, "weight", None)) is not None}
         if sizes - {_head_width(attention, site.width)}:
             return f"{where} normalises all heads together"
     return ""

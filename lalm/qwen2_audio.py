@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pydantic
@@ -101,7 +102,8 @@ def hidden_states(
     hidden = nn.functional.gelu(tower.conv2(nn.functional.gelu(tower.conv1(mels)))).mT
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     hidden = hidden + tower.embed_positions(positions)
-    real = (positions < tower._get_feat_extract_output_lengths(frames)[0][:, None]).long()
+    lengths = tower._get_feat_extract_output_lengths(cast(torch.LongTensor, frames))[0]
+    real = (positions < lengths[:, None]).long()
     mask = create_bidirectional_mask(config=tower.config, inputs_embeds=hidden, attention_mask=real)
     for layer in tower.layers:
         hidden = layer(hidden, mask)

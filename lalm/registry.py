@@ -113,7 +113,8 @@ def load_model(
 
 def _in_memory(model: nn.Module, processor: ProcessorMixin | None, name: str) -> LALM:
     """A loaded model in its adapter; a PEFT model is its base model, in which the adapter's layers are."""
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base_of: Any = getattr(model, "get_base_model", None)
+    base = base_of() if base_of else model
     if not isinstance(base, PreTrainedModel):
         raise ModelError(f"cannot use a {type(model).__name__}; expected a model of transformers, or a name")
     if processor is None:

@@ -143,10 +143,7 @@ def _save_about(model: LALM, mask: HeadMask, folder: Path, name: str) -> None:
     save_mask(mask, name or mask.task_name or "mask", 1, folder / MASK)
     if isinstance(model, Qwen2Audio):
         template = model.template
-        setup = Setup(
-            before=template.before, after=template.after, end=template.end, silence=model.silence,
-            fixed_layers=model.geometry.fixed_layers,
-        )  # fmt: skip
+        setup = Setup(before=template.before, after=template.after, end=template.end, **model.audio.model_dump())
         write_atomic(setup.model_dump_json(indent=1).encode() + b"\n", folder / SETUP_FILE)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import Qwen2AudioForConditionalGeneration as Base
 
 
-class PrunedModel(Base):  # type: ignore[misc]
+class PrunedModel(Base):
     """The model that it was cut from, with fewer heads.
 
     Args:

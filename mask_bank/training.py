@@ -260,6 +260,7 @@ class MaskTrainer:
             except torch.OutOfMemoryError:
                 pieces = self._halved(piece, [lengths[at] for at in piece]) + pieces
                 continue
+            assert leaf.grad is not None
             losses[piece], gradient[piece] = found.detach().float().cpu(), leaf.grad
         self.process.add_up(losses)
         gates.grad = self.process.add_up(gradient)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any, cast
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -65,8 +66,8 @@ def prune_tokenizer(whisper: PreTrainedTokenizerFast, kept: Sequence[int]) -> Pr
     content = json.loads(whisper.backend_tokenizer.to_str())["model"]
     names = {number: token for token, number in content["vocab"].items()}
     vocabulary = {names[number]: at for at, number in enumerate(kept)}
-    merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in content["merges"]]
-    merges = [pair for pair in merges if vocabulary.keys() >= {*pair, "".join(pair)}]
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in content["merges"])
+    merges: list[tuple[str, str]] = [(left, right) for left, right in pairs if vocabulary.keys() >= {left, right, left + right}]
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
@@ -101,11 +102,12 @@ def audio_config(whisper: WhisperConfig) -> Qwen2AudioEncoderConfig:
 def build_model(whisper: WhisperConfig, text_config: dict, tokenizer: PreTrainedTokenizerFast) -> TiedQwen2Audio:
     """An empty pocket model of these sizes."""
     end = tokenizer.convert_tokens_to_ids(END)
+    tied: dict[str, Any] = {"tie_word_embeddings": True}
     config = Qwen2AudioConfig(
         audio_config=audio_config(whisper).to_dict(),
         text_config=text_config | {"pad_token_id": end, "eos_token_id": end},
-        audio_token_index=tokenizer.convert_tokens_to_ids(AUDIO),
-        tie_word_embeddings=True,
+        audio_token_index=cast(int, tokenizer.convert_tokens_to_ids(AUDIO)),
+        **tied,
     )
     model = TiedQwen2Audio(config).eval()
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = end

@@ -96,7 +96,7 @@ def _literal_at(text: str, at: int) -> Literal | None:
             return Literal(inner if kind == "template" else content, kind, at, match.end())
     for pattern, kind in ((_TAG, "tag"), (_BRACKET, "bracket"), (_STARRED, "starred")):
         if match := pattern.match(text, at):
-            return Literal(match[0], kind, at, match.end())  # type: ignore[arg-type]
+            return Literal(match[0], kind, at, match.end())
     return None
 
 

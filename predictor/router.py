@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..data.answer_format import AnswerFormat
-from ..data.tasks import Task, TaskSpec
+from ..data.tasks import Form, Task, TaskSpec
 from ..mask_bank.mask import HeadMask
 from .clauses import conditional, corrected, listed_items
 from .form_cues import noun_tasks
@@ -128,14 +128,14 @@ class InstructionRouter:
         intent = route.intent
         if len(intent.parts) > 1:
             parts = _in_order(intent.parts, form.order)
-            kind = "json" if form.json or intent.form == "json" else "pipe"
+            kind: Form = "json" if form.json or intent.form == "json" else "pipe"
             if (parts, kind) != (intent.parts, intent.form) and not use_predicted_bits and route.kind != "plan":
                 known = {task.name: task for task in self.predictor.record.tasks} | self.tasks
                 intent = Intent(parts, kind)
                 spec = TaskSpec(parts=tuple(known[part] for part in parts), form=kind)
                 one_pass = self._in_one_pass(spec, intent)
-                how, mask = ("one-pass", self.masks[intent]) if one_pass else ("parallel", None)
-                route = replace(route, intent=intent, spec=spec, how=how, mask=mask)
+                how: How = "one-pass" if one_pass else "parallel"
+                route = replace(route, intent=intent, spec=spec, how=how, mask=self.masks[intent] if one_pass else None)
         answer_format, warnings = _format_for(intent, form)
         if route.spec is not None and intent.form == "json" and answer_format.keys and not use_predicted_bits:
             keys = () if answer_format.keys == intent.parts else answer_format.keys

@@ -17,7 +17,7 @@ import numpy as np
 from ..data.tasks import Task
 from .augmentation import augment
 from .example import MARKS, Example
-from .intent import UNSUPPORTED, Intent
+from .intent import FORMS, UNSUPPORTED, Intent
 from .resources import choice, fill_pattern, held_out_requests, load_demands, load_frames, load_patterns, normalise
 from .templates import Style, build_template
 from .wordings import PLACES, Request, TaskWordings, Templates, Wordings, read_wordings
@@ -29,11 +29,8 @@ P_FROM_PIECES = 0.5  # share of templates that are built from pieces
 P_DEMAND = 0.08  # share of requests with the rest of a demand for a form
 NOT_DEMANDED = ("labels", "separator", "lines")  # they name labels, or are for several parts, which templates have anyway
 GERMAN = 0.15  # share of German among what is put together
-STYLES: tuple[Style, ...] = (
-    *["phrases"] * 5,
-    *["imperatives"] * 2,
-    *["clauses"] * 2,
-)  # how often parts are spoken of in which way
+STYLE_SHARES: dict[Style, int] = {"phrases": 5, "imperatives": 2, "clauses": 2}  # how often parts are spoken of in which way
+STYLES = tuple(style for style, share in STYLE_SHARES.items() for _ in range(share))
 MAX_CLAUSE_WORDS = 7  # words that a whole request may have to stand among others
 # How often each kind of request is drawn: for one task, for several, for none.
 SHARES = {"single": 44, "pattern": 14, "phrase": 6, "single_with_exclusion": 9}
@@ -236,7 +233,7 @@ class RequestSource:
             if orders:
                 return self.composed(kind, choice(orders, rng), rng)
         if kind == "pair_with_exclusion" and self.orders[2] and len(self.tasks) > 2:
-            pair, form = choice(self.orders[2], rng), choice(("pipe", "json"), rng)
+            pair, form = choice(self.orders[2], rng), choice(FORMS, rng)
             others = [task.name for task in self.tasks if task.name not in pair]
             return self.filled(f"{form}2_with_exclusion", (*pair, choice(others, rng)), Intent(pair, form), rng)
         task = choice(self.tasks, rng).name

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..data.tasks import Task, TaskSpec, parse_task
 from ..errors import BankError, DataError, InstructionError, MaskError
@@ -83,7 +83,7 @@ def route_instruction(
 ) -> Route:
     """The route of an instruction that was read: a task, or a plan."""
     answer_format, warnings = read.answer_format or None, read.warnings
-    said = {"instruction": read.instruction, "confidence": read.confidence_total, "answer_format": answer_format}
+    said: dict[str, Any] = {"instruction": read.instruction, "confidence": read.confidence_total, "answer_format": answer_format}
     if read.plan:
         return replace(route_task(read.plan, bank, model, known), warnings=warnings, **said)
     task = read.spec_or_raise()

@@ -76,12 +76,12 @@ def hear_clip(clip: Clip, number: int, model: LALM, policy: LongClipPolicy) -> H
         AudioError: it cannot be read, or is too long.
     """
     name, source = clip_name(clip, number), _source(clip)
+    warnings: tuple[str, ...] = ()
     longest = None if policy == "split" else model.longest
     if isinstance(source, tuple):
         wave = _samples(source, name, model, longest, policy)
-        warnings = (
-            (f"it is silent or almost so: nothing in it reaches {SILENCE_DBFS:.0f} dBFS",) if is_silent(wave, model.rate) else ()
-        )
+        if is_silent(wave, model.rate):
+            warnings = (f"it is silent or almost so: nothing in it reaches {SILENCE_DBFS:.0f} dBFS",)
     else:
         heard = load_audio(source, model.rate, longest=longest, trim=policy == "trim", channels=model.channels)
         wave, warnings = heard.wave, heard.warnings
@@ -115,7 +115,8 @@ def _source(clip: Clip) -> Path | Stream | tuple[np.ndarray, int]:
     if isinstance(clip, Mapping):
         return _from_mapping(clip)
     if hasattr(clip, "get_all_samples"):  # torchcodec's decoder, which `datasets` gives from version 4 on
-        samples = clip.get_all_samples()
+        decoder: Any = clip
+        samples = decoder.get_all_samples()
         return _array(samples.data), int(samples.sample_rate)
     if isinstance(clip, tuple) and len(clip) == 2 and isinstance(clip[1], int | np.integer):
         return _array(clip[0]), int(clip[1])

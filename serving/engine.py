@@ -252,5 +252,6 @@ def _segment_answer(route: Route, options: RunOptions, answers: Sequence[Answer 
 
 def _known(task: TaskSpec | None, answer: Answer | None) -> Mapping[str, float]:
     """The confidence of a single task's answer, by its name."""
-    known = task is not None and task.form == "plain" and answer is not None and answer.confidence is not None
-    return {task.names[0]: answer.confidence} if known else {}
+    if task is None or task.form != "plain" or answer is None or answer.confidence is None:
+        return {}
+    return {task.names[0]: answer.confidence}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..data.tasks import Task, collect_tasks
 from ..errors import AudioError, InstructionError
@@ -185,7 +185,8 @@ class Pipeline:
             ['female', 'male']
         """
         one = is_one_clip(clips)
-        results = list(self.stream([clips] if one else clips, instruction, route=route, **named))
+        several = cast(Iterable[Clip], [clips] if one else clips)
+        results = list(self.stream(several, instruction, route=route, **named))
         if not one:
             return results
         if results[0].error:

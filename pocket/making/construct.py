@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from transformers import (
@@ -40,7 +41,7 @@ def clip_moments(
 ) -> Moments:
     """The moments of Whisper's decoder on the first people's sentences of the corpus, with their transcripts."""
     spoken = [at for at, clip in enumerate(clips) if clip.kind == "person" and clip.split == "train" and clip.labels.get("asr")]
-    start = tokenizer.convert_tokens_to_ids([START, NO_TIMES])
+    start = cast(list[int], tokenizer.convert_tokens_to_ids([START, NO_TIMES]))
     states, tokens = [], []
     for at in spoken[:MEASURED]:
         rows, lengths = store.batch([at])
@@ -64,9 +65,10 @@ def construct(name: str, shape: DecoderShape, store: FrameStore, clips: Sequence
         ModelError: Whisper cannot be loaded, or is not an English-only one.
     """
     whisper, own = load_whisper(name), AutoTokenizer.from_pretrained(name)
+    assert isinstance(own, PreTrainedTokenizerFast)
     kept = kept_tokens(own, shape.vocabulary)
     tokenizer, tower = prune_tokenizer(own, kept), start_encoder(whisper)
-    kept += own.convert_tokens_to_ids(list(KEPT_SPECIAL))
+    kept += cast(list[int], own.convert_tokens_to_ids(list(KEPT_SPECIAL)))
     builder = DecoderBuilder(whisper, shape, clip_moments(whisper, own, tower, store, clips), kept, extra=1)
     model = build_model(whisper.config, builder.model.config.to_dict(), tokenizer)
     with torch.no_grad():

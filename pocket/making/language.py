@@ -8,6 +8,7 @@ beside them faster, or transcription is lost in a few steps; markers, positions,
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -136,7 +137,7 @@ def train_language(
         if bool(rates[name].any()):
             parameter.requires_grad_(True)
             moving[parameter] = rates[name]
-    null, fill = tokenizer.convert_tokens_to_ids("<|audio_bos|>"), tokenizer.eos_token_id
+    null, fill = cast(int, tokenizer.convert_tokens_to_ids("<|audio_bos|>")), tokenizer.eos_token_id
 
     def losses(step: int) -> dict[str, Tensor]:
         batch = next(batch for at, batch in drawn if at == step)

@@ -66,8 +66,8 @@ def train(
         before = {parameter: parameter.detach().clone() for parameter in rates}
         optimizer.step()
         with torch.no_grad():
-            for parameter, rate in rates.items():  # Adam's steps do not grow with the gradient, so the step itself is scaled
-                parameter.copy_(before[parameter] + rate * (parameter - before[parameter]))
+            for parameter, share in rates.items():  # Adam's steps do not grow with the gradient, so the step itself is scaled
+                parameter.copy_(before[parameter] + share * (parameter - before[parameter]))
         for name, part in parts.items():
             sums[name] = sums.get(name, 0.0) + float(part.detach())
         if (step + 1) % 20 == 0:

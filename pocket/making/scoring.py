@@ -28,10 +28,11 @@ def score_masks(model: LALM, folder: Path, data: Manifest, log: Log) -> None:
         log: told the figures.
     """
     for stored in MaskBank(folder / "none", folder).list():
-        if not any(has_labels(stored.task, clip.labels) for clip in data):
+        task = stored.task
+        if task is None or not any(has_labels(task, clip.labels) for clip in data):
             log(f"scores: {stored.name} keeps its own; no clip of the slice has its labels")
             continue
-        scored = stored.with_(**_dev_score(model, stored, stored.task, data))
+        scored = stored.with_(**_dev_score(model, stored, task, data))
         log(f"scores: {stored.name} dev {scored.scores['dev']}")
         save_mask(scored, stored.name, stored.version, stored.path)
     bank = MaskBank(folder / "none", folder)

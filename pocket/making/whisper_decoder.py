@@ -13,11 +13,13 @@ docs/pocket.md explains it at length. All numbers are computed in float64 and ro
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import NemotronConfig, NemotronForCausalLM, WhisperForConditionalGeneration
+from transformers.models.nemotron.modeling_nemotron import NemotronAttention, NemotronDecoderLayer
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperDecoderLayer
 
 from .whisper_moments import Moments
@@ -109,6 +111,7 @@ class DecoderBuilder:
             rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.0},
         )
         self.model = NemotronForCausalLM(config).eval()
+        self.layers = [cast(NemotronDecoderLayer, layer) for layer in self.model.model.layers]
         embeddings = self.decoder.embed_tokens.weight.detach().double()[kept]
         with torch.no_grad():
             self._fill(embeddings)
@@ -122,10 +125,10 @@ class DecoderBuilder:
         pair(table[self.null : self.anchor + 1], self.width + NULL, self.carrier / 2**0.5)
         pair(table[self.anchor], self.width + ANCHOR, TEXT_CARRIER * 2**0.5)
         stack.embed_tokens.weight.copy_(table.half())
-        for layer in stack.layers:
-            for parameter in layer.parameters():
+        for built in self.layers:
+            for parameter in built.parameters():
                 parameter.zero_()
-            for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            for norm in (built.input_layernorm, built.post_attention_layernorm):
                 norm.weight.fill_(self.norm - 1)
         last = self.decoder.layer_norm
         stack.norm.weight.fill_(-1.0)  # the norm multiplies by 1 + weight: no marker is read by the head
@@ -133,10 +136,11 @@ class DecoderBuilder:
         stack.norm.bias.zero_()
         stack.norm.bias[: self.width] = last.bias
         constant = torch.zeros(self.width, dtype=torch.float64)
-        self._count_positions(stack.layers[0])
-        for at, layer in enumerate(self.decoder.layers):
-            own, cross = stack.layers[1 + 2 * at], stack.layers[2 + 2 * at]
-            after = stack.layers[3 + 2 * at] if 3 + 2 * at < len(stack.layers) else None
+        self._count_positions(self.layers[0])
+        for at, module in enumerate(self.decoder.layers):
+            layer = cast(WhisperDecoderLayer, module)
+            own, cross = self.layers[1 + 2 * at], self.layers[2 + 2 * at]
+            after = self.layers[3 + 2 * at] if 3 + 2 * at < len(self.layers) else None
             constant = self._attention(own, layer.self_attn, layer.self_attn_layer_norm, at, constant, cross=False)
             constant = self._attention(cross, layer.encoder_attn, layer.encoder_attn_layer_norm, at, constant, cross=True)
             constant = self._feed_forward(cross, after, layer, at, constant)
@@ -145,7 +149,7 @@ class DecoderBuilder:
     # Whisper's attention -------------------------------------------------------------------------------------------
 
     def _attention(
-        self, target: nn.Module, source: WhisperAttention, norm: nn.LayerNorm, at: int, constant: Tensor, cross: bool
+        self, target: NemotronDecoderLayer, source: WhisperAttention, norm: nn.LayerNorm, at: int, constant: Tensor, cross: bool
     ) -> Tensor:
         """One of Whisper's attentions as heads of a causal layer; returns the constant written to audio and null so far."""
         attn, width, split = target.self_attn, self.shape.width, self.shape.split
@@ -184,7 +188,7 @@ class DecoderBuilder:
         attn.o_proj.bias[: self.width] = bias.float()
         return constant + bias + null_value
 
-    def _mark_head(self, attn: nn.Module, head: int, reads_audio: bool) -> None:
+    def _mark_head(self, attn: NemotronAttention, head: int, reads_audio: bool) -> None:
         """The two dimensions in which a head compares markers: text sees text or audio, audio and null see null."""
         end, big = (head + 1) * self.shape.width, self.forbidden
         query, key = attn.q_proj, attn.k_proj
@@ -217,7 +221,12 @@ class DecoderBuilder:
     # Whisper's feed-forward ----------------------------------------------------------------------------------------
 
     def _feed_forward(
-        self, target: nn.Module, after: nn.Module | None, layer: WhisperDecoderLayer, at: int, constant: Tensor
+        self,
+        target: NemotronDecoderLayer,
+        after: NemotronDecoderLayer | None,
+        layer: WhisperDecoderLayer,
+        at: int,
+        constant: Tensor,
     ) -> Tensor:
         """Whisper's feed-forward; the neurons that write least stand behind the next self-attention, where there is one."""
         w, b = layer.final_layer_norm.weight.double(), layer.final_layer_norm.bias.double()
@@ -247,7 +256,7 @@ class DecoderBuilder:
 
     # Positions -----------------------------------------------------------------------------------------------------
 
-    def _count_positions(self, target: nn.Module) -> None:
+    def _count_positions(self, target: NemotronDecoderLayer) -> None:
         """The first layer: heads that look at the anchor with weight e^s / (e^s + t) count t text tokens.
 
         The feed-forward makes Whisper's positions of the counts; it is fitted to what this very layer gives.
@@ -272,7 +281,7 @@ class DecoderBuilder:
         line, slope, offset = self._line_of(normed[..., self.width + COUNT : self.width + COUNT + len(COUNTERS)])
         self._fit_positions(target, states, normed, line, slope, offset)
 
-    def _counted(self, target: nn.Module) -> tuple[Tensor, Tensor]:
+    def _counted(self, target: NemotronDecoderLayer) -> tuple[Tensor, Tensor]:
         """States of random text behind null and anchor, after the counting heads; and as the feed-forward sees them."""
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(0, self.null, (8, POSITIONS), generator=generator)
@@ -295,7 +304,7 @@ class DecoderBuilder:
         return mean @ fit, fit[:-1], fit[-1]
 
     def _fit_positions(
-        self, target: nn.Module, states: Tensor, normed: Tensor, line: Tensor, slope: Tensor, offset: Tensor
+        self, target: NemotronDecoderLayer, states: Tensor, normed: Tensor, line: Tensor, slope: Tensor, offset: Tensor
     ) -> None:
         """Neurons that begin at each position, and the least-squares readout that makes Whisper's positions of them."""
         step = (line[1:] - line[:-1]).clamp_min(0.4)
@@ -325,7 +334,7 @@ class DecoderBuilder:
         generator = torch.Generator().manual_seed(5)
         draw = lambda *size: torch.randn(*size, generator=generator)  # noqa: E731
         width, rank = self.shape.width, self.shape.width - 2
-        for number, layer in enumerate(self.model.model.layers):
+        for number, layer in enumerate(self.layers):
             if number == 0:
                 continue
             attn = layer.self_attn
