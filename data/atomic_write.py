@@ -1,9 +1,12 @@
-"""The one writer: a file appears whole or not at all, also if the process is killed or the disk is full."""
+"""The one writer: a file or a folder appears whole or not at all, also if the process is killed or the disk is full."""
 
 import errno
 import hashlib
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import FileError
@@ -51,6 +54,32 @@ def write_atomic(data: bytes, path: Path, *, exclusive: bool = False, parents: b
         raise FileError(f"cannot write {path}: {error.strerror or error}; {advice}") from None
     except ValueError as error:  # a NUL in the name
         raise FileError(f"cannot write {str(path)!r}: {error}; choose another name") from None
+
+
+@contextmanager
+def folder_atomic(path: Path) -> Iterator[Path]:
+    """A folder that appears under its name when all in it is written, or not at all; one that is there is replaced then.
+
+    Args:
+        path: the folder to be.
+
+    Yields:
+        Where to write its files.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if path.exists():
+            shutil.rmtree(path)
+        part.rename(path)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}; choose a folder that can be written") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _move_to_free(part: Path, path: Path) -> None:

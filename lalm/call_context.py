@@ -63,6 +63,18 @@ def _install(modules: Iterable[nn.Module]) -> None:
             torch._dynamo.reset()
 
 
+def forget(modules: Iterable[nn.Module]) -> None:
+    """Take the hook, at which a compiled graph breaks, from modules whose inputs nothing changes in this context.
+
+    `changed_inputs` installs it again where it is wanted.
+    """
+    with _INSTALLING:
+        for module in modules:
+            if not any(module in changes for changes in _CHANGES.get()):
+                for key in [key for key, hook in module._forward_pre_hooks.items() if hook is _apply]:
+                    del module._forward_pre_hooks[key], module._forward_pre_hooks_with_kwargs[key]
+
+
 @contextmanager
 def changed_inputs(changes: Mapping[nn.Module, Change]) -> Iterator[None]:
     """Within this context, and for the thread that entered it only, modules get changed inputs; contexts may nest.

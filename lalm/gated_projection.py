@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from .call_context import forget
 from .gating import GatesLike, Geometry, HeadSite, as_gates
 
 
@@ -82,6 +83,7 @@ def traceable_gates(model: nn.Module, sites: tuple[HeadSite, ...]) -> Iterator[T
     """
     paths = {id(module): path for path, module in model.named_modules()}
     projections = [GatedProjection(site) for site in sites]
+    forget(site.projection for site in sites)
     for site, projection in zip(sites, projections, strict=True):
         model.set_submodule(paths[id(site.projection)], projection)
     try:

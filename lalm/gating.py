@@ -219,7 +219,7 @@ def as_gates(given: object) -> Float[Tensor, "layer head"] | Float[Tensor, "row 
         raise ModelError(f"cannot gate by {type(given).__name__}; give a mask, or gates as numbers, (layer, head)") from None
     if found.dim() not in (2, 3):
         raise ModelError(f"gates have {found.dim()} dimensions; expected (layer, head), or (row, layer, head)")
-    if not bool(torch.isfinite(found).all()):
+    if not found.is_meta and not bool(torch.isfinite(found).all()):
         raise ModelError("gates are not finite; expected numbers between 0 (a head is off) and 1 (on)")
     return found if found.is_floating_point() else found.float()
 

@@ -5,8 +5,6 @@ Both load in plain transformers, without amask, and answer as the mask does unco
 
 import importlib.util
 import json
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
@@ -19,7 +17,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
-from ..data.atomic_write import write_atomic
+from ..data.atomic_write import folder_atomic, write_atomic
 from ..errors import FileError, MaskError
 from ..lalm.answering import MAX_NEW_TOKENS
 from ..lalm.base import LALM
@@ -49,17 +47,8 @@ def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
             "it is no export of a mask, so it is not replaced" if force else "choose another name, or replace it with --force"
         )
         raise FileError(f"{path} is there already; {advice}")
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        part.mkdir(parents=True)
+    with folder_atomic(path) as part:
         yield part
-        if path.exists():
-            shutil.rmtree(path)
-        part.rename(path)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror or error}; choose a folder that can be written") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager

@@ -174,7 +174,7 @@ def test_run_refuses_what_it_cannot_do(lalm, waves, mask):
         with pytest.raises(error, match=words):
             lalm.run(*arguments)
     for count in ("batch", "max_new_tokens", "beams"):
-        with pytest.raises(ModelError, match=f"{count} is 0; give 1 or more"):
+        with pytest.raises(ModelError, match=f"{count} is 0; give a whole number, 1 or more"):
             lalm.run([clip], **{count: 0})
     for wrong in (waves[0], (waves[0],), None):
         with pytest.raises(AudioError, match=rf"cannot read a {type(wrong).__name__}; .* as \(array, rate\)"):

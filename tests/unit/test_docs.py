@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 LOG = "LOG.md"  # what was tried, with the names of its day
+LAUNCHERS = {"--num_processes", "--nproc_per_node"}  # of accelerate and of torchrun
 
 
 def _pages(root: Path) -> list[Path]:
@@ -31,12 +32,12 @@ def test_options_that_pages_name_are_there(root: Path) -> None:
         own = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         return own.union(*(options(each) for each in getattr(command, "commands", {}).values()))
 
-    known = options(typer.main.get_command(app)) | {"--help"}
+    known = options(typer.main.get_command(app)) | {"--help"} | LAUNCHERS
     scripts = [*root.glob("benchmarks/*.py"), *root.glob("pocket/*.py"), *root.glob("predictor/making/*.py")]
     known |= {option for path in scripts for option in re.findall(r'"(--[a-z-]+)"', path.read_text(encoding="utf-8"))}
     named = {
         (page.name, option)
         for page in _pages(root)
-        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8"))
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z_-]+", page.read_text(encoding="utf-8"))
     }
     assert not sorted((page, option) for page, option in named if option not in known)

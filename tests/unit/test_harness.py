@@ -26,6 +26,7 @@ def events(model, monkeypatch):
     """
     from amask.lalm.answering import Answer
     from amask.lalm.batching import AudioFeatures
+    from amask.lalm.constrained_decoding import task_constraint
 
     found, width = [], model.model.get_input_embeddings().weight.shape[1]
 
@@ -35,7 +36,7 @@ def events(model, monkeypatch):
         return AudioFeatures(embeds, torch.full((len(waves),), 2))
 
     def answer(_model, _features, rows, *, max_new_tokens, **_):
-        constrained = rows[0].task is not None and (rows[0].task.form != "plain" or rows[0].labels)
+        constrained = rows[0].task is not None and task_constraint(rows[0].task) is not None
         found.append(("constrained" if constrained else "answered", len(rows), max_new_tokens))
         return [Answer("female"[:max_new_tokens], max_new_tokens < 6)] * len(rows)
 

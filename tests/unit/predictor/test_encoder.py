@@ -72,9 +72,9 @@ def wordpiece():
 
 
 def test_a_fitted_tokenizer_keeps_single_letters_and_the_commonest_and_takes_new_words(wordpiece):
-    from amask.predictor.making.distil import common_words, fit_tokenizer
+    from amask.predictor.making.distil import fit_tokenizer, frequent_words
 
-    assert common_words(wordpiece, ["baab ab 日", "baab abba", "bb"], least=2, most=9) == ["baab"]
+    assert frequent_words(wordpiece, ["baab ab 日", "baab abba", "bb"], least=2, most=9) == ["baab"]
     small, pieces = fit_tokenizer(wordpiece, 8, ["baab", "ab"])
     assert small.get_vocab_size() == len(pieces) == 8
     assert small.encode("abba").tokens == ["ab", "##b", "##a"]  # was one token
@@ -89,14 +89,14 @@ def test_a_student_learns_where_its_teacher_points(wordpiece, tmp_path):
     import numpy as np
 
     from amask.predictor.encoder import StaticEncoder
-    from amask.predictor.making.distil import Student, save, teach
+    from amask.predictor.making.distil import Student, save, train_student
 
     texts = ["a", "b", "a b", "b b a"]
     targets = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0].astype(np.float32)
     torch.manual_seed(0)
     student = Student(torch.randn(13, 8), 4)
     lines = []
-    teach(student, wordpiece, texts, targets, steps=120, batch=8, seed=0, log=lines.append)
+    train_student(student, wordpiece, texts, targets, steps=120, batch=8, seed=0, log=lines.append)
     first, last = (float(line.split("cosine ")[1].split(",")[0]) for line in (lines[0], lines[-1]))
     assert first < 0.5
     assert last > 0.8

@@ -41,13 +41,13 @@ def tuning(lalm, clips):
 
 def test_every_row_has_a_clip_with_its_labels(tuning, clips):
     for step in range(8):
-        for example, spec, clip in tuning.rows(step):
+        for example, spec, clip in tuning.sample_rows(step):
             assert spec.names == example.intent.parts
             assert all(name in clips.labels[clip] for name in spec.names)  # so nothing is asked of `ser`
 
 
 def test_the_loss_is_the_models_own_under_each_rows_gates(tuning, lalm, clips):
-    rows = tuning.rows(0)
+    rows = tuning.sample_rows(0)
     logits = torch.full((len(rows), *lalm.geometry.shape), 50.0)
     logits[0] = -50.0  # so sure that no noise matters: the first row has no head, the others have all
     expected = []
@@ -58,7 +58,7 @@ def test_the_loss_is_the_models_own_under_each_rows_gates(tuning, lalm, clips):
 
 
 def test_the_answers_reach_the_logits_and_the_model_stays_frozen(tuning, lalm):
-    rows = tuning.rows(0)
+    rows = tuning.sample_rows(0)
     logits = torch.zeros(len(rows), *lalm.geometry.shape, requires_grad=True)
     before = [parameter.clone() for parameter in lalm.model.parameters()]
     tuning.loss(rows, logits, 0).backward()

@@ -91,10 +91,10 @@ def test_parts_are_read_where_the_pointer_points():
     states, queries = torch.randn(2, 3, 4), torch.randn(2, 2, 4)
     real = torch.tensor([[True, True, True], [True, False, False]])
     found = pointer(queries, states, torch.randn(2, 3, 6), real)
-    assert float(found.where.exp()[1, :, 2:].detach().sum()) == pytest.approx(0, abs=1e-6)
+    assert float(found.position_logp.exp()[1, :, 2:].detach().sum()) == pytest.approx(0, abs=1e-6)
     for row in range(2):
         for slot in range(2):
-            at = found.where[row, slot].exp()
+            at = found.position_logp[row, slot].exp()
             for choice in range(3):
                 prob = at[0] * (choice == 2) + sum(at[t + 1] * found.token[row, t, choice].exp() for t in range(3))
                 assert float(found.part[row, slot, choice].exp().detach()) == pytest.approx(float(prob.detach()), abs=1e-5)
