@@ -13,6 +13,7 @@ from .predict import predict
 from .predictor import app as predictor_app
 from .report import ablate, report
 from .run import run
+from .serve import serve
 from .startup import share_cores, show_log
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.add_typer(bank_app, name="bank")
 app.add_typer(predictor_app, name="predictor")
 app.command()(run)
 app.command()(predict)
+app.command()(serve)
 app.command(context_settings={"ignore_unknown_options": False})(compose)
 app.command(name="eval")(evaluate)
 app.command()(ablate)

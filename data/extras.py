@@ -7,10 +7,14 @@ from ..errors import ExtraError
 
 # Library → the extra of amask that brings it.
 EXTRAS = {
+    "fastapi": "serve",
     "matplotlib": "plots",
     "nltk": "metrics",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
     "rouge_score": "metrics",
     "sacrebleu": "metrics",
+    "uvicorn": "serve",
 }
 
 

@@ -1,7 +1,7 @@
 """The one loop that answers many clips, a batch at a time."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -24,11 +24,13 @@ class Answer:
         truncated: whether it had not come to its end when the token limit was reached.
         confidence: of an answer from a closed set, its probability among all of them; of any other, the mean probability of
             its tokens, where that was asked for.
+        probabilities: of an answer from a closed set, that of each of them.
     """
 
     text: str
     truncated: bool = False
     confidence: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable

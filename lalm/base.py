@@ -185,8 +185,11 @@ class LALM(ScoringModel):
             own = fitting[rows] if fitting is not None and fitting.dim() == 3 else fitting
             asked = [words[at] for at in rows]
             if closed:
-                chosen = likeliest(closed, label_probabilities(self, some, closed, own, asked))
-                answers = [Answer(text, confidence=probability) for text, probability in chosen]
+                probabilities = label_probabilities(self, some, closed, own, asked)
+                answers = [
+                    Answer(text, confidence=probability, probabilities=dict(zip(closed, row, strict=True)))
+                    for (text, probability), row in zip(likeliest(closed, probabilities), probabilities.tolist(), strict=True)
+                ]
             else:
                 held = [constraints[at] for at in rows] if constraints else None
                 answers = self._generate_answers(some, own, asked, held, max_new_tokens, beams, confidence)

@@ -85,12 +85,17 @@ def hear_clip(clip: Clip, number: int, model: LALM, policy: LongClipPolicy) -> H
     else:
         heard = load_audio(source, model.rate, longest=longest, trim=policy == "trim", channels=model.channels)
         wave, warnings = heard.wave, heard.warnings
-    segments: tuple[np.ndarray, ...] = (wave,)
-    if policy == "split" and model.longest is not None and len(wave) > model.longest * model.rate:
-        segments = tuple(segment.of(wave, model.rate) for segment in split_at_pauses(wave, model.rate, model.longest))
+    segments = split_wave(wave, model) if policy == "split" else (wave,)
     return HeardClip(
         name, segments, len(wave) / model.rate, warnings, source if isinstance(source, Path) else None, policy == "trim"
     )
+
+
+def split_wave(wave: Float32[np.ndarray, " time"], model: LALM) -> tuple[Float32[np.ndarray, " _"], ...]:
+    """The segments in which a model hears samples: as many as it needs, split at pauses."""
+    if model.longest is None or len(wave) <= model.longest * model.rate:
+        return (wave,)
+    return tuple(segment.of(wave, model.rate) for segment in split_at_pauses(wave, model.rate, model.longest))
 
 
 def clip_name(clip: Clip, number: int) -> str:

@@ -247,7 +247,8 @@ def _segment_answer(route: Route, options: RunOptions, answers: Sequence[Answer 
     constraint = options.constraint or (task_constraint(task) if task is not None and not options.unconstrained else None)
     incomplete = constraint is not None and not constraint.is_complete(answer.text)
     parts = (task.split(answer.text) or {}) if task is not None else {}
-    return SegmentAnswer(answer.text, parts, _known(task, answer), truncated, incomplete)
+    each = {task.name: answer.probabilities} if task is not None and task.form == "plain" and answer.probabilities else {}
+    return SegmentAnswer(answer.text, parts, _known(task, answer), truncated, incomplete, probabilities=each)
 
 
 def _known(task: TaskSpec | None, answer: Answer | None) -> Mapping[str, float]:

@@ -77,6 +77,7 @@ class SegmentAnswer:
         truncated: whether an answer reached the token limit.
         incomplete: whether an answer did not come to the end of its form.
         steps: of a plan, what each step said; None where it was not asked.
+        probabilities: of each task with labels that was answered by itself, how probable each label is.
     """
 
     text: str
@@ -85,6 +86,7 @@ class SegmentAnswer:
     truncated: bool = False
     incomplete: bool = False
     steps: tuple[str | None, ...] = ()
+    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def join_parts(tasks: Sequence[Task], answers: Sequence[SegmentAnswer], weights: Sequence[float]) -> dict[str, str]:

@@ -1,0 +1,162 @@
+"""What all of the server's endpoints share: names, the batcher, limits, and waiting for answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from ..data.tasks import Task
+from ..errors import AmaskError
+from .api_errors import ApiError, as_api_error
+from .batcher import Batcher, BatchSettings
+from .build_result import build_result
+from .clips import HeardClip
+from .engine import RunOptions
+from .metrics import ServerMetrics
+from .model_names import ModelNames
+from .pipeline import Pipeline
+from .results import Result, SegmentAnswer
+from .routing import Route
+from .uploads import UploadLimits
+
+CLIENT_GONE = 499  # as nginx has it; nobody reads it
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a server behaves.
+
+    Attributes:
+        batching: how requests share batches.
+        limits: what a request may hold.
+        timeout: seconds after which a request is given up.
+        aliases: another name → one of the server's model names.
+        api_key: what clients must send; None for none.
+        admin_key: what changes of the masks need; None switches them off.
+        cors: origins whose pages may use the server.
+    """
+
+    batching: BatchSettings = field(default_factory=BatchSettings)
+    limits: UploadLimits = field(default_factory=UploadLimits)
+    timeout: float = 120.0
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    api_key: str | None = None
+    admin_key: str | None = None
+    cors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A request that was answered.
+
+    Attributes:
+        result: the answer.
+        segments: of the clip's segments, in order.
+        spans: where each segment begins and ends, seconds.
+    """
+
+    result: Result
+    segments: tuple[SegmentAnswer, ...]
+    spans: tuple[tuple[float, float], ...]
+
+
+class Service:
+    """Answers clips for the endpoints.
+
+    Args:
+        pipe: model, bank and predictor; the model is loaded at once.
+        name: what clients call the model.
+        settings: see there.
+    """
+
+    def __init__(self, pipe: Pipeline, name: str, settings: ServerSettings | None = None) -> None:
+        self.pipe, self.settings = pipe, settings or ServerSettings()
+        self.model = pipe.model
+        self.names = ModelNames(pipe, name, self.settings.aliases)
+        self.metrics = ServerMetrics()
+        self.batcher = Batcher(self.model, self.settings.batching, self.metrics.count_batch)
+        self.metrics.queue.set_function(lambda: self.batcher.waiting)
+
+    def close(self) -> None:
+        """Answer what waits, then stop."""
+        self.batcher.close()
+
+    async def call(self, function: Callable[..., Any], *args: Any, **named: Any) -> Any:  # noqa: ANN401
+        """Call something slow on a thread; amask's errors become answers."""
+        try:
+            return await run_in_threadpool(function, *args, **named)
+        except AmaskError as error:
+            raise as_api_error(error) from None
+
+    async def stream(
+        self, request: Request, clip: HeardClip, route: Route, options: RunOptions
+    ) -> AsyncIterator[SegmentAnswer | Answered]:
+        """Answer a clip: each segment's answer as it comes, then all of it.
+
+        Raises:
+            ApiError: the queue is full, it takes too long, or the answer failed.
+        """
+        known = await self.call(lambda: tuple(self.pipe.known_tasks().values()))
+        try:
+            futures = self.batcher.submit(clip.segments, route, options)
+        except AmaskError as error:
+            raise as_api_error(error) from None
+        until = asyncio.get_running_loop().time() + self.settings.timeout
+        gone = asyncio.ensure_future(_disconnected(request))
+        answers = []
+        try:
+            for future in futures:
+                answers.append(await self._wait(future, gone, until))
+                yield answers[-1]
+        finally:
+            gone.cancel()
+            for future in futures:
+                future.cancel()
+        yield self._answered(clip, answers, route, known)
+
+    async def answer(self, request: Request, clip: HeardClip, route: Route, options: RunOptions) -> Answered:
+        """Answer a clip.
+
+        Raises:
+            ApiError: as of `stream`.
+        """
+        async for found in self.stream(request, clip, route, options):
+            if isinstance(found, Answered):
+                return found
+        raise AssertionError
+
+    async def _wait(self, future: "Future[SegmentAnswer]", gone: "Awaitable[None]", until: float) -> SegmentAnswer:
+        wrapped = asyncio.wrap_future(future)
+        left = max(until - asyncio.get_running_loop().time(), 0)
+        done, _ = await asyncio.wait({wrapped, asyncio.ensure_future(gone)}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if wrapped in done:
+            try:
+                return wrapped.result()
+            except AmaskError as error:
+                raise as_api_error(error) from None
+        wrapped.cancel()
+        if done:
+            raise ApiError(CLIENT_GONE, "the client has gone", None, "client_gone")
+        raise ApiError(504, f"no answer within {self.settings.timeout:g} s; try again later", None, "timeout")
+
+    def _answered(self, clip: HeardClip, answers: Sequence[SegmentAnswer], route: Route, known: Sequence[Task]) -> Answered:
+        result = build_result(clip, answers, route, rate=self.model.rate, known=known)
+        if result.error:
+            raise ApiError(422, result.error, None, "no_answer")
+        result = replace(result, warnings=(*route.warnings, *result.warnings))
+        self.metrics.audio.inc(clip.seconds)
+        ends, spans = 0.0, []
+        for segment in clip.segments:
+            spans.append((round(ends, 3), round(ends + len(segment) / self.model.rate, 3)))
+            ends += len(segment) / self.model.rate
+        return Answered(result, tuple(answers), tuple(spans))
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client has gone; its request was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
