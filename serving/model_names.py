@@ -102,8 +102,8 @@ class ModelNames:
                 ]
                 named = " and ".join(f"{each['task']} ({each['example']!r})" for each in near) or "none"
                 message = (
-                    f"no mask serves the instruction; the nearest tasks are {named}; say it like one of these, choose one by model "
-                    f"{self.name}:TASK, or prompt by model {self.name}:{PROMPT}"
+                    f"no mask serves the instruction; the nearest tasks are {named}; say it like one of these, choose one "
+                    f"by model {self.name}:TASK, or prompt by model {self.name}:{PROMPT}"
                 )
                 raise ApiError(422, message, "messages", "no_mask", more={"nearest": near})
             try:

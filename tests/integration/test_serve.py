@@ -38,7 +38,7 @@ def server(pipe):
     from amask.serving.batcher import BatchSettings
     from amask.serving.service import ServerSettings
 
-    settings = ServerSettings(BatchSettings(max_wait_ms=50), aliases={"whisper-1": "pocket:asr"})
+    settings = ServerSettings(BatchSettings(max_wait_ms=50.0), aliases={"whisper-1": "pocket:asr"})
     with TestClient(create_app(pipe, settings=settings)) as client:
         yield client
 
@@ -138,7 +138,9 @@ def test_what_cannot_be_had_is_refused_by_its_name(transcribe, fields, param):
     assert param in error["message"] or param == "file"
 
 
-@pytest.mark.parametrize("model", ["pocket:nope", "pocket:../gr", "pocket:/etc/gr.safetensors", "gpt-4o", "pocket:gr@99", "pocket:"])
+@pytest.mark.parametrize(
+    "model", ["pocket:nope", "pocket:../gr", "pocket:/etc/gr.safetensors", "gpt-4o", "pocket:gr@99", "pocket:"]
+)
 def test_unknown_models_are_404(transcribe, chat, model):
     for response in (transcribe(model=model), chat("", model)):
         assert response.status_code == 404, response.text
@@ -176,7 +178,9 @@ def test_the_answer_says_that_words_beside_a_mask_were_not_read(chat):
 def test_a_data_url_is_heard_and_no_other_is_opened(server, data, pipe, clip):
     def ask(url: str):
         part = {"type": "audio_url", "audio_url": {"url": url}}
-        return server.post("/v1/chat/completions", json={"model": "pocket:asr", "messages": [{"role": "user", "content": [part]}]})
+        return server.post(
+            "/v1/chat/completions", json={"model": "pocket:asr", "messages": [{"role": "user", "content": [part]}]}
+        )
 
     found = ask("data:audio/ogg;base64," + base64.b64encode(data).decode())
     assert found.json()["choices"][0]["message"]["content"] == pipe(clip, task="asr").text
