@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from .bank import app as bank_app
+from .batch import batch
 from .compose import compose
 from .doctor import doctor
 from .evaluate import evaluate
@@ -29,6 +30,7 @@ app.add_typer(bank_app, name="bank")
 app.add_typer(predictor_app, name="predictor")
 app.command()(run)
 app.command()(predict)
+app.command()(batch)
 app.command()(serve)
 app.command(context_settings={"ignore_unknown_options": False})(compose)
 app.command(name="eval")(evaluate)
