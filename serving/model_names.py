@@ -96,7 +96,7 @@ class ModelNames:
         """
         with self._lock:
             read = self.pipe.read([words], neighbours=False)[0]
-            if read.spec is None:
+            if read.spec is None and not read.plan:
                 near = [
                     {"task": each.task, "example": each.example, "model": f"{self.name}:{each.task}"} for each in read.neighbours
                 ]
@@ -107,7 +107,7 @@ class ModelNames:
                 )
                 raise ApiError(422, message, "messages", "no_mask", more={"nearest": near})
             try:
-                return route_instruction(read, self.pipe.bank, self.pipe.identity, mode)
+                return route_instruction(read, self.pipe.bank, self.pipe.identity, self.pipe.known_tasks(), mode)
             except AmaskError as error:
                 raise ApiError(422, str(error), "messages", "no_mask") from None
 
