@@ -16,6 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from ..errors import AmaskError
+from .output_encoding import echo
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -242,7 +243,7 @@ def print_table(table: "Table") -> None:
 
 def print_json(value: object) -> None:
     """Print a value on stdout as JSON in one line, whatever the terminal: no colours, no folding."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    echo(json.dumps(value, ensure_ascii=False))
 
 
 def read_keys(text: str) -> tuple[str, ...]:

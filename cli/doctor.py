@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from .common import BankOption, JsonOption, one_line_errors, out
+from .output_encoding import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ def doctor(bank: BankOption = None, as_json: JsonOption = False) -> None:
             findings = [*run_checks(), *_masks(bank), *_folders(bank)]
         problems = [" ".join(finding.problem.split()) for finding in findings if finding.problem]
         if as_json:
-            typer.echo(json.dumps(_tree(findings) | {"problems": problems, "ok": not problems}, ensure_ascii=False))
+            echo(json.dumps(_tree(findings) | {"problems": problems, "ok": not problems}, ensure_ascii=False))
         else:
             _show(findings, problems)
         if problems:

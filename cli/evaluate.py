@@ -28,6 +28,7 @@ from .common import (
     out,
     progress,
 )
+from .output_encoding import echo
 
 PLAIN_WIDTH = 200  # columns of a table that goes to a file or a pipe
 
@@ -147,9 +148,7 @@ def _show(outcomes: "Iterator[Outcome]", metadata: dict[str, object], as_json: b
                     shown.print(_table(outcome.table))
     finally:
         if as_json:
-            typer.echo(
-                json.dumps(metadata | {"tables": [asdict(table) for table in tables], "errors": errors}, ensure_ascii=False)
-            )
+            echo(json.dumps(metadata | {"tables": [asdict(table) for table in tables], "errors": errors}, ensure_ascii=False))
     return bool(errors)
 
 

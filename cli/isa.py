@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.table import Table
 
 from .common import err, out, progress
+from .output_encoding import echo
 
 if TYPE_CHECKING:
     from ..data.manifest import Manifest
@@ -44,7 +44,7 @@ def evaluate_isa(folder: Path, pipeline: "Pipeline", data: "Manifest", limit: in
     write_atomic(json.dumps(found, ensure_ascii=False, indent=1).encode(), into / "scores.json", parents=True)
     isa.save_radar({name: about["ifr"] for name, about in found.items()}, into / RADAR)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        echo(json.dumps(found, ensure_ascii=False))
     else:
         out.print(_table(found))
     err.print(f"amask: answers, scores and {RADAR} are in {into}", style="dim", markup=False)

@@ -9,7 +9,7 @@ from .batch import batch
 from .compose import compose
 from .doctor import doctor
 from .evaluate import evaluate
-from .output_encoding import SafeOutputGroup
+from .output_encoding import SafeOutputGroup, echo
 from .predict import predict
 from .predictor import app as predictor_app
 from .report import ablate, report
@@ -43,7 +43,7 @@ def _show_version(wanted: bool | None) -> None:
     if wanted:
         from .. import __version__
 
-        typer.echo(f"amask {__version__}")
+        echo(f"amask {__version__}")
         raise typer.Exit()
 
 

@@ -55,6 +55,11 @@ def make_output_safe() -> None:
             stream.reconfigure(errors="ascii_fallback")
 
 
+def echo(line: str) -> None:
+    """Print a line on stdout at once, in its own encoding: click's echo changes that to UTF-8 where it is ASCII."""
+    print(line, flush=True)
+
+
 def _is_open(number: int) -> bool:
     try:
         os.fstat(number)

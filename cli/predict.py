@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from .common import BankOption, JsonOption, ModelOption, err, one_line_errors, open_pipeline, out
+from .output_encoding import echo
 from .run import describe_route
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def predict(
                 read.require_all()
             route = _route(pipe, read)
             if as_json:
-                typer.echo(json.dumps(_row(read, route), ensure_ascii=False))
+                echo(json.dumps(_row(read, route), ensure_ascii=False))
             if route is None:
                 read.spec_or_raise()
             elif not as_json:
@@ -69,7 +70,7 @@ def predict(
             empty = False
             for read in pipe.read(lines, predicted_bits=predicted_bits):
                 route = _route(pipe, read)
-                typer.echo(json.dumps(_row(read, route), ensure_ascii=False) if as_json else _line(read, route))
+                echo(json.dumps(_row(read, route), ensure_ascii=False) if as_json else _line(read, route))
             sys.stdout.flush()
         if empty:
             raise InstructionError("there is no instruction on standard input; give one a line")

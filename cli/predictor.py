@@ -23,6 +23,7 @@ from .common import (
     out,
     progress,
 )
+from .output_encoding import echo
 from .predict import PredictorOption, open_predictor
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def train(
         made.save(path)
         checkpoint.unlink(missing_ok=True)
         if as_json:
-            typer.echo(json.dumps({"path": str(path)} | made.record.model_dump(mode="json", exclude={"tasks"})))
+            echo(json.dumps({"path": str(path)} | made.record.model_dump(mode="json", exclude={"tasks"})))
         else:
             calibration = made.record.calibration
             out.print(f"{path}: {len(made.record.tasks)} tasks, {len(made.record.masks)} masks", markup=False)
@@ -154,7 +155,7 @@ def show(predictor: PredictorOption = None, bank: BankOption = None, as_json: Js
         about = opened.record.model_dump(mode="json", exclude={"tasks"}) | {"tasks": [task.name for task in opened.record.tasks]}
         about["parameters"] = sum(parameter.numel() for parameter in opened.network.parameters())
         if as_json:
-            typer.echo(json.dumps(about, ensure_ascii=False))
+            echo(json.dumps(about, ensure_ascii=False))
             return
         out.print(f"encoder {about['encoder']}, {about['parameters']} parameters of its own", markup=False)
         out.print(f"for {opened.identity}", markup=False)
@@ -204,7 +205,7 @@ def evaluate(
         if as_json:
             about = {"tests": {name: len(examples) for name, examples in vars(tests).items()}}
             figures = {"rows": [asdict(row) for row in rows], "bits": [asdict(row) for row in bits]}
-            typer.echo(json.dumps(about | figures, ensure_ascii=False))
+            echo(json.dumps(about | figures, ensure_ascii=False))
             return
         sizes = ", ".join(f"{len(examples)} {name.replace('_', ' ')}" for name, examples in vars(tests).items())
         out.print(f"percent right, falsely refused, and refused, of {sizes}", style="dim")
@@ -271,7 +272,7 @@ def sensitivity(
                     with progress(f"{name} by {how}", len(said)) as on_progress:
                         rows.append(measure_sensitivity(loaded, router, features, chosen, task, said, how, seen, on_progress))
         if as_json:
-            typer.echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
+            echo(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
         else:
             out.print(_table(rows, hidden={"values"}))
         if picture:

@@ -26,6 +26,7 @@ from .common import (
     progress,
     warn,
 )
+from .output_encoding import echo
 
 if TYPE_CHECKING:
     from ..evaluation.bench import Bench
@@ -86,7 +87,7 @@ def report(
         bench = _open(model, bank, data, tasks_file, split_names(tasks), settings, outside or [], to, device, dtype, out_folder)
         sections, left = _make(bench, split_names(tables), budget, out_folder)
         if as_json:
-            typer.echo(json.dumps({"folder": str(out_folder), "left": left, "sections": [each.to_json() for each in sections]}))
+            echo(json.dumps({"folder": str(out_folder), "left": left, "sections": [each.to_json() for each in sections]}))
         else:
             out.print(str(out_folder / "index.html"), markup=False)
 
@@ -131,7 +132,7 @@ def ablate(
             bench = _open(model, bank, data, tasks_file, tasks or [], settings, outside or [], to, device, dtype, folder)
             (section,), _ = _make(bench, [name], budget, out_folder)
         if as_json:
-            typer.echo(json.dumps(section.to_json(), ensure_ascii=False))
+            echo(json.dumps(section.to_json(), ensure_ascii=False))
         else:
             _print(section)
 

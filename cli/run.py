@@ -24,6 +24,7 @@ from .common import (
     read_keys,
     warn,
 )
+from .output_encoding import echo
 
 if TYPE_CHECKING:
     from ..serving.clips import NamedClip
@@ -164,8 +165,8 @@ def _answer(pipe: "Pipeline", inputs: "Inputs", route: "Route", options: Any, as
                 fail(result.error)
                 failed += 1
             elif as_json:
-                typer.echo(json.dumps(result.as_row(), ensure_ascii=False))
+                echo(json.dumps(result.as_row(), ensure_ascii=False))
             else:
-                typer.echo(result.text if alone else f"{result.path}\t{result.text}")
+                echo(result.text if alone else f"{result.path}\t{result.text}")
             tell(number)
     return failed

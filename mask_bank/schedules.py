@@ -27,8 +27,7 @@ class LinearSchedule:
     @property
     def decay_steps(self) -> int:
         """The first step at which the value is `end`."""
-        # 0.29 · 100 is 28.999999999999996 in floats, and meant as 29.
-        return int(round(self.decay * self.steps, 6) if self.decay <= 1 else self.decay)
+        return int(self.decay * self.steps if self.decay <= 1 else self.decay)  # 0.29 of 200 are 57 in floats, as the authors'
 
     def at(self, step: int) -> float:
         """The value of a step."""

@@ -83,4 +83,6 @@ def test_pruned_is_gated(model: KyutaiSpeechToText, waves: list[np.ndarray], lay
     gates[:, 0] = 1
     if layer is not None:
         gates[layer] = 0
-    assert tokens(model.pruned(gates), waves) == tokens(model, waves, gates) != tokens(model, waves)
+    assert tokens(model.pruned(gates), waves) == tokens(model, waves, gates)
+    if layer is not None:  # a few heads less may leave the likeliest tokens as they are
+        assert tokens(model, waves, gates) != tokens(model, waves)

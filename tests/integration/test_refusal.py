@@ -281,7 +281,7 @@ def test_gates_of_another_geometry_are_refused(gr, other, features):
     before = texts(other.answer(features, max_new_tokens=4))
     for shape in ((8, 64), (2, 8, 64), (4, 2), (2, 5), (3, 4), (2, 1, 4)):
         gates = torch.ones(shape)
-        for call in (other.generate, lambda heard, gates: other.loss(heard, ["x", "y"], gates)):
+        for call in (other.answer, lambda heard, gates: other.loss(heard, ["x", "y"], gates)):
             with pytest.raises(ModelError) as caught:
                 call(features, gates)
             expected = f"gates for {shape[-2]} × {shape[-1]} heads do not fit {other.name}, a model of 2×4"

@@ -38,7 +38,7 @@ def read(recorded, model, clip):
     from amask.data.audio import read_audio
 
     path = recorded.folder / "wavs" / f"{clip}.wav"
-    return model._fitting(read_audio(path, model.rate, longest=model.longest, channels=model.channels))
+    return model._pad_to_minimum(read_audio(path, model.rate, longest=model.longest, channels=model.channels))
 
 
 def head_gates(model, weight_tensor):
