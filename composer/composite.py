@@ -221,7 +221,8 @@ def compose_task(
         events.on_result(result)
     best, how = best_result(results), "selected"
     confirmation = confirmed(best.candidate.mask)
-    if train is not None and (options.retrain or not (confirmation.reached or is_trained_for(best.candidate.mask, spec))):
+    trained_before = any(is_trained_for(candidate.mask, spec) for candidate in candidates)
+    if train is not None and (options.retrain or not (confirmation.reached or trained_before)):
         whole = (build(dev_clips=wanted) if found.self_labelled else found).manifest
         others = {clip.path for clip in confirmed_on}  # a training chooses its best step on dev clips, so not on these
         trained = train(spec, replace(whole, clips=tuple(c for c in whole if c.path not in others)), best.candidate.mask)

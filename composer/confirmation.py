@@ -75,7 +75,7 @@ class Confirmation:
                 "metric": part.score.metric,
                 "value": round(part.score.value, 2),
                 "own": round(part.score.own, 2),
-                "max_gap": round(part.max_gap, 2),
+                "max_gap": round(part.max_gap, 2) if math.isfinite(part.max_gap) else None,  # of one speaker nothing is known
             }
             for part in self.parts
         }
