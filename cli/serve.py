@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..serving.service import ServerSettings
 
 KEY = "File that holds the key that clients must send; the environment variable AMASK_API_KEY by default."
-ADMIN_KEY = "File that holds the key for POST and DELETE /v1/masks; AMASK_ADMIN_KEY by default. Without it there are none."
 ALIAS = "Another name for one of the server's: whisper-1=pocket:asr; repeatable."
 HERE = ("127.0.0.1", "::1", "localhost")
 
@@ -42,7 +41,6 @@ def serve(
     max_seconds: Annotated[float, typer.Option(min=1, help="Seconds of a request's audio.")] = 600.0,
     alias: Annotated[list[str] | None, typer.Option(help=ALIAS, metavar="NAME=MODEL")] = None,
     api_key: Annotated[Path | None, typer.Option(help=KEY, metavar="FILE")] = None,
-    admin_key: Annotated[Path | None, typer.Option(help=ADMIN_KEY, metavar="FILE")] = None,
     cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may use the server; repeatable.")] = None,
 ) -> None:
     """Serve a model over HTTP, in the shapes of OpenAI's API: transcriptions, translations, chat completions with audio.
@@ -65,7 +63,6 @@ def serve(
             timeout,
             _aliases(alias or []),
             _key(api_key, "AMASK_API_KEY"),
-            _key(admin_key, "AMASK_ADMIN_KEY"),
             tuple(cors or ()),
         )
         if host not in HERE and settings.api_key is None:

@@ -178,19 +178,18 @@ def refuse(request: Request, settings: ServerSettings) -> ApiError | None:
     origin = request.headers.get("origin")
     if origin and origin not in settings.cors and origin.partition("://")[2] != request.headers.get("host"):
         return ApiError(403, "pages of other origins are not answered; see --cors", None, "foreign_origin")
-    if settings.api_key is None or request.url.path in OPEN_PATHS or is_key(request, settings.api_key, settings.admin_key):
+    if settings.api_key is None or request.url.path in OPEN_PATHS or is_key(request, settings.api_key):
         return None
     headers = {"WWW-Authenticate": 'Basic realm="amask"'}
     return ApiError(401, "wrong or no API key; send Authorization: Bearer KEY", None, "invalid_api_key", headers=headers)
 
 
-def is_key(request: Request, *keys: str | None) -> bool:
-    """Whether a request has one of some keys, as a bearer token or, from a browser, as a password."""
+def is_key(request: Request, key: str) -> bool:
+    """Whether a request has the key, as a bearer token or, from a browser, as a password."""
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "basic":
         try:
             value = b64decode(value, validate=True).decode().partition(":")[2]
         except ValueError:
             return False
-    found = [hmac.compare_digest(value.strip().encode(), key.encode()) for key in keys if key is not None]
-    return any(found)
+    return hmac.compare_digest(value.strip().encode(), key.encode())

@@ -36,7 +36,6 @@ class ServerSettings:
         timeout: seconds after which a request is given up.
         aliases: another name → one of the server's model names.
         api_key: what clients must send; None for none.
-        admin_key: what changes of the masks need; None switches them off.
         cors: origins whose pages may use the server.
     """
 
@@ -45,7 +44,6 @@ class ServerSettings:
     timeout: float = 120.0
     aliases: Mapping[str, str] = field(default_factory=dict)
     api_key: str | None = None
-    admin_key: str | None = None
     cors: tuple[str, ...] = ()
 
 
