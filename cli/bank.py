@@ -151,7 +151,7 @@ def show(
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a mask: layers × heads, lineage, scores."""
+    """Show a mask: layers and heads, lineage, scores."""
     with one_line_errors():
         from ..mask_bank.bank import open_mask
         from ..mask_bank.plots import render_text, save_mask_plot

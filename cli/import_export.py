@@ -41,7 +41,7 @@ def import_mask(
     bank: BankOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a mask file, or an (IA)³ adapter folder of PEFT that is a head mask, into the bank.
+    """Import a mask file, or an IA3 adapter folder of PEFT that is a head mask, into the bank.
 
     Files of the authors of AHAMask and of HeadsUp (for text models) do not say which weights they were trained on. Without
     --vouch such a mask can be listed, shown, compared and exported, but is never run. A mask of others is the default of its
