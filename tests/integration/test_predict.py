@@ -133,7 +133,7 @@ def test_how_a_score_moves_with_the_words(amask, tmp_path):
     picture = tmp_path / "spread.png"
     done = amask("predictor", "sensitivity", "gr", "--clips", 3, "--wordings", 2, "--picture", picture, "--json")
     rows = json.loads(done.stdout)
-    assert [(row["how"], row["seen"]) for row in rows] == [
+    assert [(row["condition"], row["seen"]) for row in rows] == [
         (how, seen) for seen in (True, False) for how in ("prompt", "mask", "bits")
     ]
     assert all(len(row["values"]) == 2 and 0 <= row["worst"] <= row["mean"] <= 100 for row in rows)
