@@ -47,6 +47,7 @@ class InstructionRoute:
         plan: a plan, such as `gr THEN asr IF female`; empty of others.
         answer_format: the form that was asked for.
         warnings: what of it cannot be had.
+        without_mask: of a refusal, the task that is clearly meant and has no mask for this model; empty where there is none.
     """
 
     instruction: str
@@ -61,6 +62,7 @@ class InstructionRoute:
     plan: str = ""
     answer_format: AnswerFormat = AnswerFormat()
     warnings: tuple[str, ...] = ()
+    without_mask: str = ""
 
     @property
     def confidence_total(self) -> float:

@@ -157,8 +157,17 @@ class InstructionRouter:
         other = float(prediction.probs[:-1].max()) > float(probs[at])  # what is likelier has no mask
         said = any(letter.isalnum() for letter in text)
         if other or not said or not confidence >= calibration.threshold or not prob >= MIN_INTENT_PROB:
-            return InstructionRoute(text, "refuse", UNSUPPORTED, confidence, prob)
+            return InstructionRoute(text, "refuse", UNSUPPORTED, confidence, prob, without_mask=self._without_mask(prediction))
         return self._serve(text, self.predictor.space.intents[at], confidence, prob, prediction, use_predicted_bits)
+
+    def _without_mask(self, prediction: Prediction) -> str:
+        """The single task that is clearly meant, where the bank has no mask for it."""
+        calibration, probs = self.predictor.record.calibration, prediction.probs[:-1]
+        intent = self.predictor.space.intents[int(probs.argmax())]
+        clear = (
+            calibration.probability(float(probs.sum())) >= calibration.threshold and probs.max() >= MIN_INTENT_PROB * probs.sum()
+        )
+        return intent.parts[0] if clear and len(intent.parts) == 1 and not self.supports(intent) else ""
 
     def _serve(
         self, text: str, intent: Intent, confidence: float, prob: float, prediction: Prediction, use_predicted_bits: bool

@@ -86,6 +86,8 @@ def route_instruction(
     said: dict[str, Any] = {"instruction": read.instruction, "confidence": read.confidence_total, "answer_format": answer_format}
     if read.plan:
         return replace(route_task(read.plan, bank, model, known), warnings=warnings, **said)
+    if read.without_mask:
+        bank.for_task(parse_task(read.without_mask, known), model)  # says which models the bank has it for
     task = read.spec_or_raise()
     if read.how == "bits" and read.mask is not None:
         read.mask.require(model)
