@@ -23,7 +23,7 @@ from .lessons import Lesson, Lessons
 from .loop import Log, train
 from .store import FrameStore, batches_by_length, training_clips
 
-FIRST = 0.5  # weight of the first tokens, which decide the task, against 1 of the others
+FIRST = 0.7  # weight of the first tokens, which decide the task, against 1 of the others
 NOISE = 0.05  # deviation of the noise on the encoder's states, relative to theirs
 
 
