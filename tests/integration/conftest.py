@@ -48,6 +48,14 @@ def pocket_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def pocket_geometry() -> object:
+    """The heads of the pocket model, as its masks tell."""
+    from amask.mask_bank.bank import BUNDLED, MaskBank
+
+    return MaskBank(BUNDLED).get("gr").geometry
+
+
 @pytest.fixture
 def amask() -> Callable[..., object]:
     """Runs the command in this process; gives back exit_code, stdout and stderr."""

@@ -28,7 +28,7 @@ def data(tmp_path):
     return tmp_path / "few.jsonl"
 
 
-def test_train_show_list_compare_remove(amask, data, tmp_path):
+def test_train_show_list_compare_remove(amask, data, pocket_geometry, tmp_path):
     done = amask("bank", "train", "ser", "gr", "--seeds", "1,2", "--data", data, *QUICK, "--json")
     assert done.exit_code == 0, done.stderr
     trained = [json.loads(line) for line in done.stdout.splitlines()]
@@ -46,7 +46,8 @@ def test_train_show_list_compare_remove(amask, data, tmp_path):
     shown = json.loads(amask("bank", "show", f"gr@{first}", "--json").stdout)
     assert {key: shown[key] for key in trained[2]} == trained[2]
     assert set(shown) >= {"name", "version", "task", "heads_on", "heads_total", "geometry", "fingerprint", "lineage", "scores"}
-    assert shown["heads_total"] == sum(shown["geometry"]) == 512
+    assert shown["heads_total"] == pocket_geometry.total
+    assert shown["geometry"] == list(pocket_geometry.heads)
     (pair,) = json.loads(amask("bank", "compare", f"gr@{first}", f"gr@{first + 1}", "--json").stdout)["pairs"]
     assert 0 <= pair["jaccard"] <= 1
     assert pair["both"] + pair["only_first"] == shown["heads_on"]

@@ -66,11 +66,11 @@ def test_what_no_mask_serves_is_prompted_where_that_is_asked_for(amask, root):
     assert "prompting the model with it instead" in done.stderr
 
 
-def test_the_predicted_bits_are_run_where_that_is_asked_for(amask, root):
+def test_the_predicted_bits_are_run_where_that_is_asked_for(amask, root, pocket_geometry):
     done = amask("run", root / CLIP, "--instruction", "what's the speaker's gender", "--predicted-bits", "--json")
     row = json.loads(done.stdout)
     assert (row["task"], row["mode"], row["mask"]) == ("gr", "one-pass", "predicted bits")
-    assert 0 < row["heads_on"] < 512
+    assert 0 < row["heads_on"] < pocket_geometry.total
     assert "understood as gr (speaker's gender) by the predicted bits" in done.stderr
 
 
