@@ -4,6 +4,7 @@ A request is an instruction in words, a task, a mask or a prompt. Its route says
 part's own on rows of one batch (`Parallel`), one after the other under conditions (`Plan`), or none, by a prompt (`Prompt`).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ ROUTE_MODES: tuple[RouteMode, ...] = ("auto", "one-pass", "parallel")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RouteBase:
+class RouteBase(ABC):
     """What all routes have.
 
     Attributes:
@@ -51,9 +52,9 @@ class RouteBase:
         return ""
 
     @property
+    @abstractmethod
     def mode(self) -> str:
         """`one-pass`, `parallel`, `plan`, `prompt` or `unprompted`."""
-        raise NotImplementedError
 
     def explain(self) -> list[str]:
         """Lines that say which masks do it, and when."""
