@@ -15,6 +15,7 @@ _EXPORTS = {
     "MaskBank": "mask_bank.bank",
     "NamedClip": "serving.clips",
     "Pipeline": "serving.pipeline",
+    "Predictor": "predictor.predictor",
     "Recipe": "mask_bank.recipe",
     "Result": "serving.results",
     "SearchOptions": "composer.composite",
@@ -39,6 +40,7 @@ __all__ = [
     "MaskBank",
     "NamedClip",
     "Pipeline",
+    "Predictor",
     "Recipe",
     "Result",
     "SearchOptions",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from .mask_bank.mask import HeadMask as HeadMask
     from .mask_bank.recipe import Recipe as Recipe
     from .mask_bank.train import train as train
+    from .predictor.predictor import Predictor as Predictor
     from .serving.clips import NamedClip as NamedClip
     from .serving.pipeline import Pipeline as Pipeline
     from .serving.pipeline import pipeline as pipeline

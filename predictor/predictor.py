@@ -51,7 +51,15 @@ class Prediction:
 
 
 class Predictor:
-    """A trained network with its encoder.
+    """A trained network with its encoder: what an instruction means, and which heads would do it.
+
+    >>> import amask
+    >>> predictor = amask.Predictor.load()  # the one that comes with amask, for the pocket model
+    >>> (found,) = predictor.predict(["is it a man or a woman?"])
+    >>> found.p_supported > 0.5
+    True
+    >>> found.logits.shape == predictor.identity.geometry.shape
+    True
 
     Args:
         network: the network.
