@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .pruning import NoAttention
+
 
 def text_states(
     decoder: nn.Module,
@@ -35,17 +37,29 @@ def text_states(
     bias = torch.zeros(allowed.shape, dtype=text.dtype, device=text.device).masked_fill(~allowed, torch.finfo(text.dtype).min)
     stack: Any = decoder  # torch types its parts as Tensor | Module
     for layer in stack.layers:
-        attn = layer.self_attn
         normed = layer.input_layernorm(states)
-        source = torch.cat([layer.input_layernorm(audio + (states[:, :1] - null)), normed], 1)
-        query, key, value = (
-            proj(inputs).unflatten(-1, (-1, attn.head_dim)).transpose(1, 2)
-            for proj, inputs in ((attn.q_proj, normed), (attn.k_proj, source), (attn.v_proj, source))
-        )
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, bias)
-        states = states + attn.o_proj(mixed.transpose(1, 2).flatten(2))
+        if isinstance(layer.self_attn, NoAttention):
+            mixed, _ = layer.self_attn(normed)
+        else:
+            source = torch.cat([layer.input_layernorm(audio + (states[:, :1] - null)), normed], 1)
+            mixed = _attend(layer.self_attn, normed, source, bias)
+        states = states + mixed
         states = states + layer.mlp(layer.post_attention_layernorm(states))
     return stack.norm(states)
+
+
+def _attend(
+    attn: Any,  # noqa: ANN401
+    normed: Float[Tensor, "row text hidden"],
+    source: Float[Tensor, "row position hidden"],
+    bias: Float[Tensor, "row 1 text position"],
+) -> Float[Tensor, "row text hidden"]:
+    query, key, value = (
+        proj(inputs).unflatten(-1, (-1, attn.head_dim)).transpose(1, 2)
+        for proj, inputs in ((attn.q_proj, normed), (attn.k_proj, source), (attn.v_proj, source))
+    )
+    mixed = nn.functional.scaled_dot_product_attention(query, key, value, bias)
+    return attn.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
 def causal(length: int, device: torch.device | None = None) -> Bool[Tensor, "text text"]:

@@ -267,6 +267,22 @@ def test_text_alone_gives_the_models_losses(tiny, project):
     )
 
 
+def test_pruned_to_a_mask_it_answers_as_with_gates(tiny, project):
+    """Also where a layer has no heads left, and by the pass over text alone as by the stock one."""
+    from amask.lalm.batching import AudioFeatures
+
+    torch.manual_seed(4)
+    audio = torch.nn.utils.rnn.pad_sequence([project(9), project(6)], batch_first=True)
+    features, answers = AudioFeatures(audio, torch.tensor([9, 6])), ["one two", "male"]
+    gates = (torch.rand(*tiny.geometry.shape) > 0.4).float()
+    gates[0], gates[2] = 1, 0
+    pruned = tiny.pruned(gates)
+    wanted = tiny.token_losses(features, answers, gates)[0]
+    torch.testing.assert_close(pruned.token_losses(features, answers, None)[0], wanted, rtol=1e-4, atol=1e-4)
+    given = [[each.text for each in model.answer(features, g, max_new_tokens=6)] for model, g in ((tiny, gates), (pruned, None))]
+    assert given[0] == given[1]
+
+
 def test_unprompted_the_first_token_is_as_likely_as_the_tasks(tiny, clips, project):
     """The loss is the mean of what each task's answer would give, by how likely the tasks are."""
     from amask.data.tasks import parse_task
