@@ -6,7 +6,7 @@
 import re
 from dataclasses import dataclass
 
-from .form_cues import table
+from .form_cues import is_demand_word, table
 
 _CORRECTION = re.compile(
     r"^(?P<before>.+?)\s*[.,;!?…–—-]+\s*(?:(?:oh|uh|um|hm+|ah|er|ach)\b[, ]*)?"
@@ -18,7 +18,7 @@ _CORRECTION = re.compile(
 )
 _IF = r"(?:if|when(?:ever)?|provided(?: that)?|in case|as long as|falls|wenn|sofern)"
 _CONDITION = re.compile(
-    rf"^(?P<main>.+?)[,;]?\s+(?:but\s+|and\s+|aber\s+)?(?:(?:only|just|nur)\s+)?{_IF}\s+(?P<condition>.+)$",
+    rf"^(?P<main>.+?)[,;]?\s+(?:but\s+|aber\s+)?(?:(?:(?:and|und)\s+)?(?:only|just|nur)\s+)?{_IF}\s+(?P<condition>.+)$",
     re.IGNORECASE | re.DOTALL,
 )
 _CONDITION_FIRST = re.compile(
@@ -27,10 +27,24 @@ _CONDITION_FIRST = re.compile(
 )
 _ASKING = re.compile(
     r"(?:tell(?: me| us)?|say|check|find out|determine|know|ask|see|decide|state|verify|wonder(?:ing)?|report|sure|clear|hear|"
-    r"detect|figure out|sag(?: mir)?|prüfe|weiß|guess|judge|label|note|answer|predict|classify|recogni[sz]e|identify)"
+    r"detect|figure out|want|need|like|give|show|return|print|write|"
+    r"möchte|will|zeig|gib|sag(?: mir)?|prüfe|weiß|guess|judge|label|note|answer|predict|classify|recogni[sz]e|identify)"
     r"(?:\s+(?:me|us|please|only|just|bitte|nur))*$",
     re.IGNORECASE,
 )
+_LISTED = re.compile(
+    r"(?:\b(?:and|und|sowie|also|auch|plus|then|dann|afterwards|followed by|which|with|between|pipe|bar|comma|slash)"
+    r"|[&+|/:])\W*$",
+    re.IGNORECASE,
+)
+"""What stands before one more part: "the words and if it is a woman" asks for two things."""
+_ADDED = re.compile(
+    r"\b(?:(?:before|ahead of|in front of|prior to|after|behind|below|above) (?:that|it|this|them)|beforehand|afterwards|"
+    r"first|as well|davor|vorher|zuvor|danach|zuerst|zusätzlich|dazu)\W*$",
+    re.IGNORECASE,
+)
+"""The end of what adds a part and takes nothing back: "no wait, the mood before that"."""
+_PRONOUNS = frozenset(("he", "she", "sie", "er"))
 _NEGATION = re.compile(r"\b(?:not|isn't|is not|aren't|doesn't|no|kein\w*|nicht|never)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 
@@ -59,14 +73,15 @@ class Conditional:
 def corrected(instruction: str) -> str | None:
     """What is left of an instruction that takes its beginning back; None of others."""
     match = _CORRECTION.match(instruction.strip())
-    return match["after"].strip() if match and _WORD.search(match["after"]) else None
+    takes_back = match and _WORD.search(match["after"]) and not _ADDED.search(match["after"])
+    return match["after"].strip() if match and takes_back else None
 
 
 def conditional(instruction: str) -> Conditional | None:
     """An instruction with a condition that one task's labels decide; None of others, such as "tell me if it is a woman"."""
     for pattern in (_CONDITION_FIRST, _CONDITION):
         match = pattern.match(instruction.strip())
-        if not match or _ASKING.search(match["main"].strip()):
+        if not match or not _is_condition(match["main"].strip(), match["condition"]):
             continue
         found = _labels_in(match["condition"])
         if found:
@@ -74,8 +89,16 @@ def conditional(instruction: str) -> Conditional | None:
     return None
 
 
+def _is_condition(main: str, condition: str) -> bool:
+    """Whether `if` begins a condition, and not what to find out ("say if it is a woman") or one more part ("… and if it is")."""
+    _, *behind = re.split(r"[,;]", condition.lower())
+    if re.search(r":.*\w", condition):
+        return False
+    return all(map(is_demand_word, _WORD.findall(" ".join(behind)))) and not _ASKING.search(main) and not _LISTED.search(main)
+
+
 def _labels_in(text: str) -> tuple[str, tuple[str, ...]] | None:
-    """The task and the labels that a condition names; None where none does, or several tasks' do."""
+    """The task and the labels that a condition names; None where none does, several tasks' do, or all of a task's."""
     words = {word.lower().removesuffix("'s").removesuffix("’s") for word in _WORD.findall(text)}
     found: dict[str, tuple[str, ...]] = {}
     for task, names in table()["label_names"].items():
@@ -85,7 +108,11 @@ def _labels_in(text: str) -> tuple[str, tuple[str, ...]] | None:
             if any(len(word) > 2 and word in said for word in words) or label in words - {"no"}
         )
         if labels and task != "asv":
-            found[task] = labels
+            found[task] = labels if len(labels) < len(names) else ()
+    if () in found.values():
+        return None  # all labels of a task: which of them, and no condition
+    if len(found) > 1 and words & _PRONOUNS:  # "she is happy"
+        found.pop("gr", None)
     return next(iter(found.items())) if len(found) == 1 else None
 
 
@@ -93,4 +120,7 @@ def listed_items(instruction: str) -> list[str]:
     """The items of a plain list of four things and more, such as "gender, words, emotion and age"; else none."""
     pieces = re.split(r"\s*(?:,\s*(?:and|und|then|dann)?|;|\s(?:and|und|plus|&|then|dann)\s|\|)\s*", instruction.strip(" .!?"))
     pieces = [piece.strip() for piece in pieces if piece.strip()]
+    for at in range(len(pieces) - 1, 0, -1):  # "what she says, in German" is one item
+        if re.match(r"(?:in|into|to|ins|auf|zu)\s", pieces[at], re.IGNORECASE):
+            pieces[at - 1 : at + 1] = [f"{pieces[at - 1]}, {pieces[at]}"]
     return pieces if len(pieces) > 3 and all(len(piece.split()) <= 6 for piece in pieces) else []

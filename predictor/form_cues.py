@@ -41,6 +41,11 @@ def _vocabulary() -> frozenset[str]:
     return frozenset(word for kind in ("function", "verbs", "nouns", "forms") for word in words[kind])
 
 
+def is_known(word: str) -> bool:
+    """Whether a word is spelled as demands have it."""
+    return word in _vocabulary()
+
+
 @cache
 def nouns() -> dict[str, frozenset[str]]:
     """What answers are called, and of which tasks."""

@@ -15,6 +15,7 @@ from rapidfuzz.distance import OSA
 from .form_cues import (
     is_cue,
     is_demand_word,
+    is_known,
     named_patterns,
     noun_tasks,
     phrases,
@@ -23,9 +24,9 @@ from .form_cues import (
     unsupported_forms,
 )
 from .literal_roles import LiteralRoles, is_pair
-from .literals import FIRST_MARK, Masked, is_mark, mask_literals
+from .literals import FIRST_MARK, Literal, Masked, is_mark, mask_literals
 
-TEMPLATE_KEYS = 3
+MAX_LABEL_WORDS = 8  # of "say if it is a man or a woman"
 _TOKEN = re.compile(r"[^\W_][\w'’-]*|[\uE100-\uE1FF]|[^\s\w]")
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 _SEGMENT = re.compile(r"[.;!?]+(?=\s|$)|\n+|,(?=\s|$)|\s(?:=>|->|[—–-]+)(?=\s|$)|:\s*$|\s\(|\)(?=\s|$)")
@@ -58,7 +59,7 @@ _KEY_NAMED = re.compile(
     r"\b(?:with |and |mit )?(?:(?:the |a |its |json |dem |der )*"
     r"((?:key|field|property|attribute|schlüssel|feld)\b(?: named| called| name| is| heißt|:|=)?|(?:named|called)\b)|"
     r"(?:under|unter|as)(?: the| dem)?)\s+"
-    r"([^\W\d]\w{0,39})(?!\w)",
+    r"([^\W\d]\w{0,39})(?!\w)(?!\s+(?:of|von)\b)",
     re.IGNORECASE,
 )
 _KEY_STOP = frozenset(
@@ -98,7 +99,11 @@ _NAME = re.compile(r"[^\W\d]\w{0,39}")
 _NOT_JSON = re.compile(
     r"\b(?:no|not|without|kein|ohne|never|don't use|do not use|isn't) (?:a |an |any |as |in |the )*json", re.IGNORECASE
 )
-_OPENERS = {"(": ")", "[": "]", "{": "}", "<": ">", "«": "»", "“": "”", "„": "“"}
+_JSON_TYPO = re.compile(
+    r"\b(?:jason(?=\s+(?:with|object|format|style|please|mit|bitte)\b)|"
+    r"(?<=\bas )jason|(?<=\bin )jason|(?<=\bals )jason|jsno|josn|jsn|jsom)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -141,19 +146,22 @@ class FormReading:
 
 def read_form(instruction: str) -> FormReading:
     """Read the form that an instruction asks for."""
+    instruction = _JSON_TYPO.sub("json", instruction)
     masked = mask_literals(instruction)
     if len(masked.literals) == 1 and masked.literals[0].kind == "quote" and not _WORD.search(masked.text):
         return read_form(masked.literals[0].text)  # all of it stands in quotes
-    return _Reader(masked).read()
+    return _Reader(instruction, masked).read()
 
 
 class _Reader(LiteralRoles):
     """Reads one masked instruction; collects what it finds."""
 
-    def __init__(self, masked: Masked) -> None:
+    def __init__(self, instruction: str, masked: Masked) -> None:
         text = masked.text
-        asked = bool(re.search(r"json", text, re.IGNORECASE) and not _NOT_JSON.search(text))
-        super().__init__(asked or any(literal.kind == "json" for literal in masked.literals))
+        asked = bool(_has_json(text) and not _NOT_JSON.search(text))
+        keys = any(literal.kind == "json" or (self._key_braces(literal) and not _words(text)) for literal in masked.literals)
+        super().__init__(asked or keys)
+        self.instruction = instruction
         self.masked = masked
         self.labels: dict[str, dict[str, str]] = {}
         self.unsupported: list[str] = []
@@ -183,8 +191,10 @@ class _Reader(LiteralRoles):
         content = _tidy(" ".join(self.content))
         plain = _tidy(_without_marks(text))
         whole = _tidy(" ".join(self.whole)) or plain
-        if not _WORD.search(content):
-            content = _listed([_called(name) for name in self.order]) or whole
+        named = self.order or (tuple(self.keys) if self.json and not any(demand.tasks for demand in self.soft) else ())
+        if named and not any(noun_tasks(word) or not is_demand_word(word) for word in _words(self._without_phrases(content))):
+            content = self._named_parts(named)
+        content = content if _WORD.search(content) else whole
         if text.isupper():  # so are the labels, which is no wish
             self.labels = {task: {ours: name.lower() for ours, name in names.items()} for task, names in self.labels.items()}
         self.labels = {
@@ -202,6 +212,11 @@ class _Reader(LiteralRoles):
             self.order,
             tuple(dict.fromkeys(self.unsupported)),
         )
+
+    def _named_parts(self, names: Sequence[str]) -> str:
+        """What keys or places of a template ask for, where nothing else does; all as it is written if they name no answers."""
+        parts = [_called(name) for name in names]
+        return _listed(parts) if None not in parts else self.instruction
 
     def _without_unsupported(self, text: str) -> str:
         for name, pattern in unsupported_forms():
@@ -229,6 +244,8 @@ class _Reader(LiteralRoles):
             runs = self._label_runs(tail)
             rest = f"{tail[: runs[0][0]]} {tail[runs[0][1] :]}" if runs else tail
             words = _words(self._without_phrases(rest))
+            if words and (self._asks_for_labels(left, tail, runs) or (noun_tasks(words[0]) and _denies(words))):
+                continue  # one more part: "… and say male or female", "… and feelings, no translation"
             asks = bool(words) and (words[0] in table()["words"]["verbs"] or _similar_verb(words[0]))
             demands = (
                 bool(runs)
@@ -244,6 +261,15 @@ class _Reader(LiteralRoles):
             ):
                 return [*self._split_at_and(left, " "), (tail, ending)]
         return [(segment, ending)]
+
+    @staticmethod
+    def _asks_for_labels(left: str, tail: str, runs: Sequence[tuple[int, int, dict[str, dict[str, str]]]]) -> bool:
+        """Whether "and say male or female" asks for a part: what stands before it names answers, but not of this task."""
+        words, before = _words(tail), {task for word in _words(left) for task in noun_tasks(word)}
+        says = (
+            words[0] in ("say", "tell", "state", "note", "decide", "determine", "sag", "sage") and len(words) <= MAX_LABEL_WORDS
+        )
+        return bool(runs and says and before and not before & runs[0][2].keys()) and not any(is_cue(w, "only") for w in words)
 
     @staticmethod
     def _has_phrase(text: str) -> bool:
@@ -272,6 +298,9 @@ class _Reader(LiteralRoles):
                     )
                 at += max(1, count)
         return found
+
+    def _literals_of(self, text: str) -> list[Literal]:
+        return [self.masked.literals[ord(letter) - FIRST_MARK] for letter in text if is_mark(letter)]
 
     def _shown(self, item: str) -> str:
         return self.masked.literals[ord(item) - FIRST_MARK].text if is_mark(item) else item
@@ -302,8 +331,9 @@ class _Reader(LiteralRoles):
             for bare in reversed(list(_BARE.finditer(segment))):
                 if self._read_bare(bare):
                     rest = f"{rest[: bare.start()]} {rest[bare.end() :]}"
+        literal = rest != segment and not any(literal.text == "{}" for literal in self._literals_of(segment))
         rest, found = self._read_phrases(rest)
-        self._keep(rest, ending, demanded=found or rest != segment)
+        self._keep(rest, ending, demanded=found or literal)
 
     def _read_labels(self, segment: str, run: tuple[int, int, dict[str, dict[str, str]]], alone: bool) -> bool:
         """A list of labels in a clause that says nothing but how to answer."""
@@ -364,7 +394,7 @@ class _Reader(LiteralRoles):
     def _read_bare(self, match: re.Match[str]) -> bool:
         """A prefix or suffix without quotes: `begin with Result:`, `end with the word over`."""
         said = match[1].strip()
-        named = bool(_NAMED.search(match[0][: match.start(1) - match.start()].strip()))
+        named = bool(_NAMED.search(match[0][: match.start(1) - match.start()].strip())) and not _describes(said)
         if not named and not re.search(r"[:#>\]\}*_]$|^[A-Z][A-Z_]+$|^[#<\[{*_]", said):
             return False
         verb = match[0].split()[0].lower()
@@ -383,7 +413,7 @@ class _Reader(LiteralRoles):
             end += 1
         span = tokens[start : end + 1]
         words = [token[0].lower() for token in span]
-        literals = [self.masked.literals[ord(tokens[at][0]) - FIRST_MARK] for at in marks]
+        literals = self._literals_of(segment)
         places = [at - start for at in marks]
         role = self.role_of(words, places, literals)
         if role is None:
@@ -392,6 +422,7 @@ class _Reader(LiteralRoles):
             if role is not None:
                 self._drop_last(len(before))
         if role is None:
+            self.json = self.json or any(literal.text == "{}" for literal in literals)  # "gender, mood {}"
             return _without_marks(segment)
         left, right = segment[: span[0].start()], segment[span[-1].end() :]
         named = frozenset(task for word in words for task in noun_tasks(word))
@@ -489,7 +520,8 @@ class _Reader(LiteralRoles):
         only = any(is_cue(word, "only") for word in words) or ("word" in words and bool({"one", "single", "a"} & set(words)))
         if bare and demanded and not named:
             return
-        if bare and (demanded or only):
+        excludes = _denies(words) and not demanded and named - {"asr", "aac"}  # "no mood", unlike "no further words"
+        if bare and (demanded or only) and not excludes:
             if only and not demanded and _denies(words):
                 named = frozenset()
             self._soften(rest, named)
@@ -518,21 +550,28 @@ class _Reader(LiteralRoles):
 def _spelled(word: str) -> str:
     """A word for a case without its typo."""
     lower = word.lower()
-    if len(word) > 3 and lower not in _CASE_WORDS and not noun_tasks(lower):
+    if len(word) > 3 and lower not in _CASE_WORDS and not is_known(lower) and not noun_tasks(lower):
         return next(
             (right for right in _CASE_WORDS if right[0] == lower[0] and OSA.distance(lower, right, score_cutoff=1) <= 1), word
         )
     return word
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+def _listed(names: Sequence[str | None]) -> str:
+    said = [name for name in names if name]
+    return f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else "".join(said)
 
 
-def _called(name: str) -> str:
-    """What a place of a template asks for, in words."""
+def _called(name: str) -> str | None:
+    """What a place of a template asks for, in words; None where it names no task."""
     tasks = {task for word in _words(name.replace("_", " ")) for task in noun_tasks(word)}
-    return table()["asked_as"].get(tasks.pop(), name) if len(tasks) == 1 else name
+    return table()["asked_as"].get(tasks.pop()) if len(tasks) == 1 else None
+
+
+def _describes(text: str) -> bool:
+    """Whether what stands behind "the words" says more of them: "the word sequence", "the words in German"."""
+    words = _words(text)
+    return bool(words) and (words[0] in table()["words"]["after_nouns"] or any(map(noun_tasks, words)))
 
 
 def _similar_verb(word: str) -> bool:

@@ -44,7 +44,7 @@ class LiteralRoles:
             return self._pair_role(words, [place for place, _ in quotes], [literal.text for _, literal in quotes], scores)
         if len(quotes) == 1:
             return self._single_role(words, quotes[0][0], quotes[0][1].text, scores)
-        if self.json and not scores["prefix"] and not scores["suffix"] and "with" in words:
+        if self.json and not scores["prefix"] and not scores["suffix"] and {"with", "mit"} & set(words):
             self.keys += [literal.text.strip() for _, literal in quotes]
             return "key"
         return "template" if structured else None
@@ -101,7 +101,7 @@ class LiteralRoles:
         if all(outer):
             self.format["prefix"], self.format["suffix"] = texts
             return "prefix"
-        if self.json and "with" in said:
+        if self.json and said & {"with", "mit"}:
             self.keys += [text.strip() for text in texts]
             return "key"
         return None

@@ -16,11 +16,14 @@ from .form_cues import noun_tasks
 from .form_reader import FormReading, read_form
 from .intent import UNSUPPORTED, Intent
 from .nearest import WordingIndex
+from .no_request import is_no_request
 from .predictor import Prediction, Predictor, wordings_for
 from .resources import normalise
 from .route import How, InstructionRoute, Kind, Neighbour
 
 MIN_INTENT_PROB = 0.2  # probability among the supported intents below which a request is unclear
+BRACES = ("{", "}")
+NOTHING = FormReading({}, "")
 MIN_COSINE = 0.75  # cosine from which the nearest wording decides for a task that was never trained
 
 
@@ -70,7 +73,7 @@ class InstructionRouter:
             neighbours: name the nearest tasks also where the instruction is clear, which takes as long again.
         """
         instructions = [text.encode("utf-8", "replace").decode() for text in instructions]  # no halves of characters
-        forms = [read_form(text) for text in instructions]
+        forms = [NOTHING if is_no_request(text) else read_form(text) for text in instructions]
         read = self._route_texts([form.content for form in forms], use_predicted_bits)
         again = [at for at, (form, route) in enumerate(zip(forms, read, strict=True)) if _says_more(form, route)]
         for at, route in zip(again, self._route_texts([forms[at].whole for at in again], use_predicted_bits), strict=True):
@@ -128,7 +131,8 @@ class InstructionRouter:
         intent = route.intent
         if len(intent.parts) > 1:
             parts = _in_order(intent.parts, form.order)
-            kind: Form = "json" if form.json or intent.form == "json" else "pipe"
+            braces = form.format.get("wrap") == BRACES  # around several parts they are JSON's
+            kind: Form = "json" if form.json or braces or intent.form == "json" else "pipe"
             if (parts, kind) != (intent.parts, intent.form) and not use_predicted_bits and route.kind != "plan":
                 known = {task.name: task for task in self.predictor.record.tasks} | self.tasks
                 intent = Intent(parts, kind)
@@ -266,6 +270,10 @@ def _format_for(intent: Intent, form: FormReading) -> tuple[AnswerFormat, tuple[
         fields["layout"] = "json"
     if fields.get("layout") == "json":
         fields.pop("separator", None)
+        if fields.get("wrap") == BRACES:
+            del fields["wrap"]
+    if fields.get("keys") == intent.parts:
+        del fields["keys"]
     keys = fields.get("keys", ())
     if keys and len(keys) != count:
         warnings.append(f"the keys {', '.join(keys)} do not go with the {count} parts {', '.join(intent.parts)}")
