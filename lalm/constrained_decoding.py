@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from llguidance.hf import from_tokenizer
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
@@ -250,9 +252,28 @@ def _value(labels: Sequence[str], form: str) -> str:
 def _tokens(tokenizer: PreTrainedTokenizerBase, width: int, ends: tuple[int, ...]) -> Any:  # noqa: ANN401 - llguidance's
     """A tokenizer as llguidance has it."""
     try:
-        return from_tokenizer(cast(Any, tokenizer), n_vocab=width, eos_token=list(ends))
+        return from_tokenizer(cast(Any, _without_prefix_space(tokenizer)), n_vocab=width, eos_token=list(ends))
     except (ValueError, TypeError) as error:
         raise ModelError(f"answers of this model's tokenizer cannot be constrained: {error}; use --unconstrained") from None
+
+
+def _without_prefix_space(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer, or a copy that puts no space before a text.
+
+    llguidance tokenizes what a grammar allows only one spelling of, in the middle of an answer, and would allow a token with
+    a space there, which the grammar then refuses.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = json.loads(backend.to_str()) if backend else {}
+    whole = content.get("pre_tokenizer") or {}
+    spaced = [part for part in (whole, *whole.get("pretokenizers", ())) if part.get("add_prefix_space")]
+    if not spaced:
+        return tokenizer
+    for part in spaced:
+        part["add_prefix_space"] = False
+    found = deepcopy(tokenizer)
+    cast(Any, found)._tokenizer = Tokenizer.from_str(json.dumps(content))
+    return found
 
 
 @lru_cache(maxsize=16)

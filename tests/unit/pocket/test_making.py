@@ -349,3 +349,21 @@ def test_lessons_say_what_a_clip_has_and_nothing_withheld(tiny, clips):
                 assert tiny.tokenizer.decode(answer.answer).removesuffix(tiny.tokenizer.eos_token) in possible
                 assert said.lower().removeprefix("please ").rstrip(".?").removesuffix(" please") not in withheld
     assert len(composites(clips[0].labels)) == 4 * 3 * 2  # ordered pairs of asr, gr, ser and s2tt, in two forms
+
+
+def test_json_of_a_tokenizer_that_begins_with_a_space(tiny):
+    """What a grammar allows one spelling of is not spelled with a space before it: every allowed token is a good one."""
+    import llguidance
+
+    from amask.data.tasks import parse_task
+    from amask.lalm.constrained_decoding import _tokens, task_constraint
+
+    held = _tokens(tiny.tokenizer, len(tiny.tokenizer), (tiny.tokenizer.eos_token_id,))
+    constraint = task_constraint(parse_task("gr-asr-json"))
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        matcher = llguidance.LLMatcher(held, constraint.grammar)
+        for _ in range(12):
+            bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
+            assert matcher.consume_token(int(rng.choice(bits.nonzero()[0])))
+            assert not matcher.get_error()
