@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ..serving.service import ServerSettings
 
 KEY = "File that holds the key that clients must send; the environment variable AMASK_API_KEY by default."
+ADMIN = "File that holds the key for loading and removing masks; AMASK_ADMIN_KEY by default. Without one nobody may."
+URLS = "A host, HOST or HOST:PORT, from which clips are fetched that a chat names by http or https URL; repeatable."
+PRUNE = "A task or mask of which batches run on a model without its heads that are off; for one that most requests use."
 ALIAS = "Another name for one of the server's: whisper-1=pocket:asr; repeatable."
 HERE = ("127.0.0.1", "::1", "localhost")
 
@@ -41,6 +44,10 @@ def serve(
     max_seconds: Annotated[float, typer.Option(min=1, help="Seconds of a request's audio.")] = 600.0,
     alias: Annotated[list[str] | None, typer.Option(help=ALIAS, metavar="NAME=MODEL")] = None,
     api_key: Annotated[Path | None, typer.Option(help=KEY, metavar="FILE")] = None,
+    admin_key: Annotated[Path | None, typer.Option(help=ADMIN, metavar="FILE")] = None,
+    allow_urls: Annotated[list[str] | None, typer.Option(help=URLS, metavar="HOST")] = None,
+    prune: Annotated[str | None, typer.Option(help=PRUNE, metavar="NAME")] = None,
+    page: Annotated[bool, typer.Option(help="A page at / for people: record or upload a clip, and ask.")] = True,
     cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may use the server; repeatable.")] = None,
 ) -> None:
     """Serve a model over HTTP, in the shapes of OpenAI's API: transcriptions, translations, chat completions with audio.
@@ -64,6 +71,10 @@ def serve(
             _aliases(alias or []),
             _key(api_key, "AMASK_API_KEY"),
             tuple(cors or ()),
+            _key(admin_key, "AMASK_ADMIN_KEY"),
+            tuple(allow_urls or ()),
+            prune,
+            page,
         )
         if host not in HERE and settings.api_key is None:
             note(f"{host} may be reached by others, and there is no --api-key")

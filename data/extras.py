@@ -8,10 +8,12 @@ from ..errors import ExtraError
 # Library → the extra of amask that brings it.
 EXTRAS = {
     "fastapi": "serve",
+    "gradio": "serve",
     "matplotlib": "plots",
     "nltk": "metrics",
     "prometheus_client": "serve",
     "python_multipart": "serve",
+    "ray": "ray",
     "rouge_score": "metrics",
     "sacrebleu": "metrics",
     "uvicorn": "serve",

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from . import admin
 from .api_errors import ApiError
 from .chat import complete
 from .pipeline import Pipeline
@@ -23,6 +24,7 @@ from .transcriptions import transcribe
 
 log = logging.getLogger("amask.serve")
 OPEN_PATHS = frozenset({"/health"})
+ADMIN_PATH = "/v1/masks"
 
 
 class BodyLimit:
@@ -121,6 +123,10 @@ def create_app(pipe: Pipeline, name: str = "pocket", settings: ServerSettings | 
     app.state.service = service
     _add_routes(app, service)
     _add_error_handlers(app)
+    if service.settings.page:
+        from .page import mount_page  # noqa: PLC0415 - imports Gradio
+
+        mount_page(app, service)
     app.add_middleware(BodyLimit, most=service.settings.limits.max_bytes)
     app.add_middleware(Watch, service=service)
     if service.settings.cors:
@@ -152,6 +158,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
                 return JSONResponse(row)
         raise ApiError(404, f"no model {model[:100]!r}; see GET /v1/models", "model", "model_not_found")
 
+    @app.post(ADMIN_PATH, response_model=None)
+    async def load_mask(request: Request) -> Response:
+        return await admin.load(service, request)
+
+    @app.delete(ADMIN_PATH + "/{name:path}", response_model=None)
+    async def remove_mask(name: str) -> Response:
+        return await admin.remove(service, name)
+
     @app.get("/health", response_model=None)
     async def health() -> Response:
         return JSONResponse({"status": "ok", "model": service.names.name, "waiting": service.batcher.waiting})
@@ -178,10 +192,15 @@ def refuse(request: Request, settings: ServerSettings) -> ApiError | None:
     origin = request.headers.get("origin")
     if origin and origin not in settings.cors and origin.partition("://")[2] != request.headers.get("host"):
         return ApiError(403, "pages of other origins are not answered; see --cors", None, "foreign_origin")
-    if settings.api_key is None or request.url.path in OPEN_PATHS or is_key(request, settings.api_key):
+    path, key, kind = request.url.path, settings.api_key, "API key"
+    if path == ADMIN_PATH or path.startswith(f"{ADMIN_PATH}/"):
+        key, kind = settings.admin_key, "admin key"
+        if key is None:
+            return ApiError(403, "masks are loaded and removed only by a server with --admin-key", None, "no_admin_key")
+    if key is None or path in OPEN_PATHS or is_key(request, key):
         return None
     headers = {"WWW-Authenticate": 'Basic realm="amask"'}
-    return ApiError(401, "wrong or no API key; send Authorization: Bearer KEY", None, "invalid_api_key", headers=headers)
+    return ApiError(401, f"wrong or no {kind}; send Authorization: Bearer KEY", None, "invalid_api_key", headers=headers)
 
 
 def is_key(request: Request, key: str) -> bool:

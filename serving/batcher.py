@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -18,7 +18,7 @@ from ..lalm.base import LALM
 from ..lalm.feature_cache import stack_rows
 from .engine import RunOptions, answer_segments
 from .results import SegmentAnswer
-from .routing import Route
+from .routing import ByMask, Route
 
 KEPT_FEATURES = 64  # encoded segments that stay in memory: a clip is often asked about several times
 
@@ -66,6 +66,19 @@ class BatchStats:
 
 
 @dataclass(frozen=True)
+class PrunedModel:
+    """A model that runs one mask only, for batches that want no other.
+
+    Attributes:
+        digest: of the mask.
+        model: without the heads that are off.
+    """
+
+    digest: str
+    model: LALM
+
+
+@dataclass(frozen=True)
 class _Waiting:
     wave: Float32[np.ndarray, " time"]
     route: Route
@@ -80,12 +93,17 @@ class Batcher:
         model: the model.
         settings: how requests share batches.
         on_batch: is told of each batch.
+        pruned: answers the batches that are all of its mask.
     """
 
     def __init__(
-        self, model: LALM, settings: BatchSettings | None = None, on_batch: Callable[[BatchStats], None] | None = None
+        self,
+        model: LALM,
+        settings: BatchSettings | None = None,
+        on_batch: Callable[[BatchStats], None] | None = None,
+        pruned: PrunedModel | None = None,
     ) -> None:
-        self.model, self.settings = model, settings or BatchSettings()
+        self.model, self.settings, self.pruned = model, settings or BatchSettings(), pruned
         self._on_batch = on_batch or (lambda _: None)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._features: OrderedDict[str, Float[Tensor, "position width"]] = OrderedDict()
@@ -190,7 +208,17 @@ class Batcher:
         found |= zip(missing, self._encode([waves[sound] for sound in missing]), strict=True)
         self._keep(found)
         features = stack_rows([found[sound] for sound in sounds], self.model.device)
-        return answer_segments(self.model, features, [row.route for row in batch], [row.options for row in batch]), len(missing)
+        routes = [row.route for row in batch]
+        answers = answer_segments(self._model_for(routes), features, routes, [row.options for row in batch])
+        counted = zip(answers, sounds, strict=True)
+        return [replace(answer, positions=len(found[sound])) for answer, sound in counted], len(missing)
+
+    def _model_for(self, routes: Sequence[Route]) -> LALM:
+        """The pruned model, where all rows are of its mask, else the whole one."""
+        pruned = self.pruned
+        if pruned and all(isinstance(route, ByMask) and route.mask.digest == pruned.digest for route in routes):
+            return pruned.model
+        return self.model
 
     def _encode(self, waves: Sequence[Float32[np.ndarray, " _"]]) -> list[Float[Tensor, "position width"]]:
         """Features of segments; on a CPU one by one, where a batch is no faster and alone they are the same to the bit."""

@@ -6,78 +6,25 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import pydantic
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..data.answer_format import AnswerFormat
 from ..lalm.answering import MAX_NEW_TOKENS
 from .api_errors import ApiError, invalid, unsupported
+from .chat_body import ChatBody, Message, parse_body
 from .clips import HeardClip
 from .engine import RunOptions
 from .model_names import ModelName
+from .remote import fetch_url
 from .routing import Prompt, Route
 from .service import Answered, Service
 from .transcriptions import about_result, deltas, first_event, require_greedy, sent
-from .uploads import FORMATS, UploadLimits, decode_base64, decode_data_url, read_upload
+from .uploads import FORMATS, UploadLimits, decode_base64, decode_data_url, is_data_url, read_upload
 
-MAX_TOKENS = 4096
 NOT_READ = "the text was not read: the model's name chooses the mask"
-
-
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class JsonSchema(_Strict):
-    """`response_format.json_schema`."""
-
-    name: str = ""
-    description: str | None = None
-    strict: bool | None = None
-    schema_: Annotated[dict[str, Any], pydantic.Field(alias="schema")]
-
-
-class ResponseFormat(_Strict):
-    """`response_format`."""
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-
-
-class Message(pydantic.BaseModel):
-    """One of `messages`; a name changes nothing."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[dict[str, Any]]
-    name: str | None = None
-
-
-class ChatBody(_Strict):
-    """The body. What would change the answer and is not offered is refused; the last lines change nothing here."""
-
-    model: str
-    messages: Annotated[list[Message], pydantic.Field(min_length=1)]
-    response_format: ResponseFormat | None = None
-    stream: bool | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, pydantic.Field(ge=0, le=20)] | None = None
-    max_tokens: Annotated[int, pydantic.Field(ge=1, le=MAX_TOKENS)] | None = None
-    max_completion_tokens: Annotated[int, pydantic.Field(ge=1, le=MAX_TOKENS)] | None = None
-    temperature: float | None = None
-    n: Literal[1] | None = None
-    modalities: tuple[Literal["text"], ...] | None = None
-    frequency_penalty: Literal[0] | None = None
-    presence_penalty: Literal[0] | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    user: str | None = None
-    metadata: dict[str, str] | None = None
-    store: Literal[False] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,61 +52,49 @@ async def complete(service: Service, request: Request) -> Response:
     body = await service.call(parse_body, await request.body(), limits)
     require_greedy(body.temperature)
     name = service.names.parse(body.model)
-    asked = await service.call(read_messages, body.messages, limits)
+    asked = await service.call(read_messages, body.messages, limits, service.settings.url_hosts)
     schema = _schema(body, limits)
     clip = await service.call(read_upload, asked.audio, asked.param, service.model, limits, split=schema is None)
     route = await service.call(choose, service, name, asked.words, body, schema)
-    _check_logprobs(body, route)
+    _check_together(body, route)
     options = await service.call(_options, body, schema, route)
     if body.stream:
-        events = _chunks(service, request, clip, route, options, name)
+        events = _chunks(service, request, clip, route, options, name, body)
         return StreamingResponse(await first_event(events), media_type="text/event-stream")
     found = await service.answer(request, clip, route, options)
-    return JSONResponse(_completion(found, body, name))
+    return JSONResponse(_completion(found, body, name) | {"usage": usage(service, found, route)})
 
 
-def parse_body(data: bytes, limits: UploadLimits) -> ChatBody:
-    """Read a body.
+def usage(service: Service, found: Answered, route: Route) -> dict[str, Any]:
+    """Tokens as OpenAI counts them: positions of audio and of a prompt's words, and tokens of the answer."""
 
-    Raises:
-        ApiError: it is no JSON, nested too deep, or a field is unknown or no such thing.
-    """
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "the body is not JSON", None, "invalid_json") from None
-    _check_depth(found, limits.max_depth)
-    if not isinstance(found, dict):
-        raise ApiError(400, "expected a JSON object with model and messages", None, "invalid_json")
-    try:
-        return ChatBody.model_validate(found)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        param = ".".join(map(str, first["loc"]))[:200]
-        if first["type"] == "extra_forbidden":
-            raise unsupported(param, "is not supported") from None
-        raise invalid(param, first["msg"]) from None
+    def count(text: str) -> int:
+        return len(service.model.tokenizer.encode(text, add_special_tokens=False))
+
+    audio = sum(segment.positions for segment in found.segments)
+    words = count(route.text) * len(found.segments) if isinstance(route, Prompt) else 0
+    answer = count(found.result.text)
+    return {
+        "prompt_tokens": audio + words,
+        "completion_tokens": answer,
+        "total_tokens": audio + words + answer,
+        "prompt_tokens_details": {"audio_tokens": audio, "cached_tokens": 0},
+    }
 
 
-def _check_depth(value: object, most: int) -> None:
-    level = [value]
-    for _ in range(most):
-        level = [
-            each for one in level if isinstance(one, dict | list) for each in (one.values() if isinstance(one, dict) else one)
-        ]
-        if not level:
-            return
-    raise ApiError(400, f"the body is nested deeper than {most} levels", None, "invalid_json")
-
-
-def read_messages(messages: Sequence[Message], limits: UploadLimits) -> Asked:
+def read_messages(messages: Sequence[Message], limits: UploadLimits, url_hosts: Sequence[str] = ()) -> Asked:
     """The words and the clip of messages.
+
+    Args:
+        messages: of the body.
+        limits: what they may hold.
+        url_hosts: from which a clip may be fetched.
 
     Raises:
         ApiError: there is no clip or more than one, or a part of another kind.
     """
     words: list[str] = []
-    clips: list[tuple[bytes, str]] = []
+    clips: list[tuple[Mapping[str, Any], str]] = []
     for at, message in enumerate(messages):
         if message.role in ("assistant", "tool"):
             raise unsupported(f"messages.{at}.role", f"{message.role} is not supported; one question with its clip is answered")
@@ -171,10 +106,11 @@ def read_messages(messages: Sequence[Message], limits: UploadLimits) -> Asked:
             if part.get("type") == "text":
                 words.append(_part_text(part, where))
             else:
-                clips.append((_part_audio(part, where), where))
+                clips.append((_check_audio(part, where), where))
     if len(clips) != 1:
         raise invalid("messages", f"expected one clip as input_audio, got {len(clips) or 'none'}")
-    return Asked("\n".join(filter(None, words)), *clips[0])
+    part, where = clips[0]
+    return Asked("\n".join(filter(None, words)), _part_audio(part, where, limits, url_hosts), where)
 
 
 def _part_text(part: Mapping[str, Any], where: str) -> str:
@@ -186,15 +122,22 @@ def _part_text(part: Mapping[str, Any], where: str) -> str:
     return text.strip()
 
 
-def _part_audio(part: Mapping[str, Any], where: str) -> bytes:
+def _check_audio(part: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     kind = part.get("type")
     if kind not in ("input_audio", "audio_url"):
         raise unsupported(f"{where}.type", f"{str(kind)[:50]!r}: expected text, input_audio or audio_url")
     inner = part.get(kind)
     if not isinstance(inner, dict) or part.keys() - {"type", kind}:
         raise invalid(where, f"expected type and {kind}")
+    return part
+
+
+def _part_audio(part: Mapping[str, Any], where: str, limits: UploadLimits, url_hosts: Sequence[str]) -> bytes:
+    kind = part["type"]
+    inner = part[kind]
     if kind == "audio_url":
-        return decode_data_url(inner.get("url"), f"{where}.audio_url.url")
+        url, param = inner.get("url"), f"{where}.audio_url.url"
+        return fetch_url(url, param, url_hosts, limits) if url_hosts and not is_data_url(url) else decode_data_url(url, param)
     form = inner.get("format")
     if form is not None and form not in FORMATS:
         raise invalid(f"{where}.input_audio.format", f"got {str(form)[:20]!r}, expected one of {', '.join(FORMATS)}")
@@ -241,7 +184,9 @@ def _options(body: ChatBody, schema: dict[str, Any] | None, route: Route) -> Run
     return options
 
 
-def _check_logprobs(body: ChatBody, route: Route) -> None:
+def _check_together(body: ChatBody, route: Route) -> None:
+    if body.stream_options and not body.stream:
+        raise invalid("stream_options", "goes with stream")
     if body.top_logprobs and not body.logprobs:
         raise invalid("top_logprobs", "goes with logprobs")
     if body.logprobs and (body.stream or not _is_label(route)):
@@ -288,7 +233,13 @@ def _token(label: str, probability: float) -> dict[str, Any]:
 
 
 async def _chunks(
-    service: Service, request: Request, clip: HeardClip, route: Route, options: RunOptions, name: ModelName
+    service: Service,
+    request: Request,
+    clip: HeardClip,
+    route: Route,
+    options: RunOptions,
+    name: ModelName,
+    body: ChatBody,
 ) -> AsyncIterator[bytes]:
     head = _head(name, "chat.completion.chunk")
     whole: list[Answered] = []
@@ -298,4 +249,6 @@ async def _chunks(
         delta = {}
     last = {"index": 0, "delta": delta, "finish_reason": _finish(whole[0])}
     yield sent(head | {"choices": [last], "amask": about_result(whole[0])})
+    if body.stream_options and body.stream_options.include_usage:
+        yield sent(head | {"choices": [], "usage": usage(service, whole[0], route)})
     yield sent("[DONE]")

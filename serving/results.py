@@ -78,6 +78,7 @@ class SegmentAnswer:
         incomplete: whether an answer did not come to the end of its form.
         steps: of a plan, what each step said; None where it was not asked.
         probabilities: of each task with labels that was answered by itself, how probable each label is.
+        positions: of the segment's audio in the model, where they were counted.
     """
 
     text: str
@@ -87,6 +88,7 @@ class SegmentAnswer:
     incomplete: bool = False
     steps: tuple[str | None, ...] = ()
     probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    positions: int = 0
 
 
 def join_parts(tasks: Sequence[Task], answers: Sequence[SegmentAnswer], weights: Sequence[float]) -> dict[str, str]:

@@ -10,9 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from ..data.tasks import Task
-from ..errors import AmaskError
+from ..errors import AmaskError, BankError
 from .api_errors import ApiError, as_api_error
-from .batcher import Batcher, BatchSettings
+from .batcher import Batcher, BatchSettings, PrunedModel
 from .build_result import build_result
 from .clips import HeardClip
 from .engine import RunOptions
@@ -20,7 +20,7 @@ from .metrics import ServerMetrics
 from .model_names import ModelNames
 from .pipeline import Pipeline
 from .results import Result, SegmentAnswer
-from .routing import Route
+from .routing import ByMask, Route
 from .uploads import UploadLimits
 
 CLIENT_GONE = 499  # as nginx has it; nobody reads it
@@ -37,6 +37,10 @@ class ServerSettings:
         aliases: another name → one of the server's model names.
         api_key: what clients must send; None for none.
         cors: origins whose pages may use the server.
+        url_hosts: hosts from which a clip may be fetched, see `remote.fetch_url`.
+        prune: a task or mask of which batches run on a model without the heads that it has off.
+        page: whether there is a page at `/`, which needs Gradio.
+        admin_key: what must be sent to load and remove masks; None lets nobody.
     """
 
     batching: BatchSettings = field(default_factory=BatchSettings)
@@ -45,6 +49,10 @@ class ServerSettings:
     aliases: Mapping[str, str] = field(default_factory=dict)
     api_key: str | None = None
     cors: tuple[str, ...] = ()
+    admin_key: str | None = None
+    url_hosts: tuple[str, ...] = ()
+    prune: str | None = None
+    page: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,24 @@ class Service:
         self.model = pipe.model
         self.names = ModelNames(pipe, name, self.settings.aliases)
         self.metrics = ServerMetrics()
-        self.batcher = Batcher(self.model, self.settings.batching, self.metrics.count_batch)
+        pruned = self._prune(self.settings.prune) if self.settings.prune else None
+        self.batcher = Batcher(self.model, self.settings.batching, self.metrics.count_batch, pruned)
         self.metrics.queue.set_function(lambda: self.batcher.waiting)
+
+    def _prune(self, name: str) -> PrunedModel:
+        """The model without the heads that a task's or a mask's name switches off.
+
+        Raises:
+            BankError: one mask does not do it.
+            ModelError: the model cannot be pruned.
+        """
+        try:
+            route = self.names.route(self.names.parse(f"{self.names.name}:{name}"))
+        except ApiError as error:
+            raise BankError(f"--prune {name}: {error.message}") from None
+        if not isinstance(route, ByMask):
+            raise BankError(f"--prune {name}: that is no single mask but {route.mode}; name a mask, see 'amask bank list'")
+        return PrunedModel(route.mask.digest, self.model.pruned(route.mask))
 
     def close(self) -> None:
         """Answer what waits, then stop."""
@@ -91,9 +115,15 @@ class Service:
             raise as_api_error(error) from None
 
     async def stream(
-        self, request: Request, clip: HeardClip, route: Route, options: RunOptions
+        self, request: Request | None, clip: HeardClip, route: Route, options: RunOptions
     ) -> AsyncIterator[SegmentAnswer | Answered]:
         """Answer a clip: each segment's answer as it comes, then all of it.
+
+        Args:
+            request: whose client may go; None for the page's.
+            clip: the clip.
+            route: what is done.
+            options: how.
 
         Raises:
             ApiError: the queue is full, it takes too long, or the answer failed.
@@ -116,7 +146,7 @@ class Service:
                 future.cancel()
         yield self._answered(clip, answers, route, known)
 
-    async def answer(self, request: Request, clip: HeardClip, route: Route, options: RunOptions) -> Answered:
+    async def answer(self, request: Request | None, clip: HeardClip, route: Route, options: RunOptions) -> Answered:
         """Answer a clip.
 
         Raises:
@@ -154,7 +184,10 @@ class Service:
         return Answered(result, tuple(answers), tuple(spans))
 
 
-async def _disconnected(request: Request) -> None:
+async def _disconnected(request: Request | None) -> None:
     """Return when the client has gone; its request was read before."""
+    if request is None:
+        await asyncio.Event().wait()
+        return
     while (await request.receive())["type"] != "http.disconnect":
         pass

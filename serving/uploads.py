@@ -90,13 +90,18 @@ def decode_base64(text: object, param: str) -> bytes:
         raise invalid(param, f"not base64: {error}") from None
 
 
+def is_data_url(url: object) -> bool:
+    """Whether a URL holds its content."""
+    return isinstance(url, str) and url[:5].lower() == "data:"
+
+
 def decode_data_url(url: object, param: str) -> bytes:
-    """The bytes of a `data:` URL; no other is ever opened.
+    """The bytes of a `data:` URL; no other is opened here, see `remote`.
 
     Raises:
         ApiError: it is another URL, or is not in base64.
     """
-    if not isinstance(url, str) or not url[:5].lower() == "data:":
+    if not isinstance(url, str) or not is_data_url(url):
         raise invalid(param, "only data: URLs are taken; send the clip itself as data:audio/wav;base64,…")
     head, comma, body = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):

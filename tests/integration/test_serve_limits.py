@@ -2,10 +2,21 @@
 
 import base64
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+# Of each kind: AMASK_BAD_REQUESTS=5000 for a long try, which also watches the memory.
+BAD_REQUESTS = int(os.environ.get("AMASK_BAD_REQUESTS", "40"))
+MAX_GROWTH = 200 * 2**20  # bytes, of the server and of hypothesis together
+RANDOM = settings(
+    max_examples=BAD_REQUESTS,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +41,24 @@ def plain(pipe):
     from starlette.testclient import TestClient
 
     from amask.serving.app import create_app
+    from amask.serving.service import ServerSettings
 
-    return TestClient(create_app(pipe))
+    return TestClient(create_app(pipe, settings=ServerSettings(admin_key="admin", url_hosts=("clips.example",))))
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def memory(plain):
+    """Many requests leave no more memory in use than some."""
+    yield
+    if BAD_REQUESTS >= 1000 and Path("/proc/self/statm").exists():
+        before = _resident()
+        for _ in range(BAD_REQUESTS):
+            plain.post("/v1/chat/completions", content=b"{}")
+        assert _resident() - before < MAX_GROWTH
 
 
 def test_a_key_is_asked_for(client):
@@ -107,15 +134,15 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@RANDOM
 @given(body=BODIES | JSON)
-def test_random_chats_are_errors_of_the_right_kind(plain, body):
+def test_random_chats_are_errors_of_the_right_kind(plain, memory, body):
     response = plain.post("/v1/chat/completions", content=json.dumps(body).encode())
     assert 400 <= response.status_code < 500, response.text
     assert response.json()["error"].keys() >= {"message", "type", "param", "code"}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@RANDOM
 @given(
     data=st.binary(max_size=200),
     fields=st.dictionaries(
@@ -127,3 +154,18 @@ def test_random_forms_are_errors_of_the_right_kind(plain, data, fields):
     response = plain.post("/v1/audio/transcriptions", files={"file": ("a.wav", data)}, data=fields)
     assert 400 <= response.status_code < 500, response.text
     assert response.json()["error"].keys() >= {"message", "type", "param", "code"}
+
+
+@RANDOM
+@given(
+    body=JSON | st.fixed_dictionaries({"name": st.text(max_size=20) | st.sampled_from(["../gr", "gr@0", "/etc"])}), spec=st.text()
+)
+def test_random_masks_are_errors_of_the_right_kind(plain, body, spec):
+    from urllib.parse import quote
+
+    headers = {"Authorization": "Bearer admin", "Content-Type": "application/json"}
+    found = [plain.post("/v1/masks", content=json.dumps(body).encode(), headers=headers)]
+    found.append(plain.delete(f"/v1/masks/{quote(spec, safe='', errors='ignore')}", headers=headers))
+    for response in found:
+        assert 400 <= response.status_code < 500, response.text
+        assert response.json()["error"].keys() >= {"message", "type", "param", "code"}
