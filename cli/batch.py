@@ -1,7 +1,8 @@
 """`amask batch`: many clips into Parquet, resumable."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,14 @@ from .common import (
 )
 from .run import LONG, TASK, show_route
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..serving.bulk import RunJob
+    from ..serving.pipeline import Pipeline
+
+RAY = "Answer on a Ray cluster at this address, one worker a GPU; local starts one on this machine."
+WORKERS = "With --ray: how many workers answer; one a GPU by default, or where there is none, one for two cores."
 SOURCE = "Clips: a manifest, a folder of clips, a Parquet file, or a folder of them."
 
 
@@ -40,6 +49,8 @@ def batch(
     part_rows: Annotated[int, typer.Option(min=1, help="Rows of a part; what is in a part survives a kill.")] = 256,
     long: Annotated[str, typer.Option(help=LONG, metavar="[refuse|trim|split]")] = "split",
     max_new_tokens: NewTokensOption = 200,
+    ray: Annotated[str | None, typer.Option(help=RAY, metavar="ADDRESS|local")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help=WORKERS)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer many clips into a folder of Parquet parts. Stopped or killed and started again, it goes on where it was.
@@ -48,7 +59,7 @@ def batch(
     hash of path and content.
     """
     with one_line_errors():
-        from ..serving.bulk import answer_in_bulk
+        from ..serving.bulk import answer_in_bulk, run_here
         from ..serving.engine import RunOptions
         from ..serving.routing import Request
 
@@ -57,9 +68,24 @@ def batch(
         pipe = open_pipeline(model, bank, device, dtype, tasks)
         route = pipe.choose(request)
         show_route(route, False)
+        run = (
+            _on_ray(
+                ray, workers, partial(open_pipeline, model, bank and bank.resolve(), device, dtype, tasks and tasks.resolve())
+            )
+            if ray
+            else run_here
+        )
         with progress("answering", 0) as tell:
-            done = answer_in_bulk(pipe, source, out, route, options, part_rows=part_rows, on_progress=tell)
+            done = answer_in_bulk(pipe, source, out, route, options, part_rows=part_rows, on_progress=tell, run=run)
         if as_json:
             print_json({"answered": done.answered, "failed": done.failed, "skipped": done.skipped, "out": str(out)})
         else:
             note(f"{done.answered} answered into {out}, {done.failed} of them with an error; {done.skipped} were there before")
+
+
+def _on_ray(address: str, workers: int | None, load: "Callable[[], Pipeline]") -> "RunJob":
+    from ..data.extras import import_extra
+    from ..serving.ray_bulk import RayCluster
+
+    import_extra("ray", "'amask batch --ray'")
+    return RayCluster(address, load, workers)

@@ -1,7 +1,6 @@
 """Many clips into Parquet: parts are written as they are answered, and what is in a part is not answered again."""
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -154,6 +153,64 @@ def _from_row(value: object, given: object, folder: Path, place: str) -> BulkCli
     return BulkClip(key, label, NamedClip(label, path))
 
 
+@dataclass(frozen=True)
+class BulkPart:
+    """Clips that become one part of the output.
+
+    Attributes:
+        clips: none only in the last one, which may tell of clips that were skipped.
+        skipped: clips before these that had been answered, or came twice.
+    """
+
+    clips: tuple[BulkClip, ...]
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class BulkJob:
+    """What a bulk run does; it pickles.
+
+    Attributes:
+        source: see `read_clips`.
+        route: what is done.
+        options: how.
+        part_rows: rows of a part; what is in a part survives a kill.
+        done: ids that have been answered.
+    """
+
+    source: Path
+    route: Route
+    options: RunOptions
+    part_rows: int = PART_ROWS
+    done: frozenset[str] = frozenset()
+
+    def parts(self, rate: int) -> Iterator[BulkPart]:
+        """The clips that are to be answered, part by part; `rate` as of `read_clips`."""
+        seen, clips, skipped = set(self.done), list[BulkClip](), 0
+        for clip in read_clips(self.source, rate):
+            if clip.id in seen:
+                skipped += 1
+                continue
+            seen.add(clip.id)
+            clips.append(clip)
+            if len(clips) == self.part_rows:
+                yield BulkPart(tuple(clips), skipped)
+                clips, skipped = [], 0
+        if clips or skipped:
+            yield BulkPart(tuple(clips), skipped)
+
+
+Rows = list[dict[str, Any]]
+RunJob = Callable[[BulkJob, Pipeline], Iterator[tuple[Rows, int]]]
+"""(job, pipeline) → each part's rows, in any order, and how many clips were skipped before them."""
+
+
+def run_here(job: BulkJob, pipe: Pipeline) -> Iterator[tuple[Rows, int]]:
+    """Run a job in this process."""
+    for part in job.parts(pipe.model.rate):
+        yield answer_part(pipe, part, job), part.skipped
+
+
 def answer_in_bulk(
     pipe: Pipeline,
     source: Path,
@@ -163,6 +220,7 @@ def answer_in_bulk(
     *,
     part_rows: int = PART_ROWS,
     on_progress: Callable[[int], None] = lambda _: None,
+    run: RunJob = run_here,
 ) -> BulkSummary:
     """Answer clips into a folder of Parquet parts. Stopped and started again, it goes on; no id is answered twice.
 
@@ -174,38 +232,31 @@ def answer_in_bulk(
         options: how.
         part_rows: rows of a part; what is in a part survives a kill.
         on_progress: is told how many are done.
+        run: where; see `serving.ray_bulk` for a cluster.
 
     Raises:
         DataError: the folder holds answers to another request, or the clips cannot be listed.
         FileError: a part cannot be written.
     """
     request = _request(route, options)
-    done = answered_ids(out, request)
+    job = BulkJob(source, route, options, part_rows, frozenset(answered_ids(out, request)))
     answered = failed = skipped = 0
-
-    def fresh() -> Iterator[BulkClip]:
-        nonlocal skipped
-        for clip in read_clips(source, pipe.model.rate):
-            if clip.id in done:
-                skipped += 1
-            else:
-                done.add(clip.id)
-                yield clip
-
-    clips = fresh()
-    while chunk := list(itertools.islice(clips, part_rows)):
-        rows = _answer(pipe, chunk, route, options)
-        _write_part(rows, out, request)
+    for rows, before in run(job, pipe):
+        if rows:
+            _write_part(rows, out, request)
         answered += len(rows)
         failed += sum(bool(row["error"]) for row in rows)
+        skipped += before
         on_progress(answered + skipped)
     return BulkSummary(answered, failed, skipped)
 
 
-def _answer(pipe: Pipeline, clips: list[BulkClip], route: Route, options: RunOptions) -> list[dict[str, Any]]:
-    results = pipe.run((clip.clip for clip in clips if not clip.error), route, options)
+def answer_part(pipe: Pipeline, part: BulkPart, job: BulkJob) -> Rows:
+    """The rows of a part."""
+    route = job.route
+    results = pipe.run((clip.clip for clip in part.clips if not clip.error), route, job.options)
     about = {"task": route.task_name, "mode": route.mode, "mask": route.mask_names}
-    return [_row(clip, Result(clip.name, error=clip.error, **about) if clip.error else next(results)) for clip in clips]
+    return [_row(clip, Result(clip.name, error=clip.error, **about) if clip.error else next(results)) for clip in part.clips]
 
 
 def _row(clip: BulkClip, result: Result) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 LOG = "LOG.md"  # what was tried, with the names of its day
-LAUNCHERS = {"--num_processes", "--nproc_per_node"}  # of accelerate and of torchrun
+LAUNCHERS = {"--num_processes", "--nproc_per_node", "--head", "--address"}  # of accelerate, torchrun, and Ray
 
 
 def _pages(root: Path) -> list[Path]:

@@ -1,0 +1,94 @@
+"""Bulk runs and the server on a local Ray cluster; slow, since Ray starts anew."""
+
+import json
+import signal
+import socket
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+CLIPS = 12
+
+
+def rows_of(out) -> dict[str, dict]:
+    import pyarrow.parquet as pq
+
+    rows = [row for part in sorted(out.glob("*.parquet")) for row in pq.read_table(part).to_pylist()]
+    found = {row["id"]: row for row in rows}
+    assert len(found) == len(rows), "an id was answered twice"
+    return found
+
+
+@pytest.fixture
+def folder(wave, tmp_path):
+    """Clips that all differ, and one that is none."""
+    where = tmp_path / "clips"
+    where.mkdir()
+    for at in range(CLIPS - 1):
+        soundfile.write(where / f"{at:02}.wav", wave * np.float32(1 - at / 40), 16_000)
+    (where / "bad.wav").write_bytes(b"no audio")
+    return where
+
+
+def test_without_ray_the_command_names_the_extra(amask, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    found = amask("batch", folder, tmp_path / "out", "--task", "gr", "--ray", "local")
+    assert found.exit_code == 1
+    assert "pip install 'amask[ray]'" in found.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_half_way_and_resumed_it_is_the_same_table(amask, process, folder, tmp_path):
+    pytest.importorskip("ray.data", reason="ray is not installed")
+    options = ("--task", "gr|asr", "--part-rows", "2", "--json")
+    assert amask("batch", folder, tmp_path / "wanted", *options).exit_code == 0
+    wanted, out = rows_of(tmp_path / "wanted"), tmp_path / "out"
+    on_ray = ("batch", folder, out, *options, "--ray", "local", "--workers", "2")
+    run = process(*on_ray)
+    while run.poll() is None and len(list(out.glob("*.parquet"))) < 2:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGKILL)
+    _, said = run.communicate(timeout=120)
+    before = rows_of(out)
+    assert 0 < len(before) <= CLIPS, said
+    run = process(*on_ray)
+    done, said = run.communicate(timeout=900)
+    assert run.returncode == 0, said
+    assert json.loads(done)["skipped"] == len(before)
+    assert rows_of(out) == wanted
+    assert len(wanted) == CLIPS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_server_runs_under_ray_serve(clip):
+    import base64
+    import urllib.request
+
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    serve = pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
+    from amask.errors import DataError
+    from amask.serving.cluster import app
+
+    with pytest.raises(DataError, match="nothing"):
+        app({"nothing": "1"})
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(app({"model": "pocket"}), route_prefix="/")
+        audio = {"data": base64.b64encode(clip.read_bytes()).decode(), "format": "opus"}
+        body = {"model": "pocket:gr", "messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": audio}]}]}
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=300) as found:
+            assert json.load(found)["choices"][0]["message"]["content"] == "female"
+    finally:
+        serve.shutdown()
+        ray.shutdown()
