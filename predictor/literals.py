@@ -55,9 +55,13 @@ class Masked:
     text: str
     literals: tuple[Literal, ...]
 
-    def literals_in(self, start: int, end: int) -> list[Literal]:
-        """The literals between two places of the masked text."""
-        return [self.literals[ord(letter) - FIRST_MARK] for letter in self.text[start:end] if is_mark(letter)]
+    def literals_in(self, text: str) -> list[Literal]:
+        """The literals that marks of a piece of the masked text stand for."""
+        return [self.literals[ord(letter) - FIRST_MARK] for letter in text if is_mark(letter)]
+
+    def shown(self, item: str) -> str:
+        """A word as it was written: of a mark, the literal's text."""
+        return self.literals[ord(item) - FIRST_MARK].text if is_mark(item) else item
 
 
 def is_mark(letter: str) -> bool:

@@ -34,8 +34,12 @@ STYLES = tuple(style for style, share in STYLE_SHARES.items() for _ in range(sha
 MAX_CLAUSE_WORDS = 7  # words that a whole request may have to stand among others
 # How often each kind of request is drawn: for one task, for several, for none.
 SHARES = {"single": 44, "pattern": 14, "phrase": 6, "single_with_exclusion": 9}
-SHARES |= {"pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 16}
+SHARES |= {"scene": 6, "pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 16}
 UNSUPPORTED_SHARES = {"near": 18, "far": 11, "negated": 2, "unsupported_mix": 10, "unsupported_pattern": 6}
+PATTERN_KINDS = {
+    "unsupported_pattern": ("none", UNSUPPORTED),
+    "scene": ("scene", Intent(("aac",))),
+}  # patterns, and what they ask
 # How many of each kind are put together for dev.
 DEV_COUNTS = {"phrase": 80, "single_with_exclusion": 60, "negated": 30, "unsupported_mix": 40}
 DEV_COUNTS |= {"pipe2": 80, "json2": 60, "pipe3": 40, "json3": 40}
@@ -236,14 +240,15 @@ class RequestSource:
             pair, form = choice(self.orders[2], rng), choice(FORMS, rng)
             others = [task.name for task in self.tasks if task.name not in pair]
             return self.filled(f"{form}2_with_exclusion", (*pair, choice(others, rng)), Intent(pair, form), rng)
+        pattern, intent = PATTERN_KINDS.get(kind, ("", UNSUPPORTED))
+        if pattern and set(intent.parts) <= self.singles.keys():
+            return Example(fill_pattern(load_patterns()[1][pattern], rng), intent)
         task = choice(self.tasks, rng).name
         if kind == "single_with_exclusion" and len(self.tasks) > 1:
             other = choice([each.name for each in self.tasks if each.name != task], rng)
             return self.filled(kind, (task, other), Intent((task,)), rng)
         if kind == "unsupported_mix":
             return self._unsupported_mix(rng)
-        if kind == "unsupported_pattern":
-            return Example(fill_pattern(load_patterns()[1]["none"], rng), UNSUPPORTED)
         if kind == "pattern" and task in load_patterns()[1]:
             return Example(fill_pattern(load_patterns()[1][task], rng), Intent((task,)))
         if kind == "phrase" and rng.random() < P_FROM_PIECES:

@@ -125,9 +125,11 @@ def test_patterns_fill_all_their_places(tasks):
     from amask.predictor.synthesis import RequestSource
 
     slots, found = load_patterns()
-    assert set(found) == {task.name for task in tasks} | {"none"}
+    assert set(found) == {task.name for task in tasks} | {"none", "scene"}
     rng = np.random.default_rng(4)
-    texts = [RequestSource(tasks).draw_kind(kind, rng).text for kind in ("pattern", "foreign_pattern") for _ in range(300)]
+    texts = [
+        RequestSource(tasks).draw_kind(kind, rng).text for kind in ("pattern", "unsupported_pattern", "scene") for _ in range(300)
+    ]
     assert not [text for text in texts if "{" in text]
     assert all(len(words) == len(set(words)) for words in slots.values())
 
