@@ -34,7 +34,7 @@ STYLES = tuple(style for style, share in STYLE_SHARES.items() for _ in range(sha
 MAX_CLAUSE_WORDS = 7  # words that a whole request may have to stand among others
 # How often each kind of request is drawn: for one task, for several, for none.
 SHARES = {"single": 44, "pattern": 14, "phrase": 6, "single_with_exclusion": 9}
-SHARES |= {"scene": 6, "pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 16}
+SHARES |= {"scene": 3, "pair_with_exclusion": 4, "pipe2": 14, "json2": 10, "pipe3": 6, "json3": 5, "request": 16}
 UNSUPPORTED_SHARES = {"near": 18, "far": 11, "negated": 2, "unsupported_mix": 10, "unsupported_pattern": 6}
 PATTERN_KINDS = {
     "unsupported_pattern": ("none", UNSUPPORTED),
@@ -241,7 +241,7 @@ class RequestSource:
             others = [task.name for task in self.tasks if task.name not in pair]
             return self.filled(f"{form}2_with_exclusion", (*pair, choice(others, rng)), Intent(pair, form), rng)
         pattern, intent = PATTERN_KINDS.get(kind, ("", UNSUPPORTED))
-        if pattern and set(intent.parts) <= self.singles.keys():
+        if pattern and {task.name for task in self.tasks}.issuperset(intent.parts):
             return Example(fill_pattern(load_patterns()[1][pattern], rng), intent)
         task = choice(self.tasks, rng).name
         if kind == "single_with_exclusion" and len(self.tasks) > 1:
