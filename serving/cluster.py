@@ -6,7 +6,6 @@ file of `serve deploy`. Keys come from the environment variables AMASK_API_KEY a
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import pydantic
@@ -55,7 +54,7 @@ def app(arguments: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - Ra
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         raise DataError(f"argument {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    ingress = serve.ingress(partial(build_replica, checked))()
+    ingress = serve.ingress(lambda: build_replica(checked))()  # a function, since Ray takes any other callable for an app
     return serve.deployment(ingress, name=NAME, max_ongoing_requests=256).bind()
 
 

@@ -57,8 +57,25 @@ def mount_page(app: FastAPI, service: Service) -> None:
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     blocks = _blocks(gradio, service)
     gradio.mount_gradio_app(app, blocks, "/", footer_links=[], max_file_size=kept, ssr_mode=False, theme=theme, pwa=False)
+    blocks.has_launched = True  # Gradio holds paths to its upload folder only then, and mounting does not set it
     mount = app.router.routes[-1]
     mount.__class__ = _PageMount
+
+
+def _keep_to_uploads(gradio: Any, *blocks: Any) -> None:  # noqa: ANN401
+    """Let inputs take files that were uploaded, and neither another path nor a URL, whatever a request holds."""
+    folder = Path(gradio.utils.get_upload_folder()).resolve()
+
+    def take(given: str | Path | None) -> str | None:
+        if given is not None and not Path(given).resolve().is_relative_to(folder):
+            raise gradio.Error("the clip was not uploaded")
+        return None if given is None else str(given)
+
+    async def take_async(given: str | Path | None) -> str | None:
+        return take(given)
+
+    for block in blocks:
+        block.move_resource_to_block_cache, block.async_move_resource_to_block_cache = take, take_async
 
 
 def _blocks(gradio: Any, service: Service) -> Any:  # noqa: ANN401 - Gradio's types are imported only where it is used
@@ -79,8 +96,12 @@ def _blocks(gradio: Any, service: Service) -> Any:  # noqa: ANN401 - Gradio's ty
                 understood = gradio.Markdown(elem_id="understood")
                 heads = gradio.HTML(elem_id="heads")
 
+        _keep_to_uploads(gradio, clip, words, chosen, form)
+        uploads = Path(gradio.utils.get_upload_folder()).resolve()
+
         async def run(path: str | None, text: str, names: list[str], shape: str) -> Outputs:
-            return await respond(service, path, text, names, shape)
+            inside = path is not None and Path(path).resolve().is_relative_to(uploads)
+            return await respond(service, path if inside else None, text, names, shape)
 
         shown, given = [answer, understood, heads, prompted], [clip, words, chosen, form]
         for event in (button.click, words.submit):

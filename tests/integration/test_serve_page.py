@@ -127,3 +127,24 @@ def test_the_rest_stays_the_server_s_own(get, clip):
     outside = Path(clip).resolve()
     for path in (f"/gradio_api/file={outside}", "/gradio_api/file=/etc/passwd", "/gradio_api/file=http://127.0.0.1/"):
         assert 400 <= get(path)[0] < 500, path
+
+
+@pytest.mark.parametrize("more", [{}, {"is_stream": True}, {"url": "http://127.0.0.1/x"}])
+def test_a_path_that_was_not_uploaded_is_not_read(get, clip, more):
+    import json
+
+    given = {"path": str(Path(clip).resolve()), "meta": {"_type": "gradio.FileData"}} | more
+    for data in (
+        [given, "transcribe", [], "text"],
+        [None, given, [], "text"],
+        [given | {"path": "http://127.0.0.1/x"}, "", [], ""],
+    ):
+        body = {"data": data, "fn_index": 0, "session_hash": "one"}
+        status, said = get("/gradio_api/queue/join", json.dumps(body).encode())
+        if status == 200:
+            said = get("/gradio_api/queue/data?session_hash=one")[1]
+            events = [json.loads(line.removeprefix("data: ")) for line in said.splitlines() if line.startswith("data: ")]
+            done = next(event for event in events if event["msg"] == "process_completed")
+            assert not done["success"] or done["output"]["data"][1].startswith("Record or upload")
+        assert "Understood" not in said
+        assert "red box" not in said
