@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -255,8 +256,8 @@ def answer_part(pipe: Pipeline, part: BulkPart, job: BulkJob) -> Rows:
     """The rows of a part."""
     route = job.route
     results = pipe.run((clip.clip for clip in part.clips if not clip.error), route, job.options)
-    about = {"task": route.task_name, "mode": route.mode, "mask": route.mask_names}
-    return [_row(clip, Result(clip.name, error=clip.error, **about) if clip.error else next(results)) for clip in part.clips]
+    failed = partial(Result, task=route.task_name, mode=route.mode, mask=route.mask_names)
+    return [_row(clip, failed(clip.name, error=clip.error) if clip.error else next(results)) for clip in part.clips]
 
 
 def _row(clip: BulkClip, result: Result) -> dict[str, Any]:

@@ -109,8 +109,8 @@ def read_messages(messages: Sequence[Message], limits: UploadLimits, url_hosts: 
                 clips.append((_check_audio(part, where), where))
     if len(clips) != 1:
         raise invalid("messages", f"expected one clip as input_audio, got {len(clips) or 'none'}")
-    part, where = clips[0]
-    return Asked("\n".join(filter(None, words)), _part_audio(part, where, limits, url_hosts), where)
+    audio, where = clips[0]
+    return Asked("\n".join(filter(None, words)), _part_audio(audio, where, limits, url_hosts), where)
 
 
 def _part_text(part: Mapping[str, Any], where: str) -> str:

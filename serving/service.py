@@ -160,7 +160,8 @@ class Service:
     async def _wait(self, future: "Future[SegmentAnswer]", gone: "Awaitable[None]", until: float) -> SegmentAnswer:
         wrapped = asyncio.wrap_future(future)
         left = max(until - asyncio.get_running_loop().time(), 0)
-        done, _ = await asyncio.wait({wrapped, asyncio.ensure_future(gone)}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {wrapped, asyncio.ensure_future(gone)}
+        done, _ = await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if wrapped in done:
             try:
                 return wrapped.result()
