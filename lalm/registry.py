@@ -98,7 +98,7 @@ def load_model(
 
     Example:
         >>> amask.load_model("pocket").geometry.total
-        512
+        144
     """
     options = {"quantization_config": quantization_config, "attn_implementation": attn_implementation, "device_map": device_map}
     given = {key: value for key, value in options.items() if value is not None}

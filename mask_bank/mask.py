@@ -47,7 +47,7 @@ class HeadMask:
         >>> (gr & asr).heads_on + (gr - asr).heads_on == gr.heads_on
         True
         >>> (~gr).heads_on + gr.heads_on
-        512
+        144
     """
 
     bits: Bool[Tensor, "layer head"]
