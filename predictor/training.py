@@ -56,6 +56,7 @@ class PredictorSettings(pydantic.BaseModel):
         pool: how many requests are put together once and for all, for an encoder that is slow; 0 for new ones at each step.
         save_every: steps between checkpoints.
         heads_only: learn the masks alone; what is understood stays as in the predictor to start from.
+        kept: share of the weights of the predictor to start from in the result; see `average_with`.
         seed: of everything.
     """
 
@@ -72,10 +73,11 @@ class PredictorSettings(pydantic.BaseModel):
     pool: int = pydantic.Field(0, ge=0)
     save_every: int = pydantic.Field(200, ge=1)
     heads_only: bool = False
+    kept: float = pydantic.Field(0.0, ge=0, le=1)
     seed: int = pydantic.Field(1, ge=0)
 
 
-FINETUNE_SETTINGS = {"steps": 800, "peak": 5e-4}
+FINETUNE_SETTINGS = {"steps": 1500, "peak": 5e-4, "kept": 0.3}
 """Settings of a training that begins with another predictor's intent."""
 
 
@@ -162,6 +164,25 @@ def load_matching_weights(network: Network, tasks: Sequence[Task], known: "Predi
         elif not name.startswith("heads."):
             raise InstructionError(f"the predictor to start from is of another size at {name}; train from scratch")
     network.load_state_dict(own)
+
+
+def average_with(network: Network, tasks: Sequence[Task], start: "Predictor", kept: float) -> None:
+    """Average a network with the one that its training began with (Wortsman et al., CVPR 2022, WiSE-FT); its heads stay its own.
+
+    What was learned lately and what was known before are then both kept to a large part.
+
+    Args:
+        network: trained; gets the averages, in place.
+        tasks: its tasks.
+        start: what it began with.
+        kept: the share of the start, from 0 to 1.
+    """
+    trained = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    load_matching_weights(network, tasks, start)
+    begun = network.state_dict()
+    network.load_state_dict(
+        {name: tensor if name.startswith("heads.") else torch.lerp(tensor, begun[name], kept) for name, tensor in trained.items()}
+    )
 
 
 class Training:
@@ -289,6 +310,8 @@ class Training:
             on_progress(step + 1, " ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
             if self.checkpoint and (step + 1) % self.settings.save_every == 0:
                 self._save(self.checkpoint, network, optimizer, step + 1)
+        if self.start and self.settings.kept:
+            average_with(network, self.tasks, self.start, self.settings.kept)
         return network.eval().requires_grad_(False)
 
     def _save(self, checkpoint: Path, network: Network, optimizer: torch.optim.Optimizer, step: int) -> None:

@@ -37,13 +37,14 @@ def test_the_authors_layout_comes_and_goes(amask, pth, tmp_path):
     assert torch.equal(theirs, ours)
 
 
-def test_a_foreign_mask_does_not_become_what_a_name_means(amask, pth):
+def test_a_foreign_mask_does_not_become_what_a_name_means(amask, pth, pocket_geometry):
     done = amask("bank", "import", pth, "--name", "gr", "--task", "gr")
     assert "gr@2 is the default, as there is no other gr for salmonn, although it was trained elsewhere" in done.stderr
     assert stored(amask, "gr")["version"] == 1
     done = amask("bank", "import", pth, "--name", "gr", "--layers", "7", "--model", "x")
     assert "7 layers" in failed(done)
-    torch.save({"model": {"tensor": torch.linspace(-3, 3, 8 * 65)}}, pth)
+    layers, heads = pocket_geometry.shape
+    torch.save({"model": {"tensor": torch.linspace(3, -3, layers * (heads + 1))}}, pth)  # layer 0, which is fixed, is on
     done = amask("bank", "import", pth, "--vouch", "--model", "pocket", "--task", "gr")
     assert "gr@1 stays the default: it was trained elsewhere and imported; to use it: amask bank use gr@3" in done.stderr
 

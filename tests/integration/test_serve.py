@@ -96,7 +96,7 @@ def test_a_long_clip_has_the_pipeline_s_segments(transcribe, pipe, data, clip, t
 
     samples, rate = soundfile.read(clip, dtype="float32")
     pause = np.zeros(rate, np.float32)
-    wave = np.concatenate([samples, pause] * 6)
+    wave = np.concatenate([samples, pause] * 10)
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, rate, format="WAV", subtype="FLOAT")
     wanted = pipe(buffer.getvalue(), task="asr", long="split")

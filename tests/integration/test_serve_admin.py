@@ -35,7 +35,7 @@ def upload(pipe):
     def make(name: str = "gr", fingerprint: str | None = None) -> bytes:
         mask = pipe.bank.get("gr", pipe.identity).mask
         bits = mask.bits.clone()
-        bits[0, 0] = ~bits[0, 0]
+        bits[1, 0] = ~bits[1, 0]  # layer 0 is fixed
         identity = replace(mask.identity, fingerprint=fingerprint) if fingerprint else mask.identity
         return to_bytes(replace(mask, bits=bits, logits=None, identity=identity), name, 7)
 
