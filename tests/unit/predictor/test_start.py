@@ -69,3 +69,19 @@ def test_training_goes_on_from_it(trained, masks):
         train_predictor(masks, settings, start=start, on_progress=lambda _step, note: losses.append(float(note.split()[1])))
     assert losses[0] < losses[1]
     assert train_predictor(masks, settings, start=trained).record.lineage["start"] == trained.digest
+
+
+def test_a_trained_predictor_keeps_a_share_of_what_it_began_with(trained):
+    """By hand: 0.7 of what was trained and 0.3 of the start, but for the heads."""
+    from copy import deepcopy
+
+    from amask.predictor.training import average_with
+
+    other = deepcopy(trained.network)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(1.0)
+    average_with(other, trained.record.tasks, trained, 0.3)
+    begun = trained.network.state_dict()
+    for name, tensor in other.state_dict().items():
+        torch.testing.assert_close(tensor, begun[name] + (1.0 if name.startswith("heads.") else 0.7), msg=name)
