@@ -68,8 +68,8 @@ class Recipe(pydantic.BaseModel):
 
 
 SMALL = Recipe(
-    steps=240, batch=12, peak=0.1, warmup=24, tau_begin=1.0, tau_end=1.0, noise_begin=0.5, noise_end=0.0, mean=2.0, first=16.0,
-    evaluations=8, patience=3,
+    steps=140, batch=12, peak=0.1, warmup=14, tau_begin=1.0, tau_end=1.0, noise_begin=0.5, noise_end=0.0, mean=2.0, first=16.0,
+    evaluations=5, patience=3,
 )  # fmt: skip
 """For models of up to `SMALL_MODEL` parameters, such as the pocket model: few large steps from logits near 0, and an answer's
 first token, which chooses the task, counts most (docs/LOG.md)."""
