@@ -48,7 +48,8 @@ def _signature(name: str, thing: object) -> str:
     except (TypeError, ValueError):
         signature = ""
     kind = "class" if inspect.isclass(thing) else "def"
-    return re.sub(r"<[^<>]*>", "…", f"{kind} {name}{signature}".replace("amask.", ""))  # objects without a spelling
+    # Objects without a spelling, and where the package lies on this machine.
+    return re.sub(r"<[^<>]*>|PosixPath\('[^']*'\)", "…", f"{kind} {name}{signature}".replace("amask.", ""))
 
 
 def _text(thing: object) -> str:
