@@ -2,9 +2,13 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +58,27 @@ def pocket_geometry() -> object:
     from amask.mask_bank.bank import BUNDLED, MaskBank
 
     return MaskBank(BUNDLED).get("gr").geometry
+
+
+@pytest.fixture(scope="session")
+def served() -> Callable[..., AbstractContextManager[str]]:
+    """Runs an app on a free port; the context gives its host and port."""
+    import uvicorn
+
+    @contextmanager
+    def serve(app: object) -> Iterator[str]:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+            thread.start()
+            while not server.started:
+                time.sleep(0.05)
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+            server.should_exit = True
+            thread.join(30)
+
+    return serve
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """A server that listens: OpenAI's own client, keys, limits, a full queue, and random bad requests."""
 
 import base64
-import threading
-import time
 
 import pytest
 
@@ -17,23 +15,11 @@ def pipe():
 
 
 @pytest.fixture(scope="module")
-def address(pipe):
-    import socket
-
-    import uvicorn
-
+def address(pipe, served):
     from amask.serving.app import create_app
 
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(pipe), log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        server.should_exit = True
-        thread.join(30)
+    with served(create_app(pipe)) as address:
+        yield f"http://{address}/v1"
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,7 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
-import threading
-import time
 
 import pytest
 
@@ -32,10 +29,8 @@ def folder(root, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def server(folder):
+def server(folder, served):
     """A server with an admin key; gives its address."""
-    import uvicorn
-
     import amask
     from amask.mask_bank.bank import BUNDLED
     from amask.mask_bank.files import to_bytes
@@ -44,17 +39,8 @@ def server(folder):
 
     pipe = amask.pipeline("pocket", amask.MaskBank(folder / "bank", BUNDLED))
     (folder / "mine.safetensors").write_bytes(to_bytes(pipe.bank.get("gr", pipe.identity).mask, "gr", 1))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        app = create_app(pipe, settings=ServerSettings(admin_key="admin"))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.05)
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(30)
+    with served(create_app(pipe, settings=ServerSettings(admin_key="admin"))) as address:
+        yield address
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
