@@ -7,17 +7,17 @@ from typing import cast
 import numpy as np
 import pydantic
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
-from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+from transformers import GenerationConfig, Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from ..data.silence import cut_silence
 from ..errors import ModelError
 from .base import LALM
-from .batching import AudioFeatures, PromptTemplate, answer_spans, pad_rows
-from .fixed_audio import causal, text_states
+from .batching import AudioFeatures, PromptTemplate, pad_rows
+from .fixed_audio import audio_cache, causal, text_states
 from .gating import find_sites
 
 # Base: plain continuation, no chat. Instruct: the chat format of its model card with neither a system prompt nor
@@ -161,22 +161,45 @@ class Qwen2Audio(LALM):
         embeds = self.model.model.multi_modal_projector(pool(tower, hidden))
         return AudioFeatures(embeds[:, : int(pooled.max())].to(self.device), pooled)
 
-    def _answer_logits(
-        self, features: AudioFeatures, answers: Sequence[Tensor], instructions: Sequence[str]
-    ) -> Float[Tensor, "token vocabulary"]:
+    def _contexts(self, features: AudioFeatures, prompts: Sequence[str]) -> list[Tensor]:
+        """As for every model; where the audio's positions never change, only the text."""
+        if not self.audio.fixed_audio:
+            return super()._contexts(features, prompts)
+        embed = self.model.get_input_embeddings()
+        before = self._ids(self.template.before)
+        return [embed(torch.cat([before, self._ids(self.template.after.format(text))])) for text in prompts]
+
+    def _states(
+        self,
+        features: AudioFeatures,
+        embeds: Float[Tensor, "row position width"],
+        positions: Int[Tensor, "row position"] | None = None,
+        seen: Bool[Tensor, "row query key"] | None = None,
+    ) -> Float[Tensor, "row position width"]:
         """As for every model; where the audio's positions never change, only text runs through the layers."""
         if not self.audio.fixed_audio:
-            return super()._answer_logits(features, answers, instructions)
-        embed = self.model.get_input_embeddings()
-        behind = [
-            embed(torch.cat([self._ids(self.template.before), self._ids(self.template.after.format(text)), answer[:-1]]))
-            for text, answer in zip(instructions, answers, strict=True)
-        ]
-        text, _ = pad_rows(behind, "right")
-        sees = causal(text.shape[1], text.device).expand(len(text), -1, -1)
-        heard = torch.arange(features.embeds.shape[1])[None] < features.lengths[:, None]
-        states = text_states(self.decoder, features.embeds, heard.to(text.device), text, sees)
-        return self.model.get_output_embeddings()(answer_spans(states, behind, answers))
+            return super()._states(features, embeds, positions, seen)
+        sees = causal(embeds.shape[1], embeds.device).expand(len(embeds), -1, -1) if seen is None else seen
+        return text_states(self.decoder, features.embeds, self._heard(features), embeds, sees)
+
+    def _continue(self, features: AudioFeatures, prompts: Sequence[str], settings: GenerationConfig) -> Int[Tensor, "row token"]:
+        """As for every model; where the audio's positions never change, from a cache that holds them already."""
+        if not self.audio.fixed_audio:
+            return super()._continue(features, prompts, settings)
+        rows = self._contexts(features, prompts)
+        null = torch.stack([row[:1] for row in rows])
+        text, real = pad_rows([row[1:] for row in rows], "left")
+        cache = audio_cache(self.decoder, features.embeds, null)
+        if settings.num_beams and settings.num_beams > 1:
+            cache.batch_repeat_interleave(settings.num_beams)
+        mask = torch.cat([real.new_ones(len(rows), 1), self._heard(features).to(real.dtype), real], 1)
+        embeds = torch.cat([null, features.embeds, text], 1)  # of which `generate` takes what the cache does not hold
+        return self._search(settings, inputs_embeds=embeds, attention_mask=mask, past_key_values=cache)
+
+    def _heard(self, features: AudioFeatures) -> Bool[Tensor, "row audio"]:
+        """Which of the audio's positions are real."""
+        at = torch.arange(features.embeds.shape[1], device=self.device)
+        return at[None] < features.lengths.to(self.device)[:, None]
 
 
 def from_files(

@@ -116,28 +116,47 @@ class ScoringModel(PromptedModel):
         self, features: AudioFeatures, answers: Sequence[Tensor], prompts: Sequence[str]
     ) -> Float[Tensor, "row answer"]:
         tree = AnswerTree.of(answers)
-        contexts = self._prompt_embeds(features, prompts)
+        contexts = self._contexts(features, prompts)
         nodes = self.model.get_input_embeddings()(tree.tokens)
         embeds, _ = pad_rows([torch.cat([context, nodes]) for context in contexts], "right")
         lengths = torch.tensor([len(context) for context in contexts], device=embeds.device)
-        positions, seen = tree.layout(lengths)
-        mask = additive(seen, embeds.dtype)
-        decoded = self.decoder(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False)
+        states = self._states(features, embeds, *tree.layout(lengths))
         head = self.model.get_output_embeddings()
         # Row by row, since the logits of many answers over a large vocabulary are many.
-        rows = tree.predictors(decoded.last_hidden_state, lengths)
+        rows = tree.predictors(states, lengths)
         return torch.stack([tree.log_probabilities(answers, head(row[None])[0]) for row in rows])
 
     def _answer_logits(
         self, features: AudioFeatures, answers: Sequence[Tensor], prompts: Sequence[str]
     ) -> Float[Tensor, "token vocabulary"]:
         """Logits of every answer's tokens given those before it, one answer after the other."""
-        contexts = self._prompt_embeds(features, prompts)
+        contexts = self._contexts(features, prompts)
         embed = self.model.get_input_embeddings()
         rows = [torch.cat([context, embed(answer[:-1])]) for context, answer in zip(contexts, answers, strict=True)]
         embeds, _ = pad_rows(rows, "right")  # causal attention never sees padding on the right
-        hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        return self.model.get_output_embeddings()(answer_spans(hidden, rows, answers))
+        return self.model.get_output_embeddings()(answer_spans(self._states(features, embeds), rows, answers))
+
+    def _contexts(self, features: AudioFeatures, prompts: Sequence[str]) -> list[Tensor]:
+        """Embeddings of what `_states` needs of each row's prompt."""
+        return self._prompt_embeds(features, prompts)
+
+    def _states(
+        self,
+        features: AudioFeatures,
+        embeds: Float[Tensor, "row position width"],
+        positions: Int[Tensor, "row position"] | None = None,
+        seen: Bool[Tensor, "row query key"] | None = None,
+    ) -> Float[Tensor, "row position width"]:
+        """Last states of rows padded on the right.
+
+        Args:
+            features: encoded audio.
+            embeds: of each row's context and what stands behind it.
+            positions: of these; in order by default.
+            seen: which of them each one attends to; those before it by default.
+        """
+        how = {} if seen is None else {"attention_mask": additive(seen, embeds.dtype), "position_ids": positions}
+        return self.decoder(inputs_embeds=embeds, use_cache=False, **how).last_hidden_state
 
     def loss(
         self,

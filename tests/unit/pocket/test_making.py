@@ -267,6 +267,27 @@ def test_text_alone_gives_the_models_losses(tiny, project):
     )
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_answers_from_a_cache_of_the_audio_are_the_stock_passes(tiny, project, beams):
+    """Rows of different lengths, prompts and gates, in one batch; and labels by likelihood."""
+    from amask.lalm.batching import AudioFeatures
+    from amask.lalm.likelihood import label_probabilities
+
+    torch.manual_seed(3)
+    audio = torch.nn.utils.rnn.pad_sequence([project(9), project(4), project(6)], batch_first=True)
+    features, prompts = AudioFeatures(audio, torch.tensor([9, 4, 6])), ["say it", "", "the words of it, please"]
+    gates = (torch.rand(3, *tiny.geometry.shape) > 0.3).float()
+    gates[:, 0] = 1
+    found = []
+    for fixed in (True, False):
+        tiny.audio = tiny.audio.model_copy(update={"fixed_audio": fixed})
+        answers = tiny.answer(features, gates, prompts, max_new_tokens=8, beams=beams)
+        found.append([answer.text for answer in answers])
+        found.append(label_probabilities(tiny, features, ["male", "female", "one two"], gates, prompts))
+    assert found[0] == found[2]
+    torch.testing.assert_close(found[1], found[3], rtol=1e-3, atol=1e-4)
+
+
 def test_pruned_to_a_mask_it_answers_as_with_gates(tiny, project):
     """Also where a layer has no heads left, and by the pass over text alone as by the stock one."""
     from amask.lalm.batching import AudioFeatures
