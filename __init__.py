@@ -21,6 +21,7 @@ _EXPORTS = {
     "SearchOptions": "composer.composite",
     "Task": "data.tasks",
     "TaskSpec": "data.tasks",
+    "batch": "serving.batch",
     "compose": "composer.compose",
     "evaluate": "evaluation.evaluate",
     "find_sites": "lalm.gating",
@@ -46,6 +47,7 @@ __all__ = [
     "SearchOptions",
     "Task",
     "TaskSpec",
+    "batch",
     "compose",
     "evaluate",
     "find_sites",
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from .mask_bank.recipe import Recipe as Recipe
     from .mask_bank.train import train as train
     from .predictor.predictor import Predictor as Predictor
+    from .serving.batch import batch as batch
     from .serving.clips import NamedClip as NamedClip
     from .serving.pipeline import Pipeline as Pipeline
     from .serving.pipeline import pipeline as pipeline

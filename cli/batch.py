@@ -1,8 +1,7 @@
 """`amask batch`: many clips into Parquet, resumable."""
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,12 +20,6 @@ from .common import (
     progress,
 )
 from .run import LONG, TASK, show_route
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..serving.bulk import RunJob
-    from ..serving.pipeline import Pipeline
 
 RAY = "Answer on a Ray cluster at this address, one worker a GPU; local starts one on this machine."
 WORKERS = "With --ray: how many workers answer; one a GPU by default, or where there is none, one for two cores."
@@ -59,33 +52,19 @@ def batch(
     hash of path and content.
     """
     with one_line_errors():
-        from ..serving.bulk import answer_in_bulk, run_here
-        from ..serving.engine import RunOptions
+        from ..serving.batch import batch as answer_batch
         from ..serving.routing import Request
 
         request = Request(instruction=instruction, task=task, mask=mask, prompt=prompt)
-        options = RunOptions(batch_size, max_new_tokens=max_new_tokens, long=long)
+        options = {"batch": batch_size, "max_new_tokens": max_new_tokens, "long": long}
         pipe = open_pipeline(model, bank, device, dtype, tasks)
         route = pipe.choose(request)
         show_route(route, False)
-        run = (
-            _on_ray(
-                ray, workers, partial(open_pipeline, model, bank and bank.resolve(), device, dtype, tasks and tasks.resolve())
-            )
-            if ray
-            else run_here
-        )
         with progress("answering", 0) as tell:
-            done = answer_in_bulk(pipe, source, out, route, options, part_rows=part_rows, on_progress=tell, run=run)
+            done = answer_batch(
+                source, out, route=route, model=pipe, part_rows=part_rows, ray=ray, workers=workers, on_progress=tell, **options
+            )
         if as_json:
             print_json({"answered": done.answered, "failed": done.failed, "skipped": done.skipped, "out": str(out)})
         else:
             note(f"{done.answered} answered into {out}, {done.failed} of them with an error; {done.skipped} were there before")
-
-
-def _on_ray(address: str, workers: int | None, load: "Callable[[], Pipeline]") -> "RunJob":
-    from ..data.extras import import_extra
-    from ..serving.ray_bulk import RayCluster
-
-    import_extra("ray", "'amask batch --ray'")
-    return RayCluster(address, load, workers)

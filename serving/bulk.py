@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..data.atomic_write import write_atomic
-from ..data.decoding import AUDIO_SUFFIXES, printable_path
-from ..data.manifest import Clip as ListedClip
-from ..data.manifest import Manifest
-from ..data.reading import MANIFEST, read_manifest
-from ..errors import AudioError, DataError
-from .clips import Clip, NamedClip
+from ..data.decoding import printable_path
+from ..errors import DataError
+from .bulk_source import BulkClip, BulkSource, prepare_source, read_clips
 from .engine import RunOptions
 from .pipeline import Pipeline
 from .results import Result
@@ -25,7 +22,6 @@ from .routing import Route
 
 PART_ROWS = 256
 REQUEST = b"amask.request"  # in a part's metadata: what was asked for
-AUDIO_COLUMNS, PATH_COLUMNS, ID_COLUMNS = ("audio", "bytes"), ("path", "file"), ("id", "key")
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -46,23 +42,6 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class BulkClip:
-    """A clip and its id.
-
-    Attributes:
-        id: of its row, else of its content.
-        name: what it is called; empty where it has no name.
-        clip: what the pipeline hears.
-        error: why there is none.
-    """
-
-    id: str
-    name: str
-    clip: Clip = None
-    error: str = ""
-
-
-@dataclass(frozen=True)
 class BulkSummary:
     """What a run did.
 
@@ -70,88 +49,22 @@ class BulkSummary:
         answered: rows written.
         failed: of these, rows with an error.
         skipped: clips that had been answered before, or came twice.
+        out: the folder.
     """
 
     answered: int
     failed: int
     skipped: int
+    out: Path
 
+    def table(self) -> pa.Table:
+        """All rows of the folder, of this run and of those before; `table().to_pandas()` is a frame.
 
-def read_clips(source: Path, rate: int) -> Iterator[BulkClip]:
-    """The clips of a Parquet file, a folder of Parquet files, a manifest, or a folder of clips.
-
-    Rows of Parquet have `audio` (bytes, or a struct with bytes or a path, as `datasets` writes it) or `path`, and may have `id`.
-    An id that is not given is of the path and the content, or of the content alone where there is no path.
-
-    Args:
-        source: where they are.
-        rate: Hz at which clips of several files are joined.
-
-    Raises:
-        DataError: there are none, or a table has no audio.
-    """
-    tables = [source] if source.suffix == ".parquet" else sorted(source.glob("*.parquet")) if source.is_dir() else []
-    if tables:
-        for table in tables:
-            yield from _read_table(table)
-        return
-    manifest = _read_folder(source) if source.is_dir() and not (source / MANIFEST).exists() else read_manifest(source)
-    for clip in manifest:
-        try:
-            key = _hash(f"{clip.path}\n{manifest.digest(clip)}".encode(errors="surrogateescape"))
-            heard = (manifest.wave(clip, rate), rate) if clip.more else manifest.path(clip)
-        except AudioError as error:
-            yield BulkClip(_hash(clip.path.encode(errors="surrogateescape")), clip.path, error=str(error))
-        else:
-            yield BulkClip(key, clip.path, NamedClip(clip.path, heard))
-
-
-def _read_folder(folder: Path) -> Manifest:
-    """All clips below a folder, by name."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
-    if not files:
-        raise DataError(f"there is no clip in {printable_path(folder)}; expected {MANIFEST}, Parquet files, or audio files")
-    return Manifest(tuple(ListedClip(path=path.relative_to(folder).as_posix()) for path in files), folder)
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
-
-
-def _read_table(path: Path) -> Iterator[BulkClip]:
-    name = printable_path(path)
-    try:
-        file = pq.ParquetFile(path)
-        columns = file.schema_arrow.names
-        audio = next((each for each in (*AUDIO_COLUMNS, *PATH_COLUMNS) if each in columns), None)
-        if audio is None:
-            raise DataError(f"{name} has no audio; expected a column {' or '.join((*AUDIO_COLUMNS, *PATH_COLUMNS))}")
-        ids = next((each for each in ID_COLUMNS if each in columns), None)
-        number = 0
-        for batch in file.iter_batches(64, columns=[audio, *([ids] if ids else [])]):
-            for row in batch.to_pylist():
-                number += 1
-                yield _from_row(row[audio], row[ids] if ids else None, path.parent, f"{path.name} row {number}")
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {name}: {error}") from None
-
-
-def _from_row(value: object, given: object, folder: Path, place: str) -> BulkClip:
-    held = value if isinstance(value, Mapping) else {"bytes": value} if isinstance(value, bytes) else {"path": value}
-    name, data = held.get("path"), held.get("bytes")
-    label = str(name or place)
-    if isinstance(data, bytes):
-        return BulkClip(str(given) if given is not None else _hash(data), label, NamedClip(label, data))
-    if not isinstance(name, str):
-        return BulkClip(str(given) if given is not None else _hash(place.encode()), label, error=f"{label}: there is no audio")
-    path = folder / name
-    try:
-        content = _hash(path.read_bytes())
-    except (OSError, ValueError) as error:
-        why = f"cannot read {printable_path(path)}: {getattr(error, 'strerror', None) or error}"
-        return BulkClip(str(given) if given is not None else _hash(name.encode()), label, error=why)
-    key = str(given) if given is not None else _hash(f"{name}\n{content}".encode())
-    return BulkClip(key, label, NamedClip(label, path))
+        Raises:
+            DataError: a part is damaged.
+        """
+        parts = [_read_part(part) for part in sorted(self.out.glob("*.parquet"))]
+        return pa.concat_tables([part.replace_schema_metadata(None) for part in parts] or [SCHEMA.empty_table()])
 
 
 @dataclass(frozen=True)
@@ -173,13 +86,15 @@ class BulkJob:
 
     Attributes:
         source: see `read_clips`.
+        folder: to which paths in tables and lists in memory are relative.
         route: what is done.
         options: how.
         part_rows: rows of a part; what is in a part survives a kill.
         done: ids that have been answered.
     """
 
-    source: Path
+    source: BulkSource
+    folder: Path
     route: Route
     options: RunOptions
     part_rows: int = PART_ROWS
@@ -188,7 +103,7 @@ class BulkJob:
     def parts(self, rate: int) -> Iterator[BulkPart]:
         """The clips that are to be answered, part by part; `rate` as of `read_clips`."""
         seen, clips, skipped = set(self.done), list[BulkClip](), 0
-        for clip in read_clips(self.source, rate):
+        for clip in read_clips(self.source, rate, self.folder):
             if clip.id in seen:
                 skipped += 1
                 continue
@@ -214,7 +129,7 @@ def run_here(job: BulkJob, pipe: Pipeline) -> Iterator[tuple[Rows, int]]:
 
 def answer_in_bulk(
     pipe: Pipeline,
-    source: Path,
+    source: BulkSource,
     out: Path,
     route: Route,
     options: RunOptions,
@@ -227,7 +142,7 @@ def answer_in_bulk(
 
     Args:
         pipe: the pipeline.
-        source: see `read_clips`.
+        source: see `BulkSource`.
         out: the folder.
         route: what is done.
         options: how.
@@ -240,7 +155,8 @@ def answer_in_bulk(
         FileError: a part cannot be written.
     """
     request = _request(route, options)
-    job = BulkJob(source, route, options, part_rows, frozenset(answered_ids(out, request)))
+    done = frozenset(answered_ids(out, request))
+    job = BulkJob(prepare_source(source), Path.cwd(), route, options, part_rows, done)
     answered = failed = skipped = 0
     for rows, before in run(job, pipe):
         if rows:
@@ -249,7 +165,7 @@ def answer_in_bulk(
         failed += sum(bool(row["error"]) for row in rows)
         skipped += before
         on_progress(answered + skipped)
-    return BulkSummary(answered, failed, skipped)
+    return BulkSummary(answered, failed, skipped, out)
 
 
 def answer_part(pipe: Pipeline, part: BulkPart, job: BulkJob) -> Rows:
@@ -295,20 +211,25 @@ def answered_ids(out: Path, request: bytes) -> set[str]:
     """
     found: set[str] = set()
     for part in sorted(out.glob("*.parquet")) if out.is_dir() else []:
-        name = printable_path(part)
-        try:
-            table = pq.read_table(part, columns=["id"])
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise DataError(f"cannot read {name}: {error}; remove it, and its clips are answered again") from None
+        table = _read_part(part, ["id"])
         if (table.schema.metadata or {}).get(REQUEST) != request:
-            raise DataError(f"{name} answers another request; choose another folder")
+            raise DataError(f"{printable_path(part)} answers another request; choose another folder")
         found.update(table.column("id").to_pylist())
     return found
+
+
+def _read_part(part: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(part, columns=columns)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        name = printable_path(part)
+        raise DataError(f"cannot read {name}: {error}; remove it, and its clips are answered again") from None
 
 
 def _write_part(rows: list[dict[str, Any]], out: Path, request: bytes) -> None:
     table = pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata({REQUEST: request}))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    name = _hash("\n".join(row["id"] for row in rows).encode(errors="surrogateescape"))
+    ids = "\n".join(row["id"] for row in rows)
+    name = hashlib.sha256(ids.encode(errors="surrogateescape")).hexdigest()[:32]
     write_atomic(sink.getvalue().to_pybytes(), out / f"part-{name}.parquet", parents=True)

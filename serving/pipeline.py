@@ -1,7 +1,7 @@
 """`amask.pipeline`: clips and a request in, results out. The command line, the server and evaluations all go through here."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -58,6 +58,18 @@ class Pipeline:
         self.bank = bank if isinstance(bank, MaskBank) else MaskBank(Path(bank) if bank else default_folder(), BUNDLED)
         self._predictor, self._tasks = predictor, Path(tasks) if tasks else None
         self._pruned: tuple[str, LALM] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made of; another process loads the model itself.
+
+        Raises:
+            InstructionError: it was given a loaded model.
+        """
+        if not isinstance(self._given, str):
+            raise InstructionError("a loaded model cannot be sent to other processes; make the pipeline with the model's name")
+        own = {name: self.__dict__[name] for name in ("_given", "_device", "_dtype", "_load", "_predictor")}
+        bank, tasks = replace(self.bank, folder=self.bank.folder.absolute()), self._tasks and self._tasks.absolute()
+        return own | {"bank": bank, "_tasks": tasks, "_pruned": None}
 
     @cached_property
     def model(self) -> "LALM":
@@ -205,6 +217,20 @@ class Pipeline:
 
         The request is routed at once; clips are read as results are taken.
         """
+        return self.run(clips, *self.resolve(instruction, route, named))
+
+    def resolve(self, instruction: str | None, route: Route | None, named: Mapping[str, Any]) -> tuple[Route, RunOptions]:
+        """How a call is done: its route, where that was not chosen before, and its options.
+
+        Args:
+            instruction: what is asked for, in words.
+            route: how it is done; then there is no other request.
+            named: fields of `Request` and of `RunOptions`.
+
+        Raises:
+            InstructionError: an option is unknown, or there is a route beside a request.
+            AmaskError: as of `route`.
+        """
         unknown = sorted(named.keys() - _REQUEST - _OPTIONS)
         if unknown:
             allowed = ", ".join(sorted(_REQUEST | _OPTIONS))
@@ -212,12 +238,12 @@ class Pipeline:
         options = RunOptions(**{name: value for name, value in named.items() if name in _OPTIONS})
         asked = {name: value for name, value in named.items() if name in _REQUEST}
         if route is None:
-            route = self.choose(_request(instruction, asked))
-        elif instruction is not None or asked:
+            return self.choose(_request(instruction, asked)), options
+        if instruction is not None or asked:
             raise InstructionError(
                 f"pass a route or a request; got both a route and {', '.join(['instruction'] * bool(instruction) + [*asked])}"
             )
-        return self.run(clips, route, options)
+        return route, options
 
     def run(self, clips: Iterable[Clip], route: Route, options: RunOptions | None = None) -> Iterator[Result]:
         """Answer for clips by a route that was chosen before."""

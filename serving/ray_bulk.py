@@ -5,12 +5,12 @@ answers a lost part again, and a run that is started again skips what the folder
 """
 
 import pickle
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ..data.extras import import_extra
-from ..errors import AmaskError
+from ..errors import AmaskError, DataError
 from .bulk import BulkJob, BulkPart, Rows, answer_part
 from .pipeline import Pipeline
 
@@ -28,12 +28,10 @@ class RayCluster:
 
     Attributes:
         address: of the cluster, such as `auto` or `ray://head:10001`; `local` starts one on this machine.
-        load: opens the pipeline; it must pickle.
         workers: how many answer; None for one a GPU, or where there is none, one for two cores.
     """
 
     address: str
-    load: Callable[[], Pipeline]
     workers: int | None = None
 
     def __call__(self, job: BulkJob, pipe: Pipeline) -> Iterator[tuple[Rows, int]]:
@@ -41,14 +39,20 @@ class RayCluster:
 
         Raises:
             ClusterError: Ray cannot be reached, or the run broke off there.
+            DataError: the clips cannot be sent to other processes.
             ExtraError: Ray is not installed.
+            InstructionError: the pipeline's model cannot.
         """
         ray, rate = import_extra("ray", "'amask batch --ray'"), pipe.model.rate
         import_extra("ray.data", "'amask batch --ray'")
-        job = replace(job, source=job.source.resolve())  # workers have folders of their own
+        opened = pickle.dumps(pipe)
+        try:
+            told = pickle.dumps(job)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:
+            raise DataError(f"the clips cannot be sent to other processes ({error}); give a list, a table or files") from None
         self._connect(ray)
         try:
-            for row in self._rows(ray, job, rate).iter_rows():
+            for row in self._rows(ray, told, opened, rate).iter_rows():
                 yield pickle.loads(row[PART])
         except ray.exceptions.RayError as error:
             raise _as_error(error) from None
@@ -64,7 +68,7 @@ class RayCluster:
             why = str(error).strip().partition("\n")[0]
             raise ClusterError(f"cannot reach Ray at {self.address}: {why}; see 'ray status', or pass --ray local") from None
 
-    def _rows(self, ray: Any, job: BulkJob, rate: int) -> Any:  # noqa: ANN401
+    def _rows(self, ray: Any, job: bytes, pipe: bytes, rate: int) -> Any:  # noqa: ANN401
         """The dataset of answered parts: pickled (rows, skipped)."""
         there = ray.cluster_resources()
         gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 1))
@@ -73,7 +77,7 @@ class RayCluster:
         context.target_max_block_size = 1  # a part is a block, so that a worker has it as soon as it is listed
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        start = ray.data.from_items([{"job": pickle.dumps(job)}])
+        start = ray.data.from_items([{"job": job}])
         listed = start.map_batches(_list_parts, batch_size=1, num_cpus=LISTING_CPUS, fn_kwargs={"rate": rate})
         return listed.map_batches(
             _Worker,
@@ -81,7 +85,7 @@ class RayCluster:
             num_cpus=ANSWERING_CPUS,
             num_gpus=1 if gpus >= workers else None,
             compute=ray.data.ActorPoolStrategy(size=workers),
-            fn_constructor_args=(self.load, job),
+            fn_constructor_args=(pipe, job),
         )
 
 
@@ -95,12 +99,13 @@ class _Worker:
     """Holds the model, and answers parts.
 
     Args:
-        load: opens the pipeline.
-        job: what is done.
+        pipe: the pickled pipeline, which loads its model here.
+        job: what is done, pickled.
     """
 
-    def __init__(self, load: Callable[[], Pipeline], job: BulkJob) -> None:
-        self.pipe, self.job = load(), job
+    def __init__(self, pipe: bytes, job: bytes) -> None:
+        self.pipe: Pipeline = pickle.loads(pipe)
+        self.job: BulkJob = pickle.loads(job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Answer a part."""

@@ -9,7 +9,7 @@ import pytest
 
 NAMES = (
     *("AmaskError", "HeadMask", "LALM", "MaskBank", "Recipe", "Task", "TaskSpec", "compose", "evaluate", "find_sites", "gated"),
-    *("Pipeline", "Predictor", "Result", "load_model", "parse_task", "pipeline", "train"),
+    *("Pipeline", "Predictor", "Result", "batch", "load_model", "parse_task", "pipeline", "train"),
 )
 
 
