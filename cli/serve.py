@@ -24,6 +24,7 @@ KEY = "File that holds the key that clients must send; the environment variable 
 ADMIN = "File that holds the key for loading and removing masks; AMASK_ADMIN_KEY by default. Without one nobody may."
 URLS = "A host, HOST or HOST:PORT, from which clips are fetched that a chat names by http or https URL; repeatable."
 PRUNE = "A task or mask of which batches run on a model without its heads that are off; for one that most requests use."
+GREEDY = "Answer greedily whatever temperature a client sends, with a warning, instead of refusing it."
 ALIAS = "Another name for one of the server's: whisper-1=pocket:asr; repeatable."
 HERE = ("127.0.0.1", "::1", "localhost")
 
@@ -48,6 +49,7 @@ def serve(
     allow_urls: Annotated[list[str] | None, typer.Option(help=URLS, metavar="HOST")] = None,
     prune: Annotated[str | None, typer.Option(help=PRUNE, metavar="NAME")] = None,
     page: Annotated[bool, typer.Option(help="A page at / for people: record or upload a clip, and ask.")] = True,
+    any_temperature: Annotated[bool, typer.Option("--any-temperature", help=GREEDY)] = False,
     cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may use the server; repeatable.")] = None,
 ) -> None:
     """Serve a model over HTTP, in the shapes of OpenAI's API: transcriptions, translations, chat completions with audio.
@@ -75,6 +77,7 @@ def serve(
             tuple(allow_urls or ()),
             prune,
             page,
+            any_temperature,
         )
         if host not in HERE and settings.api_key is None:
             note(f"{host} may be reached by others, and there is no --api-key")

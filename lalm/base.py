@@ -25,6 +25,7 @@ from .likelihood import label_probabilities, likeliest
 from .prompting import Gates
 from .pruning import prune, prune_obstacle
 from .scoring import Prompts, ScoringModel
+from .text_follower import Listeners, TextFollower
 
 Clip = Path | str | tuple[np.ndarray, int]
 """An audio file, or samples with their rate in Hz; see `data.audio.to_mono_rate` for what samples may be."""
@@ -148,6 +149,7 @@ class LALM(ScoringModel):
         beams: int = 1,
         constraints: Constraints = None,
         confidence: bool = False,
+        listeners: Listeners = None,
     ) -> list[Answer]:
         """Answer by gates or by prompts (or neither): from a closed set by likelihood, else by greedy or beam search.
 
@@ -162,6 +164,7 @@ class LALM(ScoringModel):
             beams: 1 for greedy search.
             constraints: what each row's answer is held to, see `constrained_decoding.task_constraint`; None for nothing.
             confidence: whether rows that generate greedily get a confidence, too.
+            listeners: who is told each row's text while it is decoded greedily, see `text_follower`; None for nobody.
 
         Returns:
             One answer a row.
@@ -192,7 +195,9 @@ class LALM(ScoringModel):
                 ]
             else:
                 held = [constraints[at] for at in rows] if constraints else None
-                answers = self._generate_answers(some, own, asked, held, max_new_tokens, beams, confidence)
+                told = [listeners[at] for at in rows] if listeners and beams == 1 else ()
+                follower = TextFollower(self._texts, told) if any(told) else None
+                answers = self._generate_answers(some, own, asked, held, max_new_tokens, beams, confidence, follower)
             found |= zip(rows, answers, strict=True)
         return [found[at] for at in range(len(features))]
 
@@ -205,16 +210,20 @@ class LALM(ScoringModel):
         max_new_tokens: int,
         beams: int,
         confidence: bool,
+        follower: TextFollower | None,
     ) -> list[Answer]:
         extra = max((constraint.extra_tokens for constraint in constraints or () if constraint), default=0)
         recorder = ProbabilityRecorder() if confidence and beams == 1 else None
-        with self.exclusive, gated(self.sites, gates), constrained_to(constraints, max_new_tokens, recorder):
+        with self.exclusive, gated(self.sites, gates), constrained_to(constraints, max_new_tokens, recorder, follower):
             ids = self._continue(features, prompts, self._settings(max_new_tokens + extra, beams))
-        with self._tokenizing:
-            found = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        found = self._texts(ids)
         means = recorder.means(ids, self.end_tokens) if recorder else [None] * len(ids)
         truncated = self._truncated(ids, max_new_tokens)
         return [Answer(text.strip(), cut, mean) for text, cut, mean in zip(found, truncated, means, strict=True)]
+
+    def _texts(self, ids: Int[Tensor, "row token"]) -> list[str]:
+        with self._tokenizing:
+            return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def _check_range(self, gates: Gates) -> None:
         """Refuse gates that no mask has, hard or soft; those of heads that a layer does not have mean nothing."""

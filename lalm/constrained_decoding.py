@@ -27,6 +27,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedTokeniz
 
 from ..data.tasks import BAR, TaskSpec
 from ..errors import DataError, ModelError
+from .text_follower import TextFollower
 
 # A JSON string's content: any character but quote, backslash and controls, or an escape that is no half of a pair.
 JSON_TEXT = r'([^"\\\x00-\x1f\x7f]|\\["\\/bfnrt]|\\u([0-9a-cefA-CEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}))*'
@@ -76,21 +77,28 @@ class _Active:
     constraints: Sequence[Constraint | None]
     budget: int
     recorder: "ProbabilityRecorder | None"
+    follower: TextFollower | None
 
 
 _ACTIVE: ContextVar[_Active | None] = ContextVar("amask_constraints", default=None)
 
 
 @contextmanager
-def constrained_to(constraints: Constraints, budget: int, recorder: "ProbabilityRecorder | None" = None) -> Iterator[None]:
+def constrained_to(
+    constraints: Constraints,
+    budget: int,
+    recorder: "ProbabilityRecorder | None" = None,
+    follower: TextFollower | None = None,
+) -> Iterator[None]:
     """Within this context, and in this thread only, generations are held to these constraints; see `logits_processors`.
 
     Args:
         constraints: one a row; None for none.
         budget: tokens of an answer after which open text ends.
         recorder: takes down the probabilities of greedily chosen tokens.
+        follower: tells answers while they are decoded.
     """
-    token = _ACTIVE.set(_Active(tuple(constraints or ()), budget, recorder))
+    token = _ACTIVE.set(_Active(tuple(constraints or ()), budget, recorder, follower))
     try:
         yield
     finally:
@@ -115,6 +123,9 @@ def logits_processors(tokenizer: PreTrainedTokenizerBase, prompt: int, ends: Seq
     found = LogitsProcessorList()
     if active and any(active.constraints):
         found.append(ConstraintProcessor(tokenizer, active.constraints, prompt, active.budget, ends))
+    if active and active.follower:
+        active.follower.prompt = prompt
+        found.append(active.follower)
     if active and active.recorder:
         active.recorder.inner = found
         return LogitsProcessorList([active.recorder])

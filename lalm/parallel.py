@@ -16,6 +16,7 @@ from .answering import Answer, texts
 from .base import LALM, Mask
 from .batching import AudioFeatures
 from .constrained_decoding import Constraint, Constraints, task_constraint
+from .text_follower import Listener
 
 BATCH_ROWS = 16  # rows that are answered at once: on a CPU more of them take longer each, as attention leaves its cache
 
@@ -30,6 +31,7 @@ class TaskRow:
         prompt: what the model is told; None for nothing.
         task: what the answer is held to; None for what the model says by itself.
         constraint: what it is held to instead, such as a JSON schema.
+        listener: who is told the text while it is decoded.
     """
 
     clip: int
@@ -37,6 +39,7 @@ class TaskRow:
     prompt: str | None = None
     task: TaskSpec | None = None
     constraint: Constraint | None = None
+    listener: Listener | None = None
 
 
 def answer_task_rows(
@@ -81,6 +84,7 @@ def answer_task_rows(
                 beams=beams,
                 constraints=held if any(held) else None,
                 confidence=True,
+                listeners=[row.listener for row in some] if any(row.listener for row in some) else None,
             )
             found.update(zip(chosen, answers, strict=True))
     return [found[at] for at in range(len(rows))]

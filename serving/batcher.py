@@ -16,6 +16,7 @@ from ..data.audio import hash_wave
 from ..errors import AmaskError
 from ..lalm.base import LALM
 from ..lalm.feature_cache import stack_rows
+from ..lalm.text_follower import Listener, Listeners
 from .engine import RunOptions, answer_segments
 from .results import SegmentAnswer
 from .routing import ByMask, Route
@@ -83,6 +84,7 @@ class _Waiting:
     wave: Float32[np.ndarray, " time"]
     route: Route
     options: RunOptions
+    listener: Listener | None = None
     future: "Future[SegmentAnswer]" = field(default_factory=Future)
 
 
@@ -126,7 +128,7 @@ class Batcher:
         return self._queue.qsize()
 
     def submit(
-        self, segments: Sequence[Float32[np.ndarray, " _"]], route: Route, options: RunOptions
+        self, segments: Sequence[Float32[np.ndarray, " _"]], route: Route, options: RunOptions, listeners: Listeners = None
     ) -> "list[Future[SegmentAnswer]]":
         """Queue a clip's segments; who no longer wants an answer cancels its future.
 
@@ -134,6 +136,7 @@ class Batcher:
             segments: samples at the model's rate.
             route: what is done.
             options: how.
+            listeners: who is told each segment's text while it is decoded, on the batcher's thread.
 
         Raises:
             QueueFullError: the queue has no room for them.
@@ -146,7 +149,8 @@ class Batcher:
         waiting = self.waiting
         if self._closed or (waiting and waiting + len(segments) > self.settings.max_queue):
             raise QueueFullError(waiting, max(1, round(waiting * self._row_seconds)))
-        rows = [_Waiting(wave, route, options) for wave in segments]
+        told = listeners or [None] * len(segments)
+        rows = [_Waiting(wave, route, options, listener) for wave, listener in zip(segments, told, strict=True)]
         for row in rows:
             self._queue.put(row)
         return [row.future for row in rows]
@@ -209,7 +213,8 @@ class Batcher:
         self._keep(found)
         features = stack_rows([found[sound] for sound in sounds], self.model.device)
         routes = [row.route for row in batch]
-        answers = answer_segments(self._model_for(routes), features, routes, [row.options for row in batch])
+        options, listeners = [row.options for row in batch], [row.listener for row in batch]
+        answers = answer_segments(self._model_for(routes), features, routes, options, listeners)
         counted = zip(answers, sounds, strict=True)
         return [replace(answer, positions=len(found[sound])) for answer, sound in counted], len(missing)
 

@@ -5,7 +5,7 @@ import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from starlette.requests import Request
@@ -19,9 +19,9 @@ from .clips import HeardClip
 from .engine import RunOptions
 from .model_names import ModelName
 from .remote import fetch_url
-from .routing import Prompt, Route
+from .routing import Prompt, Route, with_warnings
 from .service import Answered, Service
-from .transcriptions import about_result, deltas, first_event, require_greedy, sent
+from .transcriptions import about_result, check_temperature, deltas, first_event, sent
 from .uploads import FORMATS, UploadLimits, decode_base64, decode_data_url, is_data_url, read_upload
 
 NOT_READ = "the text was not read: the model's name chooses the mask"
@@ -50,12 +50,12 @@ async def complete(service: Service, request: Request) -> Response:
     """
     limits = service.settings.limits
     body = await service.call(parse_body, await request.body(), limits)
-    require_greedy(body.temperature)
+    warnings = check_temperature(body.temperature, service.settings)
     name = service.names.parse(body.model)
     asked = await service.call(read_messages, body.messages, limits, service.settings.url_hosts)
     schema = _schema(body, limits)
     clip = await service.call(read_upload, asked.audio, asked.param, service.model, limits, split=schema is None)
-    route = await service.call(choose, service, name, asked.words, body, schema)
+    route = with_warnings(await service.call(choose, service, name, asked.words, body, schema), warnings)
     _check_together(body, route)
     options = await service.call(_options, body, schema, route)
     if body.stream:
@@ -170,7 +170,7 @@ def choose(service: Service, name: ModelName, words: str, body: ChatBody, schema
     options = {"format": AnswerFormat(layout="json")} if as_object else {}
     if not name.by_words:
         route = service.names.route(name, mode=mode, **options)
-        return replace(route, warnings=(*route.warnings, NOT_READ)) if words else route
+        return with_warnings(route, (NOT_READ,)) if words else route
     if not words:
         raise ApiError(422, "say what to do in a text part, or choose a task by the model's name", "messages", "no_mask")
     return service.names.route_words(words, mode, **options)
@@ -244,7 +244,7 @@ async def _chunks(
     head = _head(name, "chat.completion.chunk")
     whole: list[Answered] = []
     delta: dict[str, Any] = {"role": "assistant"}
-    async for text in deltas(service, request, clip, route, options, lambda found, _: whole.append(found)):
+    async for text in deltas(service, request, clip, route, options, whole.append):
         yield sent(head | {"choices": [{"index": 0, "delta": delta | {"content": text}, "finish_reason": None}]})
         delta = {}
     last = {"index": 0, "delta": delta, "finish_reason": _finish(whole[0])}

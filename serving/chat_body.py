@@ -72,7 +72,7 @@ class ChatBody(_Strict):
 
 
 def parse_body(data: bytes, limits: UploadLimits) -> ChatBody:
-    """Read a body.
+    """Read a body. A field that is null is as one that is not there: clients send what they do not set as null.
 
     Raises:
         ApiError: it is no JSON, nested too deep, or a field is unknown or no such thing.
@@ -85,7 +85,7 @@ def parse_body(data: bytes, limits: UploadLimits) -> ChatBody:
     if not isinstance(found, dict):
         raise ApiError(400, "expected a JSON object with model and messages", None, "invalid_json")
     try:
-        return ChatBody.model_validate(found)
+        return ChatBody.model_validate({name: value for name, value in found.items() if value is not None})
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         param = ".".join(map(str, first["loc"]))[:200]

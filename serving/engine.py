@@ -6,7 +6,7 @@ read is a result too, with its error. Rows of different routes may share a batch
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from ..lalm.base import LALM
 from ..lalm.batching import AudioFeatures
 from ..lalm.constrained_decoding import Constraint, schema_constraint, task_constraint
 from ..lalm.parallel import TaskRow, answer_task_rows, assemble
+from ..lalm.text_follower import Listener, Listeners
 from .build_result import build_result, failed_result
 from .clips import LONG_CLIP_POLICIES, Clip, HeardClip, LongClipPolicy, clip_name, hear_clip, iterate_clips
 from .plan import final_answer, step_runs
@@ -174,7 +175,7 @@ def _answer(
 
 
 def answer_segments(
-    model: LALM, features: AudioFeatures, routes: Sequence[Route], options: Sequence[RunOptions]
+    model: LALM, features: AudioFeatures, routes: Sequence[Route], options: Sequence[RunOptions], listeners: Listeners = None
 ) -> list[SegmentAnswer]:
     """Answer rows of features, each by its own route and options; what can share a batch does.
 
@@ -183,17 +184,22 @@ def answer_segments(
         features: encoded segments.
         routes: one a row.
         options: one a row.
+        listeners: who is told a row's text while it is decoded, where the route asks for one answer; None for nobody.
     """
     answers: list[list[Answer | None]] = [[] for _ in routes]
     while True:
         due = [(at, row) for at in range(len(routes)) for row in _next_rows(at, routes[at], options[at], answers[at])]
         if not due:
             break
-        wanted = [(at, row) for at, row in due if row is not None]
+        wanted = [(at, _heard_by(row, routes[at], listeners[at] if listeners else None)) for at, row in due if row is not None]
         found = iter(_answer_rows(model, features, [row for _, row in wanted], [options[at] for at, _ in wanted]))
         for at, row in due:
             answers[at].append(None if row is None else next(found))
     return [_segment_answer(route, how, row) for route, how, row in zip(routes, options, answers, strict=True)]
+
+
+def _heard_by(row: TaskRow, route: Route, listener: Listener | None) -> TaskRow:
+    return replace(row, listener=listener) if listener and isinstance(route, ByMask | Prompt) else row
 
 
 def _next_rows(at: int, route: Route, options: RunOptions, answers: Sequence[Answer | None]) -> list[TaskRow | None]:

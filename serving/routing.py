@@ -5,7 +5,8 @@ part's own on rows of one batch (`Parallel`), one after the other under conditio
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..data.answer_format import AnswerFormat
@@ -195,6 +196,11 @@ class Prompt(RouteBase):
 
 
 Route = ByMask | Parallel | Plan | Prompt
+
+
+def with_warnings(route: Route, warnings: Sequence[str]) -> Route:
+    """A route that says more of itself."""
+    return replace(route, warnings=(*route.warnings, *warnings)) if warnings else route
 
 
 @dataclass(frozen=True, kw_only=True)

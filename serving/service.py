@@ -1,9 +1,10 @@
 """What all of the server's endpoints share: names, the batcher, limits, and waiting for answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -40,6 +41,7 @@ class ServerSettings:
         url_hosts: hosts from which a clip may be fetched, see `remote.fetch_url`.
         prune: a task or mask of which batches run on a model without the heads that it has off.
         page: whether there is a page at `/`, which needs Gradio.
+        any_temperature: whether a request with a temperature is answered greedily, with a warning, or else refused.
         admin_key: what must be sent to load and remove masks; None lets nobody.
     """
 
@@ -53,6 +55,7 @@ class ServerSettings:
     url_hosts: tuple[str, ...] = ()
     prune: str | None = None
     page: bool = False
+    any_temperature: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,17 @@ class Answered:
     result: Result
     segments: tuple[SegmentAnswer, ...]
     spans: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class PartialAnswer:
+    """The beginning of a segment's answer, while it is decoded.
+
+    Attributes:
+        text: what there is of it.
+    """
+
+    text: str
 
 
 class Service:
@@ -115,8 +129,8 @@ class Service:
             raise as_api_error(error) from None
 
     async def stream(
-        self, request: Request | None, clip: HeardClip, route: Route, options: RunOptions
-    ) -> AsyncIterator[SegmentAnswer | Answered]:
+        self, request: Request | None, clip: HeardClip, route: Route, options: RunOptions, *, follow: bool = False
+    ) -> AsyncIterator[PartialAnswer | SegmentAnswer | Answered]:
         """Answer a clip: each segment's answer as it comes, then all of it.
 
         Args:
@@ -124,22 +138,28 @@ class Service:
             clip: the clip.
             route: what is done.
             options: how.
+            follow: give the beginnings of a segment's answer, too.
 
         Raises:
             ApiError: the queue is full, it takes too long, or the answer failed.
         """
         known = await self.call(lambda: tuple(self.pipe.known_tasks().values()))
         try:
-            futures = self.batcher.submit(clip.segments, route, options)
+            news = _News(len(clip.segments))
+            futures = self.batcher.submit(clip.segments, route, options, news.listeners if follow else None)
         except AmaskError as error:
             raise as_api_error(error) from None
         until = asyncio.get_running_loop().time() + self.settings.timeout
         gone = asyncio.ensure_future(_disconnected(request))
         answers = []
         try:
-            for future in futures:
-                answers.append(await self._wait(future, gone, until))
-                yield answers[-1]
+            for at, future in enumerate(futures):
+                wrapped = asyncio.wrap_future(future)
+                while (answer := await self._wait(wrapped, gone, until, news)) is None:
+                    if text := news.texts[at]:
+                        yield PartialAnswer(text)
+                answers.append(answer)
+                yield answer
         finally:
             gone.cancel()
             for future in futures:
@@ -157,16 +177,23 @@ class Service:
                 return found
         raise AssertionError
 
-    async def _wait(self, future: "Future[SegmentAnswer]", gone: "Awaitable[None]", until: float) -> SegmentAnswer:
-        wrapped = asyncio.wrap_future(future)
+    async def _wait(
+        self, wrapped: "asyncio.Future[SegmentAnswer]", gone: "asyncio.Future[None]", until: float, news: "_News"
+    ) -> SegmentAnswer | None:
+        """A segment's answer; None where there is news before it."""
         left = max(until - asyncio.get_running_loop().time(), 0)
-        either: set[asyncio.Future[Any]] = {wrapped, asyncio.ensure_future(gone)}
+        more = asyncio.ensure_future(news.some.wait())
+        either: set[asyncio.Future[Any]] = {wrapped, gone, more}
         done, _ = await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        more.cancel()
         if wrapped in done:
             try:
                 return wrapped.result()
             except AmaskError as error:
                 raise as_api_error(error) from None
+        if more in done and gone not in done:
+            news.some.clear()
+            return None
         wrapped.cancel()
         if done:
             raise ApiError(CLIENT_GONE, "the client has gone", None, "client_gone")
@@ -183,6 +210,29 @@ class Service:
             spans.append((round(ends, 3), round(ends + len(segment) / self.model.rate, 3)))
             ends += len(segment) / self.model.rate
         return Answered(result, tuple(answers), tuple(spans))
+
+
+class _News:
+    """What the batcher's thread tells of segments while they are decoded, for the event loop.
+
+    Attributes:
+        texts: what there is of each segment's answer.
+        some: set when there is more.
+        listeners: one a segment, for the batcher.
+    """
+
+    def __init__(self, segments: int) -> None:
+        self.texts, self.some = [""] * segments, asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.listeners = [partial(self._tell, at) for at in range(segments)]
+
+    def _tell(self, at: int, text: str) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens
+            self._loop.call_soon_threadsafe(self._set, at, text)
+
+    def _set(self, at: int, text: str) -> None:
+        self.texts[at] = text
+        self.some.set()
 
 
 async def _disconnected(request: Request | None) -> None:

@@ -1,7 +1,7 @@
 """`POST /v1/audio/transcriptions` and `/v1/audio/translations`, as OpenAI defines them."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from .api_errors import ApiError, invalid, unsupported
 from .clips import HeardClip
 from .engine import RunOptions
 from .model_names import ModelName
-from .routing import ByMask, Prompt, Route
-from .service import Answered, Service
+from .results import SegmentAnswer
+from .routing import ByMask, Prompt, Route, with_warnings
+from .service import Answered, ServerSettings, Service
 from .uploads import read_upload
 
 RESPONSE_FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
@@ -37,6 +38,7 @@ class Transcription:
         form: the response's.
         language: as it was given.
         stream: whether the answer is sent as it comes.
+        warnings: what the answer says of it.
     """
 
     model: ModelName
@@ -45,6 +47,7 @@ class Transcription:
     form: str = "json"
     language: str = ""
     stream: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 async def transcribe(service: Service, request: Request, task: str) -> Response:
@@ -55,7 +58,7 @@ async def transcribe(service: Service, request: Request, task: str) -> Response:
     """
     asked = await _read(service, request, FIELDS if task == "asr" else TRANSLATION_FIELDS)
     clip = await service.call(read_upload, asked.data, "file", service.model, service.settings.limits)
-    route = await service.call(_route, service, asked, task)
+    route = with_warnings(await service.call(_route, service, asked, task), asked.warnings)
     options = RunOptions(long="split", prune="off")
     if asked.stream:
         events = _events(service, request, clip, route, options)
@@ -110,7 +113,7 @@ def _read_fields(service: Service, form: FormData, data: bytes) -> Transcription
         raise invalid("prompt", "a prompted model must be told what to do")
     if language and language not in LANGUAGES:
         raise unsupported("language", f"got {language[:20]!r}; a mask hears the language that it was trained on; leave it out")
-    require_greedy(_number(_text(form, "temperature"), "temperature"))
+    warnings = check_temperature(_number(_text(form, "temperature"), "temperature"), service.settings)
     stream = _flag(_text(form, "stream"), "stream")
     for value in form.getlist(GRANULARITIES):
         if value != "segment":
@@ -119,7 +122,7 @@ def _read_fields(service: Service, form: FormData, data: bytes) -> Transcription
             raise invalid(GRANULARITIES, "goes with response_format verbose_json")
     if stream and shape not in ("json", "text"):
         raise unsupported("stream", f"does not go with response_format {shape}")
-    return Transcription(model, data, prompt, shape, language, stream)
+    return Transcription(model, data, prompt, shape, language, stream, warnings)
 
 
 def _number(text: str, name: str) -> float | None:
@@ -135,14 +138,18 @@ def _flag(text: str, name: str) -> bool:
     return text.lower() in ("true", "1")
 
 
-def require_greedy(temperature: float | None) -> None:
-    """Refuse a temperature that would change the answer.
+def check_temperature(temperature: float | None, settings: ServerSettings) -> tuple[str, ...]:
+    """What is to be said of a temperature, as answers are greedy.
 
     Raises:
-        ApiError: it is not 0.
+        ApiError: it is not 0, and the server does not take any.
     """
-    if temperature is not None and temperature != 0:
-        raise unsupported("temperature", f"answers are greedy; got {temperature:g}, expected 0, or leave it out")
+    if temperature is None or temperature == 0:
+        return ()
+    if settings.any_temperature:
+        return (f"the answer is greedy: temperature {temperature:g} was not used",)
+    why = f"answers are greedy; got {temperature:g}, expected 0, or leave it out; a server with --any-temperature takes it"
+    raise unsupported("temperature", why)
 
 
 def _response(found: Answered, asked: Transcription, task: str) -> Response:
@@ -244,25 +251,27 @@ async def deltas(
     clip: HeardClip,
     route: Route,
     options: RunOptions,
-    on_done: Callable[[Answered, Sequence[str]], object],
+    on_done: Callable[[Answered], object],
 ) -> AsyncIterator[str]:
-    """An answer as it comes, segment by segment where it is open text, else in one piece; `on_done` is told when it is whole."""
-    texts: list[str] = []
+    """An answer as it is decoded where it is open text, else in one piece; `on_done` is told when it is whole."""
     as_text = joins_as_text(route)
-    async for found in service.stream(request, clip, route, options):
+    before = told = ""  # what stands before the segment, and what was sent of it
+    async for found in service.stream(request, clip, route, options, follow=as_text):
         if isinstance(found, Answered):
             if not as_text:
-                texts.append(found.result.text)
                 yield found.result.text
-            on_done(found, texts)
-        elif as_text and found.text:
-            texts.append(f" {found.text}" if texts else found.text)
-            yield texts[-1]
+            on_done(found)
+        elif as_text:
+            if found.text.startswith(told) and len(found.text) > len(told):
+                yield found.text[len(told) :] if told else before + found.text
+                told = found.text
+            if isinstance(found, SegmentAnswer) and told:
+                before, told = " ", ""
 
 
 async def _events(service: Service, request: Request, clip: HeardClip, route: Route, options: RunOptions) -> AsyncIterator[bytes]:
     whole: list[Answered] = []
-    async for text in deltas(service, request, clip, route, options, lambda found, _: whole.append(found)):
+    async for text in deltas(service, request, clip, route, options, whole.append):
         yield sent({"type": "transcript.text.delta", "delta": text})
     done = {"type": "transcript.text.done", "text": whole[0].result.text, "amask": about_result(whole[0])}
     yield sent(done)

@@ -61,6 +61,25 @@ def pocket_geometry() -> object:
 
 
 @pytest.fixture(scope="session")
+def pipe() -> object:
+    """The pocket model with the bundled bank; a file of tests may have another."""
+    import amask
+
+    return amask.pipeline("pocket")
+
+
+@pytest.fixture
+def start(pipe) -> Callable[..., object]:
+    """Makes a client of a server on the pipeline; arguments are those of `ServerSettings`."""
+    from starlette.testclient import TestClient
+
+    from amask.serving.app import create_app
+    from amask.serving.service import ServerSettings
+
+    return lambda **options: TestClient(create_app(pipe, settings=ServerSettings(**options)))
+
+
+@pytest.fixture(scope="session")
 def served() -> Callable[..., AbstractContextManager[str]]:
     """Runs an app on a free port; the context gives its host and port."""
     import uvicorn

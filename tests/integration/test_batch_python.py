@@ -6,13 +6,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(scope="module")
-def pipe():
-    import amask
-
-    return amask.pipeline("pocket")
-
-
 @pytest.fixture
 def clips(root):
     folder = root / "docs" / "clips"

@@ -16,16 +16,6 @@ def pipe(tmp_path):
 
 
 @pytest.fixture
-def start(pipe):
-    from starlette.testclient import TestClient
-
-    from amask.serving.app import create_app
-    from amask.serving.service import ServerSettings
-
-    return lambda **options: TestClient(create_app(pipe, settings=ServerSettings(**options)))
-
-
-@pytest.fixture
 def upload(pipe):
     """The bytes of a mask that differs from the bundled one in a head, and perhaps is for another model."""
     from dataclasses import replace

@@ -8,13 +8,6 @@ openai = pytest.importorskip("openai", reason="openai is not installed")
 
 
 @pytest.fixture(scope="module")
-def pipe():
-    import amask
-
-    return amask.pipeline("pocket")
-
-
-@pytest.fixture(scope="module")
 def address(pipe, served):
     from amask.serving.app import create_app
 

@@ -19,31 +19,10 @@ RANDOM = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def pipe():
-    import amask
-
-    return amask.pipeline("pocket")
-
-
 @pytest.fixture
-def client(pipe):
-    from starlette.testclient import TestClient
-
-    from amask.serving.app import create_app
-    from amask.serving.service import ServerSettings
-
-    return lambda **options: TestClient(create_app(pipe, settings=ServerSettings(**options)))
-
-
-@pytest.fixture(scope="module")
-def plain(pipe):
-    from starlette.testclient import TestClient
-
-    from amask.serving.app import create_app
-    from amask.serving.service import ServerSettings
-
-    return TestClient(create_app(pipe, settings=ServerSettings(admin_key="admin", url_hosts=("clips.example",))))
+def plain(start):
+    with start(admin_key="admin", url_hosts=("clips.example",)) as server:
+        yield server
 
 
 def _resident() -> int:
@@ -61,8 +40,8 @@ def memory(plain):
         assert _resident() - before < MAX_GROWTH
 
 
-def test_a_key_is_asked_for(client):
-    with client(api_key="right") as server:
+def test_a_key_is_asked_for(start):
+    with start(api_key="right") as server:
         assert server.get("/health").status_code == 200
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic !"}):
             response = server.get("/v1/models", headers=headers)
@@ -73,29 +52,29 @@ def test_a_key_is_asked_for(client):
         assert server.get("/v1/models", headers={"Authorization": f"Basic {basic}"}).status_code == 200
 
 
-def test_pages_of_other_origins_are_not_answered(client):
-    with client(cors=("https://friend.example",)) as server:
+def test_pages_of_other_origins_are_not_answered(start):
+    with start(cors=("https://friend.example",)) as server:
         assert server.get("/v1/models", headers={"Origin": "https://other.example"}).status_code == 403
         assert server.get("/v1/models", headers={"Origin": "https://friend.example"}).status_code == 200
         assert server.get("/v1/models", headers={"Origin": "http://testserver"}).status_code == 200
 
 
-def test_limits_come_before_decoding(client, clip):
+def test_limits_come_before_decoding(start, clip):
     from amask.serving.uploads import UploadLimits
 
     form = {"files": {"file": ("a.opus", clip.read_bytes())}, "data": {"model": "pocket"}}
-    with client(limits=UploadLimits(max_bytes=1000)) as server:
+    with start(limits=UploadLimits(max_bytes=1000)) as server:
         assert server.post("/v1/audio/transcriptions", **form).status_code == 413
         assert server.post("/v1/chat/completions", content=(b"x" * 600 for _ in range(3))).status_code == 413
-    with client(limits=UploadLimits(max_seconds=1.0)) as server:
+    with start(limits=UploadLimits(max_seconds=1.0)) as server:
         response = server.post("/v1/audio/transcriptions", **form)
         assert (response.status_code, response.json()["error"]["code"]) == (413, "audio_too_long")
 
 
-def test_a_full_queue_is_429(client, clip, monkeypatch):
+def test_a_full_queue_is_429(start, clip, monkeypatch):
     from amask.serving.batcher import Batcher
 
-    with client() as server:
+    with start() as server:
         monkeypatch.setattr(Batcher, "waiting", 10_000)
         data = {"model": "pocket"}
         response = server.post("/v1/audio/transcriptions", files={"file": ("a.opus", clip.read_bytes())}, data=data)

@@ -8,23 +8,6 @@ import threading
 import pytest
 
 
-@pytest.fixture(scope="module")
-def pipe():
-    import amask
-
-    return amask.pipeline("pocket")
-
-
-@pytest.fixture
-def start(pipe):
-    from starlette.testclient import TestClient
-
-    from amask.serving.app import create_app
-    from amask.serving.service import ServerSettings
-
-    return lambda **options: TestClient(create_app(pipe, settings=ServerSettings(**options)))
-
-
 class _Files(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         leads = {"/loop": "/loop", "/away": "http://localhost:1/x", "/there": "/woman.opus"}

@@ -13,13 +13,6 @@ WORDS = "say who is speaking, a man or a woman, then transcribe, as JSON"
 
 
 @pytest.fixture(scope="module")
-def pipe():
-    import amask
-
-    return amask.pipeline("pocket")
-
-
-@pytest.fixture(scope="module")
 def app(pipe):
     from amask.serving.app import create_app
     from amask.serving.service import ServerSettings
