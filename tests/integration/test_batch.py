@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import time
 
 import pytest
 
@@ -68,6 +70,34 @@ def test_parquet_keeps_its_ids(folder, tmp_path, amask):
     assert found["a"]["text"]
     assert found["b"]["error"]
     assert found["c"]["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_killed_again_and_again_no_clip_is_lost_or_twice(amask, process, wave, tmp_path):
+    """The command is killed while it answers, twice; the table is that of a run without a kill."""
+    import numpy as np
+    import soundfile
+
+    clips, out = tmp_path / "clips", tmp_path / "out"
+    clips.mkdir()
+    for at in range(40):
+        soundfile.write(clips / f"{at:02}.wav", wave * np.float32(1 - at / 100), 16_000)
+    options = ("--task", "gr|asr", "--part-rows", "1", "--json")
+    for parts in (1, 4):
+        run = process("batch", clips, out, *options)
+        while run.poll() is None and len(list(out.glob("part-*.parquet"))) < parts:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        _, said = run.communicate(timeout=120)
+        assert parts <= len(rows_of(out)) < 40, said
+    before = len(rows_of(out))
+    done = json.loads(amask("batch", clips, out, *options).stdout)
+    assert (done["answered"], done["skipped"]) == (40 - before, before)
+    assert amask("batch", clips, tmp_path / "wanted", *options).exit_code == 0
+    found = {row["id"]: row for row in rows_of(out)}
+    assert len(found) == len(rows_of(out)) == 40
+    assert found == {row["id"]: row for row in rows_of(tmp_path / "wanted")}
 
 
 def test_a_folder_without_clips_is_one_line(amask, tmp_path):

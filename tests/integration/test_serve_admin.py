@@ -78,6 +78,39 @@ def test_a_new_default_is_seen_without_a_restart(start, upload, pipe, clip):
         assert [mask_of(server, *each) for each in asked] == [stored.spec, stored.spec] != before
 
 
+def test_two_servers_share_a_bank(start, upload, pipe, clip):
+    """Masks that both add at once all get versions of their own, and each server answers by what the other added."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from starlette.testclient import TestClient
+
+    import amask
+    from amask.mask_bank.bank import BUNDLED
+    from amask.serving.app import create_app
+    from amask.serving.service import ServerSettings
+
+    audio = {"data": base64.b64encode(clip.read_bytes()).decode(), "format": "opus"}
+    messages = [{"role": "user", "content": [{"type": "input_audio", "input_audio": audio}]}]
+    other = amask.pipeline(pipe.model, amask.MaskBank(pipe.bank.folder, BUNDLED))
+    with start(admin_key="admin") as one, TestClient(create_app(other, settings=ServerSettings(admin_key="admin"))) as two:
+
+        def add(server) -> str:
+            found = server.post("/v1/masks", files={"file": ("a", upload())}, data={"name": "mine"}, headers=KEY)
+            return found.json()["id"]
+
+        with ThreadPoolExecutor(4) as pool:
+            added = list(pool.map(add, [one, two] * 3))
+        assert sorted(added) == [f"mine@{version}" for version in range(1, 7)]
+        assert one.post("/v1/masks", json={"name": "mine@5", "default": True}, headers=KEY).status_code == 200
+        for server in (one, two):
+            assert {f"pocket:{spec}" for spec in added} <= {row["id"] for row in server.get("/v1/models").json()["data"]}
+            found = server.post("/v1/chat/completions", json={"model": "pocket:mine", "messages": messages}).json()
+            assert found["amask"]["mask"] == "mine@5"
+        assert two.delete("/v1/masks/mine@6", headers=KEY).status_code == 200
+        gone = one.post("/v1/chat/completions", json={"model": "pocket:mine@6", "messages": messages})
+        assert gone.status_code == 404
+
+
 def test_what_is_refused_changes_nothing(start, upload, pipe, tmp_path):
     before = {stored.spec for stored in pipe.bank.list()}
     bad = [

@@ -1,7 +1,7 @@
 """What a listener is told while an answer is decoded: beginnings of its text, ever longer, whatever the tokens are."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 END = 0
