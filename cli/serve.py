@@ -116,6 +116,7 @@ def _run(
         logger = logging.getLogger("amask.serve")
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+        listener.listen(2048)  # who reads the address below may ask at once
         address = f"[{host}]" if ":" in host else host
         note(f"{pipe.model.name} at http://{address}:{listener.getsockname()[1]}")
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10)

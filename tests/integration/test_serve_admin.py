@@ -22,10 +22,10 @@ def upload(pipe):
 
     from amask.mask_bank.files import to_bytes
 
-    def make(name: str = "gr", fingerprint: str | None = None) -> bytes:
+    def make(name: str = "gr", fingerprint: str | None = None, head: int = 0) -> bytes:
         mask = pipe.bank.get("gr", pipe.identity).mask
         bits = mask.bits.clone()
-        bits[1, 0] = ~bits[1, 0]  # layer 0 is fixed
+        bits[1, head] = ~bits[1, head]  # layer 0 is fixed
         identity = replace(mask.identity, fingerprint=fingerprint) if fingerprint else mask.identity
         return to_bytes(replace(mask, bits=bits, logits=None, identity=identity), name, 7)
 
@@ -94,12 +94,12 @@ def test_two_servers_share_a_bank(start, upload, pipe, clip):
     other = amask.pipeline(pipe.model, amask.MaskBank(pipe.bank.folder, BUNDLED))
     with start(admin_key="admin") as one, TestClient(create_app(other, settings=ServerSettings(admin_key="admin"))) as two:
 
-        def add(server) -> str:
-            found = server.post("/v1/masks", files={"file": ("a", upload())}, data={"name": "mine"}, headers=KEY)
-            return found.json()["id"]
+        def add(server, head: int) -> str:
+            files = {"file": ("a", upload(head=head))}
+            return server.post("/v1/masks", files=files, data={"name": "mine"}, headers=KEY).json()["id"]
 
         with ThreadPoolExecutor(4) as pool:
-            added = list(pool.map(add, [one, two] * 3))
+            added = list(pool.map(add, [one, two] * 3, range(6)))
         assert sorted(added) == [f"mine@{version}" for version in range(1, 7)]
         assert one.post("/v1/masks", json={"name": "mine@5", "default": True}, headers=KEY).status_code == 200
         for server in (one, two):

@@ -93,7 +93,7 @@ def test_what_they_may_send_and_cannot_be_answered_is_named(create, wav):
         ([user, answered, user], {}, "messages.1.role", "one question with its clip"),
         ([picture], {}, "messages.0.content.0.type", "expected text, input_audio or audio_url"),
         ([{"role": "user", "content": [text("what is 2 + 2?")]}], {}, "messages", "got none"),
-        ([user], {"n": 2}, "n", ""),
+        ([user], {"n": 2}, "n", "n: "),
     ]:
         with pytest.raises(openai.BadRequestError, match=said) as caught:
             create(model="pocket:asr", messages=messages, **more)

@@ -27,6 +27,7 @@ def follow(rows: list[list[int]], prompt: int = 0) -> tuple[list[list[str]], lis
     return told, [text.strip() for text in decode(ids[:, prompt:])]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.text(st.characters(exclude_characters="\0\ufffd", exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=3
