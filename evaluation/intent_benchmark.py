@@ -1,7 +1,7 @@
 """How well instructions are understood: wordings, templates, phrases and orders that nothing was trained on."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.tasks import Task
 from ..mask_bank.mask import HeadMask
+from ..predictor.augmentation import add_typo
 from ..predictor.calibration import conformal_threshold
 from ..predictor.encoder import Encoder
 from ..predictor.example import Example
@@ -20,6 +21,7 @@ from ..predictor.synthesis import RequestSource, dev_examples, is_held_out
 
 COMPOSED = {"pipe2": 120, "json2": 120, "pipe3": 80, "json3": 80}
 EXCLUDING = 100
+SLIPS = 3
 
 ScoredIntent = tuple[Intent, float]
 """The likeliest intent that tasks serve, and a score that is higher the surer it is that they do."""
@@ -35,6 +37,7 @@ class TestSet:
         requests: for several tasks, whole requests as written.
         composed: for several tasks in orders never trained, of held out templates and phrases.
         far, near: what no task serves.
+        misspelt: `single` with three slips each.
     """
 
     single: tuple[Example, ...]
@@ -43,6 +46,7 @@ class TestSet:
     composed: tuple[Example, ...]
     far: tuple[Example, ...]
     near: tuple[Example, ...]
+    misspelt: tuple[Example, ...]
 
     @property
     def p_supported(self) -> tuple[Example, ...]:
@@ -60,14 +64,25 @@ def held_out(tasks: Sequence[Task], seen: frozenset[tuple[str, ...]], seed: int 
         for _ in range(count):
             parts = orders[int(kind[-1])][int(rng.integers(len(orders[int(kind[-1])])))]
             composed.append(source.composed(kind, parts, rng))
+    single = tuple(Example(text, Intent((task,))) for task, texts in source.singles.items() for text in texts)
     return TestSet(
-        single=tuple(Example(text, Intent((task,))) for task, texts in source.singles.items() for text in texts),
+        single=single,
         excluding=tuple(source.draw_kind("single_with_exclusion", rng) for _ in range(EXCLUDING)),
         requests=tuple(Example(r.text, Intent(r.parts, r.form)) for r in source.requests),
         composed=tuple(composed),
         far=tuple(Example(text, UNSUPPORTED) for text in source.unsupported["far"]),
         near=tuple(Example(text, UNSUPPORTED) for text in source.unsupported["near"]),
+        misspelt=tuple(
+            replace(each, marked_text=_misspell(each.text, np.random.default_rng([seed, 2, at])))
+            for at, each in enumerate(single)
+        ),
     )
+
+
+def _misspell(text: str, rng: np.random.Generator) -> str:
+    for _ in range(SLIPS):
+        text = add_typo(text, rng)
+    return text
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,7 @@ class Row:
         refused_in_vain: of what tasks serve.
         auroc: how well the score tells what is served from what is not.
         far, near: refused, of what no task serves.
+        misspelt: right and not refused, of `single` with three slips each.
         by_task: `single` for each task.
     """
 
@@ -94,6 +110,7 @@ class Row:
     auroc: float
     far: float
     near: float
+    misspelt: float
     by_task: dict[str, float]
 
 
@@ -115,7 +132,7 @@ def measure(system: str, guess: Callable[[Sequence[str]], list[ScoredIntent]], t
     def right(rows: Iterable[tuple[Example, Intent, float]]) -> float:
         return _percent([intent == example.intent and score >= threshold for example, intent, score in rows])
 
-    single, excluding, requests, composed, far, near = map(results, vars(tests).values())
+    single, excluding, requests, composed, far, near, misspelt = map(results, vars(tests).values())
     p_supported, unsupported = [*single, *excluding, *requests, *composed], [*far, *near]
     tasks = dict.fromkeys(example.intent.parts[0] for example in tests.single)
     return Row(
@@ -135,6 +152,7 @@ def measure(system: str, guess: Callable[[Sequence[str]], list[ScoredIntent]], t
         ),
         far=_percent([score < threshold for *_, score in far]),
         near=_percent([score < threshold for *_, score in near]),
+        misspelt=right(misspelt),
         by_task={task: right([row for row in single if row[0].intent.parts[0] == task]) for task in tasks},
     )
 
@@ -148,7 +166,7 @@ def predictor_system(predictor: Predictor) -> Callable[[Sequence[str]], list[Sco
 
     def guess(texts: Sequence[str]) -> list[ScoredIntent]:
         found = []
-        for prediction in predictor.predict(texts):
+        for prediction in predictor.predict([predictor.mender(text) for text in texts]):
             intent = predictor.space.intents[int(prediction.probs[:-1].argmax())]
             found.append((intent, predictor.record.calibration.probability(prediction.p_supported)))
         return found

@@ -7,16 +7,17 @@ A demand that also names the task's answer ("only the caption") is *soft*: the r
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .clause_text import WORD, asked_as, denies, has_json, listed, tidy, without_marks, without_phrases, words_of
+from .clause_text import WORD, asked_as, denies, has_json, listed, spelled, tidy, without_marks, without_phrases, words_of
 from .form_cues import is_cue, is_demand_word, noun_tasks, unsupported_forms
 from .label_lists import LabelRun, Names, label_runs, named_labels
 from .literal_roles import is_pair
 from .literals import Masked, is_mark, mask_literals
 from .segments import segments
-from .spoken_forms import SpokenForms
+from .spelling import SpellingMender
+from .spoken_forms import SpokenForms, unquoted_names
 
 _TOKEN = re.compile(r"[^\W_][\w'’-]*|[\uE100-\uE1FF]|[^\s\w]")
 _NOT_JSON = re.compile(
@@ -67,13 +68,28 @@ class FormReading:
     unsupported: tuple[str, ...] = ()
 
 
-def read_form(instruction: str) -> FormReading:
-    """Read the form that an instruction asks for."""
+def read_form(instruction: str, mend: SpellingMender | None = None) -> FormReading:
+    """Read the form that an instruction asks for.
+
+    Args:
+        instruction: the words.
+        mend: mends misspelt words, but for literals and for names that are written without quotes.
+    """
     instruction = _JSON_TYPO.sub("json", instruction)
     masked = mask_literals(instruction)
     if len(masked.literals) == 1 and masked.literals[0].kind == "quote" and not WORD.search(masked.text):
-        return read_form(masked.literals[0].text)  # all of it stands in quotes
-    return _Reader(instruction, masked).read()
+        return read_form(masked.literals[0].text, mend)  # all of it stands in quotes
+    if mend is None:
+        return _Reader(instruction, masked).read()
+    literals = masked.literals
+    masked = replace(masked, text=mend(masked.text, lambda text: unquoted_names(Masked(text, literals)), _is_read))
+    read = _Reader(instruction, masked).read()
+    return replace(read, content=mend(read.content), whole=mend(read.whole))
+
+
+def _is_read(word: str) -> bool:
+    """Whether a word is read as a demand's, slips and all."""
+    return is_demand_word(word) or spelled(word) != word
 
 
 class _Reader(SpokenForms):

@@ -18,7 +18,8 @@ _LIST = re.compile(
 )
 _ITEM = re.compile(_LISTED)
 _PAIR = re.compile(
-    rf"({_LISTED})\s*(=|:|->|=>|\b(?:for|if|means|meaning|when|für|wenn|as|als|heißt)\b)\s*({_LISTED})",
+    rf"({_LISTED})\s*(=|:|->|=>|\b(?:for|if|means|meaning|when|für|wenn|as|als|heißt)\b)\s*({_LISTED})"
+    r"(?![\w-])(?!\s+(?:for|if|means|meaning|für|wenn)\b)",
     re.IGNORECASE,
 )
 _LINKS = frozenset(("or", "oder", "and", "und", "vs"))
@@ -65,6 +66,11 @@ def _names(masked: Masked, items: Sequence[str]) -> Names:
             given = {name for names_of in names.values() for name in names_of}
             found[task] = {label: name if name.casefold() in given else label for label, name in zip(ours, shown, strict=True)}
     return found
+
+
+def label_pairs(text: str) -> list[tuple[int, int]]:
+    """Where a text may name labels, as in `F for female`."""
+    return [match.span() for match in _PAIR.finditer(text)]
 
 
 def named_labels(masked: Masked, text: str) -> tuple[Names, str]:

@@ -24,6 +24,7 @@ from .nearest import WordingIndex
 from .network import Network
 from .ngrams import encode_batch
 from .quick import QuickNetwork
+from .spelling import SpellingMender
 from .wordings import read_wordings
 
 SHIPPED = Path(__file__).parent / "weights" / "pocket.safetensors"
@@ -127,6 +128,11 @@ class Predictor:
     def suggestion_index(self) -> WordingIndex:
         """Plain wordings of the same tasks, to be shown to someone who was not understood: those that each task comes with."""
         return WordingIndex(self.encoder, {task.name: task.wordings or wordings_for(task) for task in self.record.tasks})
+
+    @cached_property
+    def mender(self) -> SpellingMender:
+        """Mends words that neither the wordings have nor, as one token, the encoder."""
+        return SpellingMender(lambda word: sum(start < end for start, end in self.encoder.offsets([word])[0]) == 1)
 
     @torch.inference_mode()
     def predict(self, instructions: Sequence[str]) -> list[Prediction]:

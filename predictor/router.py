@@ -73,7 +73,7 @@ class InstructionRouter:
             neighbours: name the nearest tasks also where the instruction is clear, which takes as long again.
         """
         instructions = [text.encode("utf-8", "replace").decode() for text in instructions]  # no halves of characters
-        forms = [NOTHING if is_no_request(text) else read_form(text) for text in instructions]
+        forms = [NOTHING if is_no_request(text) else read_form(text, self.predictor.mender) for text in instructions]
         read = self._route_texts([form.content for form in forms], use_predicted_bits)
         again = [at for at, (form, route) in enumerate(zip(forms, read, strict=True)) if _says_more(form, route)]
         for at, route in zip(again, self._route_texts([forms[at].whole for at in again], use_predicted_bits), strict=True):

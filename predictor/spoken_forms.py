@@ -4,6 +4,7 @@ import re
 
 from .clause_text import WORD, cut, describes, spelled, words_of
 from .form_cues import is_cue, is_demand_word, named_patterns, phrases
+from .label_lists import label_pairs, label_runs
 from .literal_roles import LiteralRoles
 from .literals import Masked, is_mark
 
@@ -60,6 +61,14 @@ _NOT_LOWER = re.compile(
     r"\b(?:no|without(?: any)?|never|not in|avoid) (?:small|lower[- ]?case|little) ?(?:letters?|characters?)?", re.IGNORECASE
 )
 _NAME = re.compile(r"[^\W\d]\w{0,39}")
+
+
+def unquoted_names(masked: Masked) -> list[tuple[int, int]]:
+    """Where an instruction may write a literal without quotes: a prefix, a key, a label."""
+    text = masked.text
+    names = [match.span(1) for pattern in (_BARE, _KEYS_LISTED) for match in pattern.finditer(text)]
+    names += [match.span(2) for match in _KEY_NAMED.finditer(text)]
+    return [*names, *((run.start, run.end) for run in label_runs(masked, text)), *label_pairs(text)]
 
 
 class SpokenForms(LiteralRoles):

@@ -33,7 +33,15 @@ def tests(router):
 
 @pytest.mark.parametrize(
     ("kind", "least"),
-    [("single", 0.92), ("excluding", 0.68), ("requests", 0.78), ("composed", 0.80), ("far", 0.84), ("near", 0.64)],
+    [
+        ("single", 0.92),
+        ("excluding", 0.68),
+        ("requests", 0.78),
+        ("composed", 0.80),
+        ("far", 0.84),
+        ("near", 0.64),
+        ("misspelt", 0.84),
+    ],
 )
 def test_it_understands_what_it_never_met(router, tests, kind, least):
     """Some points below what `amask predictor eval` tells of it (docs/predictor.md)."""
