@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from .allowed_tokens import allowed_by_row
 from .answer_tree import AnswerTree, additive
 from .batching import AudioFeatures, answer_spans, pad_rows
+from .constrained_decoding import Constraint
 from .gating import GatesLike, gated
 from .prompting import PromptedModel
 
@@ -29,6 +31,7 @@ class ScoringModel(PromptedModel):
         targets: Sequence[str],
         gates: GatesLike = None,
         prompts: Prompts = None,
+        allowed: Bool[Tensor, "row token vocabulary"] | None = None,
     ) -> tuple[Float[Tensor, "row token"], Bool[Tensor, "row token"]]:
         """Next-token cross-entropy of each target token, the end token included.
 
@@ -37,11 +40,14 @@ class ScoringModel(PromptedModel):
             targets: the right answers.
             gates: head gates; differentiable.
             prompts: for all rows or for each; none by default, as masks are trained and used.
+            allowed: tokens that each place is held to, as `allowed_tokens` gives them; all by default.
 
         Returns:
             Losses, padded with zeros, and where they are real.
         """
         logits, ids, real = self._answered(features, targets, gates, prompts)
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed.to(logits.device)[real], -torch.inf)
         losses = logits.new_zeros(real.shape)
         losses[real] = nn.functional.cross_entropy(logits, ids, reduction="none")
         return losses, real
@@ -78,6 +84,19 @@ class ScoringModel(PromptedModel):
         lengths = torch.tensor([len(answer) for answer in answers], device=logits.device)
         real = torch.arange(int(lengths.max()), device=logits.device) < lengths[:, None]
         return logits.to(torch.promote_types(logits.dtype, torch.float32)), torch.cat(answers).to(logits.device), real
+
+    def allowed_tokens(
+        self, targets: Sequence[str], constraints: Sequence[Constraint | None]
+    ) -> Bool[Tensor, "row token vocabulary"]:
+        """The tokens that each place of some answers is held to, ends included; see `allowed_tokens.allowed_by_row`.
+
+        Args:
+            targets: the answers.
+            constraints: one a row; None for none.
+        """
+        answers = [self.answer_ids(target).tolist() for target in targets]
+        width = self.model.get_output_embeddings().weight.shape[0]
+        return allowed_by_row(self.tokenizer, constraints, answers, width, self.end_tokens)
 
     def answer_ids(self, text: str) -> Int[Tensor, " token"]:
         """An answer's tokens, its end included."""

@@ -8,13 +8,22 @@ from torch import Tensor
 
 from ..lalm.base import LALM
 from ..lalm.batching import AudioFeatures
+from ..lalm.constrained_decoding import Constraint
 from .recipe import Recipe
 
 SLOPE = 0.01  # of the margin loss, where an answer is far from right
 
 
+FEW = 64  # tokens; where no more are allowed, a label is chosen
+
+
 def row_losses(
-    model: LALM, features: AudioFeatures, targets: Sequence[str], gates: Float[Tensor, "row layer head"], recipe: Recipe
+    model: LALM,
+    features: AudioFeatures,
+    targets: Sequence[str],
+    gates: Float[Tensor, "row layer head"],
+    recipe: Recipe,
+    constraints: Sequence[Constraint | None] = (),
 ) -> Float[Tensor, " row"]:
     """Loss of each row: of its margins where the recipe has a sharpness for them, else weighed cross-entropy.
 
@@ -23,17 +32,23 @@ def row_losses(
         features: what is heard in each row's clip.
         targets: the right answers.
         gates: of each row; differentiable.
-        recipe: the weights.
+        recipe: the weights, and whether answers are held to the constraints.
+        constraints: of each row's task; needed where answers are held to them.
     """
     gates = gates.to(model.device)
     if recipe.margin:
         return margin_loss(model.token_margins(features, targets, gates)[0], recipe.margin)
-    losses, real = model.token_losses(features, targets, gates)
+    allowed = model.allowed_tokens(targets, constraints) if recipe.held else None
+    losses, real = model.token_losses(features, targets, gates, allowed=allowed)
     weights = real.to(losses.dtype)
-    weights[:, 0] *= recipe.first
+    if allowed is None:
+        weights[:, 0] *= recipe.first
+    else:
+        choices = allowed.sum(2).to(weights.device)
+        weights = weights * (choices > 1) * torch.where(choices <= FEW, recipe.first, 1.0)
     sure = torch.exp(-losses.detach())
     # Not divided by the sum of focal weights: a row that is all but right should count little.
-    return (weights * (1 - sure) ** recipe.focal * losses).sum(1) / weights.sum(1)
+    return (weights * (1 - sure) ** recipe.focal * losses).sum(1) / weights.sum(1).clamp(min=1)
 
 
 def margin_loss(margins: Float[Tensor, "row token"], sharpness: float) -> Float[Tensor, " row"]:

@@ -27,7 +27,10 @@ class Recipe(pydantic.BaseModel):
             the authors.
         mean, deviation: the logits start at N(mean, deviation).
         sparsity: λ of the penalty λ·Σm on the number of heads that are on.
-        first: weight of an answer's first token, which decides the task, against 1 of the others.
+        first: weight of an answer's first token, which decides the task, against 1 of the others; of a held answer that of the
+            tokens that choose a label.
+        held: whether the loss counts, at each place of an answer, only the tokens that the task's constraint allows there, and
+            nothing where it allows one alone: a mask learns what is left to it when it is used.
         focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
         margin: sharpness k of the margin loss (`losses.margin_loss`), which needs neither of these weights; 0 for
             cross-entropy.
@@ -55,6 +58,7 @@ class Recipe(pydantic.BaseModel):
     first: float = pydantic.Field(4.0, gt=0)
     focal: float = pydantic.Field(1.0, ge=0)
     margin: float = pydantic.Field(0.0, ge=0)
+    held: bool = False
     evaluations: int = pydantic.Field(5, ge=1)
     patience: int = pydantic.Field(0, ge=0)
     dev_clips: int = pydantic.Field(100, ge=1)

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..data.tasks import TaskSpec
 from ..errors import DataError, ModelError
 from ..lalm.base import LALM
+from ..lalm.constrained_decoding import Constraint, task_constraint
 from .checkpoint import Checkpoint, TrainingState
 from .dev_scoring import ScoreFn, headline, score_mask
 from .distributed import leave, this_process
@@ -119,6 +120,7 @@ class MaskTrainer:
                 raise DataError(
                     f"no {where} clip has labels for {job.task.name}; give a manifest that has with --data, see docs/data.md"
                 )
+        self.constraints = [task_constraint(job.task) for job in jobs]
         self.data = [train.hash(job.task, clips) for job, clips in zip(jobs, self.train_clips, strict=True)]
         self.dev_data = [dev.hash(job.task, clips) for job, clips in zip(jobs, self.dev_clips, strict=True)]
         self.learning_rate = LearningRateSchedule(recipe.peak, recipe.floor, recipe.warmup, recipe.steps, start=recipe.floor)
@@ -227,7 +229,8 @@ class MaskTrainer:
         self.train_set.features.prefetch([*rows, *(clip for at in range(len(self.jobs)) for clip in self._draw(at, step + 1)[0])])
         sampled = torch.cat(gates).masked_fill(self.model.geometry.fixed, 1.0)
         leaf = sampled.detach().requires_grad_()
-        losses = self._row_losses(rows, targets, leaf)
+        constraints = [constraint for constraint in self.constraints for _ in range(recipe.batch)]
+        losses = self._row_losses(rows, targets, constraints, leaf)
         per_job = losses.view(len(self.jobs), recipe.batch).mean(1)
         penalty = recipe.sparsity * sampled[:, self.model.geometry.switchable].sum() / recipe.batch
         state.optimizer.zero_grad()
@@ -236,7 +239,9 @@ class MaskTrainer:
         on = (state.logits.detach() >= 0)[:, self.model.geometry.switchable].sum(-1)
         return tuple(per_job.tolist()), tuple(on.tolist()), tau
 
-    def _row_losses(self, rows: list[int], targets: list[str], gates: Tensor) -> Float[Tensor, " row"]:
+    def _row_losses(
+        self, rows: list[int], targets: list[str], constraints: list[Constraint | None], gates: Tensor
+    ) -> Float[Tensor, " row"]:
         """Loss of each row; the gradient of all jobs' mean losses is added up in `gates.grad`.
 
         Rows of similar length go through the model together, forwards and backwards before the next ones, and no more tokens
@@ -253,9 +258,8 @@ class MaskTrainer:
             piece = pieces.pop(0)
             leaf = gates[piece].detach().requires_grad_()
             try:
-                found = row_losses(
-                    self.model, features.rows([rows[at] for at in piece]), [targets[at] for at in piece], leaf, self.recipe
-                )
+                heard, said = features.rows([rows[at] for at in piece]), [targets[at] for at in piece]
+                found = row_losses(self.model, heard, said, leaf, self.recipe, [constraints[at] for at in piece])
                 (found.sum() / self.recipe.batch).backward()
             except torch.OutOfMemoryError:
                 pieces = self._halved(piece, [lengths[at] for at in piece]) + pieces

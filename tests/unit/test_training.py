@@ -204,7 +204,7 @@ def test_fixed_layers_stay_on_in_training(lalm, train, monkeypatch):
 
     seen = []
 
-    def spy(_model, _features, _targets, gates, _recipe):
+    def spy(_model, _features, _targets, gates, *_):
         seen.append(gates.detach())
         return gates.sum((1, 2))
 
@@ -222,7 +222,7 @@ def test_fixed_layers_stay_on_in_training(lalm, train, monkeypatch):
 def test_noise_fades(train, monkeypatch, noise_end, scales):
     off = []
 
-    def spy(_model, _features, _targets, gates, _recipe):
+    def spy(_model, _features, _targets, gates, *_):
         off.append(1 - float(gates.detach().mean()))
         return 0 * gates.sum((1, 2))
 
@@ -272,12 +272,49 @@ def test_focal_weight_by_hand(lalm, sets, monkeypatch):
 
     losses, real = torch.tensor([[0.5, 1.0, 2.0, 0.0]]), torch.tensor([[True, True, True, False]])
 
-    monkeypatch.setattr(lalm, "token_losses", lambda *_: (losses, real))
+    monkeypatch.setattr(lalm, "token_losses", lambda *_, **__: (losses, real))
     tokens = [(3, 0.5), (1, 1.0), (1, 2.0)]  # weight and loss
     by_hand = sum(weight * (1 - math.exp(-loss)) ** 2 * loss for weight, loss in tokens) / (3 + 1 + 1)
     recipe = Recipe(first=3.0, focal=2.0)
     found = row_losses(lalm, sets[0].features.rows([0]), ["a|"], torch.ones(1, 2, 4), recipe)
     assert float(found[0]) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(("task", "said"), [("gr", {"gr": "male"}), ("gr-asr-json", {"gr": "female", "asr": "hi"})])
+def test_held_losses_are_of_the_choices_that_a_form_leaves(lalm, sets, task, said):
+    """By hand, with one token a byte: labels among their first letters, open text among what JSON may hold, no more."""
+    from amask.data.tasks import parse_task
+    from amask.lalm.constrained_decoding import task_constraint
+    from amask.mask_bank.losses import row_losses
+    from amask.mask_bank.recipe import Recipe
+
+    spec = parse_task(task)
+    target = spec.target(said)
+    features, gates = sets[0].features.rows([0]), torch.ones(1, *lalm.geometry.shape)
+    logits = lalm._answered(features, [target], gates, None)[0]
+
+    def loss(place, *letters):
+        letters = [*letters, target[place]]
+        ids = [lalm.tokenizer.convert_tokens_to_ids("Ġ" if letter == " " else letter) for letter in letters]
+        return float(logits[place, ids].logsumexp(0) - logits[place, ids[-1]])
+
+    if task == "gr":
+        wanted = [3 * loss(0, "f", " ")]  # a text may begin with a space
+        count = 3
+    else:
+        start, text = target.index("female"), target.index('hi"')
+        open_text = [chr(byte) for byte in range(32, 127)]
+        ended = [letter for letter in open_text if letter not in "hi"]
+        wanted = [
+            3 * loss(0, " "),
+            3 * loss(start, "m"),
+            *(loss(text + at, *ended, *"hi".replace(target[text + at], "")) for at in range(2)),
+        ]
+        wanted.append(loss(text + 2, *(letter for letter in open_text if letter != '"')))
+        count = 9
+    recipe = Recipe(first=3.0, focal=0.0, held=True)
+    found = row_losses(lalm, features, [target], gates, recipe, [task_constraint(spec)])
+    assert float(found[0]) == pytest.approx(sum(wanted) / count, rel=1e-4)
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=6), st.floats(0.5, 10))
@@ -317,11 +354,11 @@ def test_a_step_without_memory_is_done_in_smaller_pieces(train, monkeypatch):
     passes = []
 
     def spy(most):
-        def run(model, features, targets, gates, recipe):
+        def run(model, features, targets, *rest):
             passes.append(len(targets))
             if len(targets) > most:
                 raise torch.OutOfMemoryError("no memory")
-            return row_losses(model, features, targets, gates, recipe)
+            return row_losses(model, features, targets, *rest)
 
         return run
 
