@@ -11,9 +11,6 @@ from ..lalm.batching import AudioFeatures
 from ..lalm.constrained_decoding import Constraint
 from .recipe import Recipe
 
-SLOPE = 0.01  # of the margin loss, where an answer is far from right
-
-
 FEW = 64  # tokens; where no more are allowed, a label is chosen
 
 
@@ -25,7 +22,7 @@ def row_losses(
     recipe: Recipe,
     constraints: Sequence[Constraint | None] = (),
 ) -> Float[Tensor, " row"]:
-    """Loss of each row: of its margins where the recipe has a sharpness for them, else weighed cross-entropy.
+    """Loss of each row: weighed cross-entropy of its answer, of which only what its form leaves open where answers are held.
 
     Args:
         model: the frozen model.
@@ -36,8 +33,6 @@ def row_losses(
         constraints: of each row's task; needed where answers are held to them.
     """
     gates = gates.to(model.device)
-    if recipe.margin:
-        return margin_loss(model.token_margins(features, targets, gates)[0], recipe.margin)
     allowed = model.allowed_tokens(targets, constraints) if recipe.held else None
     losses, real = model.token_losses(features, targets, gates, allowed=allowed)
     weights = real.to(losses.dtype)
@@ -49,18 +44,3 @@ def row_losses(
     sure = torch.exp(-losses.detach())
     # Not divided by the sum of focal weights: a row that is all but right should count little.
     return (weights * (1 - sure) ** recipe.focal * losses).sum(1) / weights.sum(1).clamp(min=1)
-
-
-def margin_loss(margins: Float[Tensor, "row token"], sharpness: float) -> Float[Tensor, " row"]:
-    """A smooth form of "greedy search gives another answer": `1 − exp(−d) + d/100`, where `d = log(1 + Σ exp(−k·margin)) / k`.
-
-    For a large k, d is how far the worst margin is below 0. What counts are the tokens that are not the likeliest, or only
-    just, wherever they stand in the answer; a token that is far ahead counts no more. An answer that is far from right counts
-    little, but never nothing, so that a mask can be learned where all answers are.
-
-    Args:
-        margins: of each token, as `LALM.token_margins` gives them; infinity where there is none.
-        sharpness: k, in 1/nat.
-    """
-    behind = torch.cat([margins.new_zeros(len(margins), 1), -sharpness * margins], 1).logsumexp(1) / sharpness
-    return 1 - torch.exp(-behind) + SLOPE * behind

@@ -32,8 +32,6 @@ class Recipe(pydantic.BaseModel):
         held: whether the loss counts, at each place of an answer, only the tokens that the task's constraint allows there, and
             nothing where it allows one alone: a mask learns what is left to it when it is used.
         focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
-        margin: sharpness k of the margin loss (`losses.margin_loss`), which needs neither of these weights; 0 for
-            cross-entropy.
         evaluations: how often the thresholded mask is tried on dev data; the best is kept.
         patience: after how many of these tries in a row without a better one the training ends; 0 for never.
         dev_clips: on how many clips.
@@ -57,7 +55,6 @@ class Recipe(pydantic.BaseModel):
     sparsity: float = pydantic.Field(0.0, ge=0)
     first: float = pydantic.Field(4.0, gt=0)
     focal: float = pydantic.Field(1.0, ge=0)
-    margin: float = pydantic.Field(0.0, ge=0)
     held: bool = False
     evaluations: int = pydantic.Field(5, ge=1)
     patience: int = pydantic.Field(0, ge=0)
@@ -78,8 +75,8 @@ SMALL = Recipe(
 """For models of up to `SMALL_MODEL` parameters, such as the pocket model: few large steps from logits near 0, and an answer's
 first token, which chooses the task, counts most (docs/LOG.md)."""
 
-COMPOSITE = SMALL.model_copy(update={"margin": 2.0, "steps": 400, "warmup": 40, "noise_begin": 1.0, "mean": 4.0, "first": 4.0})
-"""For composites on such models: what decides stands in many places of their answers (docs/LOG.md)."""
+COMPOSITE = SMALL.model_copy(update={"held": True, "first": 4.0})
+"""For composites on such models: code holds their form, so only what it leaves open is learned (docs/LOG.md)."""
 
 LARGE = Recipe(
     steps=3000, batch=8, peak=1e-2, floor=1e-4, warmup=100, tau_end=0.05, tau_fraction=0.3, sparsity=1e-4, first=1.0, focal=0.0,

@@ -1,10 +1,10 @@
 """Training masks: the model is frozen, the only trainable numbers are one logit a head (AHAMask, section 3).
 
 Soft `S = σ((M + G)/τ)`, hard `m = 1[S > 0.5]` with the straight-through gradient, a loss on (audio, answer) pairs without
-any instruction, and λ·Σm where sparsity is wanted. The loss is next-token cross-entropy, in which tokens may be weighed, or
-`margin_loss`. Several tasks and several seeds train in one pass: each row of a batch has the gates of its own mask. A
-mask's batches and noise depend on its task, its seed and the step alone, so a training that was killed resumes with
-identical results.
+any instruction, and λ·Σm where sparsity is wanted. The loss is next-token cross-entropy, in which tokens may be weighed and
+only those counted that the answer is held to. Several tasks and several seeds train in one pass: each row of a batch has the
+gates of its own mask. A mask's batches and noise depend on its task, its seed and the step alone, so a training that was
+killed resumes with identical results.
 """
 
 import hashlib

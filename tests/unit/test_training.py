@@ -53,18 +53,13 @@ def train(lalm, sets):
     return run
 
 
-@pytest.mark.parametrize("margin", [0.0, 1.5])
-def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train, margin):
+def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train):
     from amask.mask_bank.sampling import draw_noise, relaxed
 
-    trainer, told = train([("gr", 3)], steps=1, margin=margin, first=1.0, focal=0.0, noise="gumbel", tau_end=4.0)
+    trainer, told = train([("gr", 3)], steps=1, first=1.0, focal=0.0, noise="gumbel", tau_end=4.0)
 
     def loss(row, gates):
-        asked = sets[0].features.rows([row]), [sets[0].labels[row]["gr"]], gates
-        if not margin:
-            return float(lalm.loss(*asked))
-        total = 1 + sum(math.exp(-margin * token) for token in lalm.token_margins(*asked)[0][0].tolist())
-        return 1 - total ** (-1 / margin) + math.log(total) / margin / 100
+        return float(lalm.loss(sets[0].features.rows([row]), [sets[0].labels[row]["gr"]], gates))
 
     # By hand: the same draws, hard gates, each row's loss, mean over rows.
     job = trainer.jobs[0]
@@ -77,8 +72,7 @@ def test_losses_are_the_models_own_under_the_sampled_gates(lalm, sets, train, ma
     assert told[0].tau == 4.0
 
 
-@pytest.mark.parametrize("margin", [0.0, 1.5])
-def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, margin, monkeypatch):
+def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, monkeypatch):
     from amask.mask_bank.losses import row_losses
     from amask.mask_bank.sampling import draw_noise, relaxed, straight_through
 
@@ -86,7 +80,7 @@ def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, ma
     seen = []
     step = torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["params"][0].grad), step(self)))
-    trainer, _ = train([("gr", 1), ("asr", 2)], steps=1, margin=margin, sparsity=0.1)
+    trainer, _ = train([("gr", 1), ("asr", 2)], steps=1, sparsity=0.1)
 
     total = 0
     logits = torch.stack([trainer._initial(job) for job in trainer.jobs]).requires_grad_()
@@ -315,27 +309,6 @@ def test_held_losses_are_of_the_choices_that_a_form_leaves(lalm, sets, task, sai
     recipe = Recipe(first=3.0, focal=0.0, held=True)
     found = row_losses(lalm, features, [target], gates, recipe, [task_constraint(spec)])
     assert float(found[0]) == pytest.approx(sum(wanted) / count, rel=1e-4)
-
-
-@given(st.lists(st.floats(-20, 20), min_size=1, max_size=6), st.floats(0.5, 10))
-def test_margin_loss_goes_by_the_worst_margin(margins, sharpness):
-    from amask.mask_bank.losses import margin_loss
-
-    padded = torch.tensor([[*margins, math.inf]], dtype=torch.float64)
-    worst = -min(0.0, *margins)
-    least, most = (1 - math.exp(-d) + d / 100 for d in (worst, worst + math.log(1 + len(margins)) / sharpness))
-    assert least - 1e-9 <= float(margin_loss(padded, sharpness)) <= most + 1e-9
-
-
-def test_margin_loss_moves_the_tokens_that_are_not_ahead():
-    from amask.mask_bank.losses import margin_loss
-
-    margins = torch.tensor([[-1.0, 0.5, 9.0, torch.inf], [-60.0, 0.5, 9.0, torch.inf]], requires_grad=True)
-    (gradient,) = torch.autograd.grad(margin_loss(margins, 2.0).sum(), margins)
-    terms = [math.exp(2), math.exp(-1), math.exp(-18), 0.0]
-    total = 1 + sum(terms)
-    assert gradient[0].tolist() == pytest.approx([-term / total * (total**-0.5 + 0.01) for term in terms], rel=1e-5)
-    assert gradient[1].tolist() == pytest.approx([-0.01, 0, 0, 0], abs=1e-6)  # far from right: the worst token, a little
 
 
 def test_unknown_labels_are_refused(train):
