@@ -1,7 +1,7 @@
 """`amask batch`: many clips into Parquet, resumable."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def batch(
         from ..serving.routing import Request
 
         request = Request(instruction=instruction, task=task, mask=mask, prompt=prompt)
-        options = {"batch": batch_size, "max_new_tokens": max_new_tokens, "long": long}
+        options: dict[str, Any] = {"batch": batch_size, "max_new_tokens": max_new_tokens, "long": long}
         pipe = open_pipeline(model, bank, device, dtype, tasks)
         route = pipe.choose(request)
         show_route(route, False)

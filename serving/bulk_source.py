@@ -194,12 +194,10 @@ def _from_audio(value: Any, given: object, place: str, folder: Path) -> BulkClip
     def key(content: str) -> str:
         return str(given) if given is not None else content
 
-    name = value.name if isinstance(value, NamedClip) else None
     inner = value.clip if isinstance(value, NamedClip) else value
     held = inner if isinstance(inner, Mapping) else {"path": str(inner)} if isinstance(inner, str | Path) else {"clip": inner}
-    name = name or held.get("path")
-    label = str(name or place)
-    data = held.get("bytes", held.get("clip"))
+    label = str((value.name if isinstance(value, NamedClip) else held.get("path")) or place)
+    data: Any = held.get("bytes", held.get("clip"))
     if hasattr(data, "read"):
         data = data.read()
     if isinstance(data, bytes | bytearray):
