@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..mask_bank.recipe import Recipe
 
 
-CONFIRMATION = "Further dev clips, at most, that the best candidate is confirmed on before it is trusted."
+CONFIRMATION = "Further dev clips, at most, that the best candidate is confirmed on; as many as it takes to tell are used."
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def compose(
     data: DataOption = None,
     budget: Annotated[str, typer.Option(help="What the search may cost: 90s, 3m, or a number of answers such as 2000.")] = "2m",
     clips: Annotated[int, typer.Option(min=1, help="Dev clips that candidates are measured on.")] = 32,
-    confirmation_clips: Annotated[int, typer.Option(min=0, help=CONFIRMATION)] = 250,
+    confirmation_clips: Annotated[int, typer.Option(min=0, help=CONFIRMATION)] = 600,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train where no candidate reaches the target.")] = True,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train even where a candidate reaches the target.")] = False,
     self_label: Annotated[bool, typer.Option("--self-label", help="Let the parts' own masks label the clips.")] = False,

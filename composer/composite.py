@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import pydantic
 
-from ..data.intervals import Clusters
 from ..data.manifest import Manifest
 from ..data.tasks import TaskSpec
 from ..errors import DataError, MaskError
@@ -20,12 +19,12 @@ from ..mask_bank.mask import RECORD, HeadMask
 from .algebra import look_up
 from .candidates import Candidate, find_candidates, find_relatives
 from .composite_data import CompositeData, OnProgress, build_composite_data
-from .confirmation import Confirmation, Target, confirm
+from .confirmation import FIRST_CLIPS, Confirmation, PairedAnswers, Target, confirm
 from .expression import Expression, to_text
 from .search import Budget, CandidateScore, Job, best_result, rank, score_candidate, score_part_masks, search
 
 CLIPS = 32  # dev clips of a search
-CONFIRMATION_CLIPS = 250  # other dev clips that the best candidate is confirmed on, where the data have as many
+CONFIRMATION_CLIPS = 600  # other dev clips, at most, that the best candidate is confirmed on, where that takes as many
 
 Form = Literal["pipe", "json"]
 Train = Callable[[TaskSpec, Manifest, HeadMask], HeadMask]
@@ -45,7 +44,7 @@ class SearchOptions:
         keys: what a JSON answer calls the parts.
         target: what it must reach.
         clips: dev clips that candidates are measured on.
-        confirmation_clips: further dev clips, at most, that the best of them is confirmed on.
+        confirmation_clips: further dev clips, at most, that the best of them is confirmed on; as many as are needed are used.
         retrain: train even where a candidate reaches the target.
         self_label: let the parts' own masks label the clips even where the data have all labels.
         budget: of the search; labelling, confirming and training are not counted.
@@ -105,23 +104,21 @@ class DevEvaluator:
         texts = [answer.text for answer in answer_task_rows(self.model, self.features, rows, max_new_tokens=tokens)]
         return [texts[at * len(clips) : (at + 1) * len(clips)] for at in range(len(jobs))]
 
-    def _with_parts(self, mask: HeadMask) -> tuple[dict[str, list[str]], list[str]]:
-        """What the parts' own masks answer to all clips, and what a mask does."""
+    def pair(self, mask: HeadMask) -> PairedAnswers:
+        """What a mask and the parts' own masks answer to all clips."""
         singles = [(self.part_masks[part.name], TaskSpec(parts=(part,))) for part in self.spec.parts]
-        *parts, answers = self.answer([*singles, (mask, self.spec)], range(len(self.references)))
-        return dict(zip(self.spec.names, parts, strict=True)), answers
+        *parts, answers = map(tuple, self.answer([*singles, (mask, self.spec)], range(len(self.references))))
+        return PairedAnswers(answers, dict(zip(self.spec.names, parts, strict=True)), self.references, self.speakers)
 
     def measure(self, candidate: Candidate) -> CandidateScore:
         """A candidate on all clips."""
-        parts, answers = self._with_parts(candidate.mask)
-        own = score_part_masks(self.spec, parts, self.references)
-        return score_candidate(self.spec, candidate, answers, own, self.references)
+        paired = self.pair(candidate.mask)
+        own = score_part_masks(self.spec, paired.parts, self.references)
+        return score_candidate(self.spec, candidate, paired.answers, own, self.references)
 
     def confirm(self, mask: HeadMask, target: Target) -> Confirmation:
         """Whether a mask reaches a target on all clips; to be asked of clips that no choice was made on."""
-        parts, answers = self._with_parts(mask)
-        own = score_part_masks(self.spec, parts, self.references)
-        return confirm(self.spec, answers, own, self.references, Clusters.by(self.speakers), target)
+        return confirm(self.spec, self.pair(mask), target)
 
 
 @dataclass(frozen=True)
@@ -169,6 +166,24 @@ def build_dev_evaluator(model: LALM, spec: TaskSpec, part_masks: Mapping[str, He
     return DevEvaluator(model, spec, part_masks, encode_manifest(model, clips), references, speakers)
 
 
+def confirm_mask(evaluator: Callable[[Manifest], DevEvaluator], mask: HeadMask, clips: Manifest, target: Target) -> Confirmation:
+    """Whether a mask reaches a target, on as many of some clips as it takes to tell.
+
+    Args:
+        evaluator: makes an evaluator of some clips.
+        mask: the composite's mask.
+        clips: with all labels, that no choice was made on.
+        target: what it must reach.
+    """
+    if not clips:
+        return Confirmation(0, 0.0, (), 0, False, "the data have no clips to confirm it on")
+    first = evaluator(replace(clips, clips=clips.clips[:FIRST_CLIPS]))
+    paired = first.pair(mask)
+    found = confirm(first.spec, paired, target)
+    further = clips.clips[FIRST_CLIPS : found.clips_needed]
+    return confirm(first.spec, paired + evaluator(replace(clips, clips=further)).pair(mask), target) if further else found
+
+
 def compose_task(
     model: LALM,
     bank: MaskBank,
@@ -209,9 +224,7 @@ def compose_task(
     evaluator = build_dev_evaluator(model, spec, part_masks, chosen_on)
 
     def confirmed(mask: HeadMask) -> Confirmation:
-        if not confirmed_on:
-            return Confirmation(0, 0.0, (), False, "the data have no clips to confirm it on")
-        return build_dev_evaluator(model, spec, part_masks, confirmed_on).confirm(mask, options.target)
+        return confirm_mask(partial(build_dev_evaluator, model, spec, part_masks), mask, confirmed_on, options.target)
 
     relatives = find_relatives(bank.list(), spec, next(iter(part_masks.values())))
     candidates = find_candidates(expression, parts, relatives)

@@ -74,11 +74,21 @@ class Clusters:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
+    def _order(self) -> tuple[Rows, Rows]:
+        """All rows, cluster by cluster, and where each cluster begins."""
+        sizes = [len(rows) for rows in self.rows]
+        return np.concatenate(self.rows), np.cumsum([0, *sizes[:-1]])
+
+    def sums(self, counts: Counts) -> Float64[np.ndarray, "cluster 2"]:
+        """Counts added up within each cluster."""
+        rows, starts = self._order
+        return np.add.reduceat(counts[rows], starts)
+
     def evaluate(self, sample: Sample, drawn: Int[np.ndarray, "resample cluster"]) -> Float64[np.ndarray, " resample"]:
         """The figure over the rows of the clusters drawn in each resample."""
         if sample.counts is not None:
-            sums = np.stack([sample.counts[rows].sum(axis=0) for rows in self.rows])
-            return _ratios(sums[drawn].sum(axis=1))
+            return _ratios(self.sums(sample.counts)[drawn].sum(axis=1))
         return np.array([sample.figure(np.concatenate([self.rows[at] for at in one])) for one in drawn])
 
 
