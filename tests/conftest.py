@@ -56,6 +56,17 @@ def _present(folder: Path, variable: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_dev_requests() -> Iterator[None]:
+    """Trainings of predictors calibrate on every tenth dev request: reading all of them takes longer than some steps."""
+    from amask.predictor import train
+
+    with pytest.MonkeyPatch.context() as patch:
+        whole = train.dev_examples
+        patch.setattr(train, "dev_examples", lambda *arguments: whole(*arguments)[::10])
+        yield
+
+
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
     return ROOT

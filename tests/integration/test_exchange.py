@@ -143,7 +143,9 @@ def test_any_terminal_shows_everything(process, tmp_path, monkeypatch, pocket_ge
     expected = {"ascii": title.replace("·", "-").replace("×", "x"), "latin-1": title, "utf-8": title}
     monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
-    for arguments in (("show", "noted"), ("show", "noted", "--json"), ("--help",), ("list",)):
+    # One process would do for the streams; each command is one of its own in ASCII alone, where most is replaced.
+    every = (("show", "noted"), ("show", "noted", "--json"), ("--help",), ("list",))
+    for arguments in every if encoding == "ascii" else every[:1]:
         done = process("bank", *arguments)
         stdout, stderr = (data.buffer.read().decode(encoding) for data in (done.stdout, done.stderr))
         assert done.wait(60) == 0, stderr

@@ -54,26 +54,18 @@ def test_nothing(amask):
 
 
 def test_lines_in_and_rows_out(process):
-    said = "what is said\n\nwhat is the weather like\ngender then transcript as json\n"
-    started = process("predict", "-", "--json", stdin=True)
-    stdout, _ = started.communicate(said, timeout=120)
-    rows = [json.loads(line) for line in stdout.splitlines()]
-    assert started.returncode == 0
-    assert [row["instruction"] for row in rows] == said.split("\n")[:-1]
-    assert [row["decision"] for row in rows] == ["mask", "refuse", "refuse", "composite"]
-    assert [row["task"] for row in rows] == ["asr", None, None, "gr-asr-json"]
-
-
-def test_any_bytes_are_a_line(process):
     """Invisible characters, halves of characters and Latin-1 are instructions like others, and cost no other line its row."""
+    said = b"what is said\n\nwhat is the weather like\ngender then transcript as json\n"
+    odd = ["\u200b".encode(), b"\xff\xfe gr\xfc\xdfe", "\x00\ufe0f".encode(), b"gender"]
     started = process("predict", "-", "--json", stdin=True, text=False)
-    lines = [b"gender", "\u200b".encode(), b"\xff\xfe gr\xfc\xdfe", "\x00\ufe0f".encode(), b"what is said"]
-    stdout, _ = started.communicate(b"\n".join(lines), timeout=120)
+    stdout, _ = started.communicate(said + b"\n".join(odd), timeout=120)
     rows = [json.loads(line) for line in stdout.decode().splitlines()]
     assert started.returncode == 0
-    assert [row["decision"] for row in rows if row["instruction"] in ("gender", "what is said")] == ["mask", "mask"]
-    assert [rows[at]["decision"] for at in (1, 3)] == ["refuse", "refuse"]
-    assert len(rows) == 5
+    assert [row["instruction"] for row in rows[:4]] == said.decode().split("\n")[:-1]
+    assert [row["decision"] for row in rows[:4]] == ["mask", "refuse", "refuse", "composite"]
+    assert [row["task"] for row in rows[:4]] == ["asr", None, None, "gr-asr-json"]
+    assert [rows[at]["decision"] for at in (4, 6, 7)] == ["refuse", "refuse", "mask"]
+    assert (len(rows), rows[7]["instruction"]) == (8, "gender")
 
 
 def test_show(amask):
@@ -85,7 +77,7 @@ def test_show(amask):
 
 
 @pytest.mark.slow
-def test_a_predictor_of_ones_own_is_used(amask, tmp_path):
+def test_a_predictor_of_ones_own_is_used(amask, few_dev_requests, tmp_path):
     tasks = tmp_path / "tasks.toml"
     tasks.write_text('[intent]\nmetric = "acc"\nlabels = ["on", "off"]\nwordings = ["what is to be switched"]\n')
     done = amask("predictor", "train", "--tasks", tasks, "--steps", "2", "--out", tmp_path / "own.safetensors")
@@ -95,7 +87,7 @@ def test_a_predictor_of_ones_own_is_used(amask, tmp_path):
     assert not list(tmp_path.glob("*.checkpoint"))
 
 
-def test_the_second_stage_takes_the_tasks_that_the_data_have(amask, tmp_path):
+def test_the_second_stage_takes_the_tasks_that_the_data_have(amask, few_dev_requests, tmp_path):
     """The bundled bank has a mask for `age`, of which no clip of the slice has a label for training."""
     from amask.data.manifest import write_manifest
     from amask.data.reading import read_manifest

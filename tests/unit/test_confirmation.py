@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 TRIALS = 400
 
@@ -157,7 +158,11 @@ def test_as_many_clips_are_answered_as_it_takes(spec, tmp_path):
     from amask.composer.composite import confirm_mask
     from amask.composer.confirmation import FIRST_CLIPS, Target
     from amask.data.manifest import Clip, Manifest
+    from amask.lalm.gating import Geometry
+    from amask.lalm.identity import Identity
+    from amask.mask_bank.mask import HeadMask
 
+    mask = HeadMask(torch.ones(1, 1, dtype=torch.bool), Identity(Geometry((1,)), "0" * 16, "tiny"))
     clips = Manifest(tuple(Clip(path=str(at), labels={}) for at in range(600)), tmp_path)
     seen = []
 
@@ -173,9 +178,9 @@ def test_as_many_clips_are_answered_as_it_takes(spec, tmp_path):
 
         return SimpleNamespace(spec=spec, pair=pair)
 
-    assert confirm_mask(evaluator, None, clips, Target()).reached
+    assert confirm_mask(evaluator, mask, clips, Target()).reached
     assert seen == list(range(FIRST_CLIPS))
     seen.clear()
-    found = confirm_mask(lambda some: evaluator(some, wrong=8), None, clips, Target())
+    found = confirm_mask(lambda some: evaluator(some, wrong=8), mask, clips, Target())
     assert seen == list(range(found.clips))
     assert FIRST_CLIPS < found.clips <= 600

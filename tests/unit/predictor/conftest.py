@@ -34,7 +34,7 @@ def masks(made_mask):
 
 
 @pytest.fixture(scope="session")
-def trained(masks):
+def trained(masks, few_dev_requests):
     """A predictor for these masks, from a few steps of training."""
     from amask.predictor.train import train_predictor
     from amask.predictor.training import PredictorSettings

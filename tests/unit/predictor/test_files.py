@@ -65,7 +65,7 @@ def test_another_encoder_is_refused(trained):
         Predictor(trained.network, trained.encoder, record)
 
 
-def test_a_stopped_training_goes_on_to_the_same_bits(masks, tmp_path):
+def test_a_stopped_training_goes_on_to_the_same_bits(masks, few_dev_requests, tmp_path):
     from amask.predictor.train import train_predictor
     from amask.predictor.training import PredictorSettings
 

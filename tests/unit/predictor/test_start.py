@@ -59,16 +59,17 @@ def test_another_encoder_is_refused(trained, masks):
         train_predictor(masks, encoder=Other(), start=trained)
 
 
-def test_training_goes_on_from_it(trained, masks):
+def test_training_goes_on_from_it(trained, masks, few_dev_requests):
     from amask.predictor.train import train_predictor
     from amask.predictor.training import PredictorSettings
 
-    losses = []
+    losses, made = [], []
     settings = PredictorSettings(steps=1, batch=16, warmup=0, floor=0, peak=1e-9)
     for start in (trained, None):
-        train_predictor(masks, settings, start=start, on_progress=lambda _step, note: losses.append(float(note.split()[1])))
+        on_progress = lambda _step, note: losses.append(float(note.split()[1]))  # noqa: E731
+        made.append(train_predictor(masks, settings, start=start, on_progress=on_progress))
     assert losses[0] < losses[1]
-    assert train_predictor(masks, settings, start=trained).record.lineage["start"] == trained.digest
+    assert made[0].record.lineage["start"] == trained.digest
 
 
 def test_a_trained_predictor_keeps_a_share_of_what_it_began_with(trained):
