@@ -5,7 +5,8 @@
 
 VENV ?= .venv
 CLIP ?= docs/clips/woman.opus
-PYTEST_ARGS ?= -n auto --maxprocesses 4
+# A file is run by one process, so that what its tests share is made once.
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 export PYTHON # unset: the first Python 3.11 or newer that .ci/install finds
 
 .PHONY: demo test lint clean

@@ -1,7 +1,8 @@
 """The table of docs/models.md, from what the tests of the families really ran: `python benchmarks/family_table.py`.
 
 Runs tests/families with pytest and puts a table between the marks in docs/models.md. A cell says yes where every test
-behind it passed, NO where one failed, and a dash where none was run.
+behind it passed, NO where one failed, and a dash where none was run. `--families glmasr,voxtral` runs these alone and leaves the
+other lines as they are; `--junit FILE` takes what a run of pytest wrote with `--junitxml FILE` instead.
 """
 
 import argparse
@@ -59,19 +60,21 @@ FAMILIES = {
 }
 
 
-def outcomes() -> dict[tuple[str, str], bool]:
+def run_tests(families: list[str], report: Path) -> None:
+    """Run the tests of some families, or of all."""
+    command = [sys.executable, "-P", "-m", "pytest", "-q", str(ROOT / "tests" / "families"), f"--junitxml={report}"]
+    subprocess.run([*command, "-k", " or ".join(families)] if families else command, cwd=ROOT, check=False, stdout=sys.stderr)
+
+
+def outcomes(report: Path) -> dict[tuple[str, str], bool]:
     """(family, test) → whether it passed."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-P", "-m", "pytest", "-q", str(ROOT / "tests" / "families"), f"--junitxml={report}"]
-        subprocess.run(command, cwd=ROOT, check=False, stdout=sys.stderr)
-        cases = ET.parse(report).getroot().iter("testcase")
-        found: dict[tuple[str, str], bool] = {}
-        for case in cases:
-            test, _, family = case.attrib["name"].removesuffix("]").partition("[")
-            key = family.partition("-")[0] if family.partition("-")[0] in FAMILIES else "kyutai", test
-            if case.find("skipped") is None:
-                found[key] = found.get(key, True) and case.find("failure") is None and case.find("error") is None
+    found: dict[tuple[str, str], bool] = {}
+    for case in ET.parse(report).getroot().iter("testcase"):
+        test, _, parameters = case.attrib["name"].removesuffix("]").partition("[")
+        named = [name for name in FAMILIES if name in parameters.split("-")]
+        key = named[0] if named else "kyutai", test
+        if case.find("skipped") is None:
+            found[key] = found.get(key, True) and case.find("failure") is None and case.find("error") is None
     return found
 
 
@@ -83,14 +86,25 @@ def cell(family: str, tests: tuple[str, ...], found: dict[tuple[str, str], bool]
 
 def main() -> None:
     """Write the table into docs/models.md."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    found = outcomes()
-    lines = [f"| model | {' | '.join(COLUMNS)} | note |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for family, (name, note) in FAMILIES.items():
-        lines.append(f"| {name} | {' | '.join(cell(family, tests, found) for tests in COLUMNS.values())} | {note} |")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", type=lambda text: text.split(","), default=[], metavar="NAME,…", help=", ".join(FAMILIES))
+    parser.add_argument("--junit", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    if unknown := set(args.families) - set(FAMILIES):
+        parser.error(f"there is no family {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory() as folder:
+        report = args.junit or Path(folder) / "report.xml"
+        if not args.junit:
+            run_tests(args.families, report)
+        found = outcomes(report)
     page = ROOT / "docs" / "models.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
+    table, _, after = rest.partition(MARKS[1])
+    kept = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()}
+    lines = [f"| model | {' | '.join(COLUMNS)} | note |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for family, (name, note) in FAMILIES.items():
+        line = f"| {name} | {' | '.join(cell(family, tests, found) for tests in COLUMNS.values())} | {note} |"
+        lines.append(kept[name] if args.families and family not in args.families and name in kept else line)
     page.write_text(before + MARKS[0] + "\n".join(lines) + "\n" + MARKS[1] + after, encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """What cutting heads out saves: pruned, gated and prompted, by mask on the pocket model and by share of heads on a 7B shape.
 
-    python benchmarks/pruning.py pocket [--masks gr,asr,gr-asr-json] [--batches 1,8,32]
-    python benchmarks/pruning.py big [--layers 2] [--shares 0.2,0.5,0.8]
+    python benchmarks/pruning.py pocket [--masks gr,asr,gr-asr-json] [--batches 1,8,32] [--tries 7] [--steps 24]
+    python benchmarks/pruning.py big [--layers 2] [--shares 0.2,0.5,0.8] [--tries 7] [--steps 4]
 
 For each: milliseconds of the prefill and of a decoding step, by turns in one process (CPU time of this thread on a CPU, so
 that other jobs do not count), as medians; bytes of the decoder layers' weights and of the cache; and beside the ratio of
@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +25,7 @@ from amask.lalm.pruning import prune_decoder
 from amask.lalm.registry import load_model
 from amask.mask_bank.bank import MaskBank
 
-STEPS = 24
-TRIES = 7
+CLIP = Path(__file__).parents[1] / "docs" / "clips" / "woman.opus"
 BIG = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "num_key_value_heads": 32}  # Qwen-7B's
 
 
@@ -77,11 +77,11 @@ def layer_bytes(model: Any) -> int:  # noqa: ANN401
     return sum(parameter.nbytes for parameter in model.get_decoder().layers.parameters())
 
 
-def compare(title: str, ways: dict[str, Measured], embeds: dict[str, Tensor], steps: int) -> None:
+def compare(title: str, ways: dict[str, Measured], embeds: dict[str, Tensor], steps: int, tries: int) -> None:
     """Print one row: each way by turns, and the ratios of pruned to gated."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     said, held = {}, {}
-    for turn in range(TRIES + 1):
+    for turn in range(tries + 1):  # the first warms up
         for name, way in ways.items():
             prefill, decoding, said[name], held[name] = way.run(embeds[name], steps)
             if turn:
@@ -105,11 +105,11 @@ def _parts(prompt: int, steps: int) -> Iterator[tuple[str, Callable[[tuple[float
     yield "step", lambda pair: pair[1] / steps, 1, prompt + steps // 2
 
 
-def pocket(masks: list[str], batches: list[int]) -> None:
+def pocket(masks: list[str], batches: list[int], steps: int, tries: int) -> None:
     """The pocket model by its bank's masks, on a clip of the repository."""
     model: LALM = load_model("pocket")
     bank = MaskBank.default()
-    features = model.encode([model._read("docs/clips/woman.opus")])
+    features = model.encode([model._read(str(CLIP))])
     silent, told = (model._prompt_embeds(features, [text])[0][None] for text in ("", "transcribe the speech"))
     for name in masks:
         mask = bank.get(name, model)
@@ -121,10 +121,10 @@ def pocket(masks: list[str], batches: list[int]) -> None:
         }
         for batch in batches:
             rows = {way: (told if way == "prompted" else silent).expand(batch, -1, -1) for way in ways}
-            compare(f"{name}, {mask.heads_on} of {mask.heads_total} heads, batch {batch}", ways, rows, STEPS)
+            compare(f"{name}, {mask.heads_on} of {mask.heads_total} heads, batch {batch}", ways, rows, steps, tries)
 
 
-def big(layers: int, shares: list[float], batches: list[int], prompt: int) -> None:
+def big(layers: int, shares: list[float], batches: list[int], prompt: int, steps: int, tries: int) -> None:
     """A stack as wide as a 7B model, with some of its layers."""
     config = Qwen2Config(**BIG, num_hidden_layers=layers, vocab_size=1000)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -144,7 +144,7 @@ def big(layers: int, shares: list[float], batches: list[int], prompt: int) -> No
         for batch in batches:
             embeds = torch.randn(batch, prompt, config.hidden_size, device=device, dtype=stack.dtype)
             title = f"7B widths, {layers} layers, {share:.0%} of heads, batch {batch}, prompt {prompt}"
-            compare(title, ways, dict.fromkeys(ways, embeds), 4)
+            compare(title, ways, dict.fromkeys(ways, embeds), steps, tries)
 
 
 def main() -> None:
@@ -156,11 +156,13 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--shares", type=numbers(float), default=[0.2, 0.5, 0.8])
     parser.add_argument("--prompt", type=int, default=100)
+    parser.add_argument("--tries", type=int, default=7, help="turns that the medians are of")
+    parser.add_argument("--steps", type=int, default=None, help="decoding steps of a turn")
     how = parser.parse_args()
     if how.what == "pocket":
-        pocket(how.masks, how.batches or [1, 8, 32])
+        pocket(how.masks, how.batches or [1, 8, 32], how.steps or 24, how.tries)
     else:
-        big(how.layers, how.shares, how.batches or [1, 8], how.prompt)
+        big(how.layers, how.shares, how.batches or [1, 8], how.prompt, how.steps or 4, how.tries)
 
 
 if __name__ == "__main__":

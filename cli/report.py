@@ -38,6 +38,8 @@ ANSWERS = "answers"  # the folder of what has been measured
 ClipsOption = Annotated[int, typer.Option(min=4, help="At most so many clips a task, drawn by a hash of their names.")]
 PromptsOption = Annotated[int, typer.Option(min=0, help="At most so many prompts a task.")]
 SeedsOption = Annotated[int, typer.Option(min=0, help="Random masks a task.")]
+WordingsOption = Annotated[int, typer.Option(min=1, help="Wordings a task, seen ones and unseen ones each, of 'sensitivity'.")]
+PointsOption = Annotated[int, typer.Option(min=1, help="Numbers of heads on a curve of 'order'.")]
 BudgetOption = Annotated[
     str | None, typer.Option(help="Stop measuring after so long, such as 10m or 2h; the same command goes on later.")
 ]
@@ -47,6 +49,7 @@ OutsideOption = Annotated[
 ToOption = Annotated[
     str | None, typer.Option("--to", help="Another model, on which masks are tried although they are not its own.")
 ]
+IsaOption = Annotated[Path | None, typer.Option("--isa", help="Folder of answers that 'amask eval isa' wrote, for the radar.")]
 TokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens at which an answer is truncated.")]
 SplitOption = Annotated[str, typer.Option(help="Split of the data: train, dev, test, or all.")]
 
@@ -66,9 +69,12 @@ def report(
     clips: ClipsOption = 48,
     prompts: PromptsOption = 6,
     seeds: SeedsOption = 3,
+    wordings: WordingsOption = 12,
+    points: PointsOption = 8,
     max_new_tokens: TokensOption = 100,
     outside: OutsideOption = None,
     to: ToOption = None,
+    isa: IsaOption = None,
     budget: BudgetOption = None,
     bank: BankOption = None,
     device: DeviceOption = "auto",
@@ -83,8 +89,11 @@ def report(
         model = what
         if is_bank(Path(what)):
             model, bank = "pocket", Path(what)
-        settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds, "max_new_tokens": max_new_tokens}
-        bench = _open(model, bank, data, tasks_file, split_names(tasks), settings, outside or [], to, device, dtype, out_folder)
+        settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds, "wordings": wordings, "points": points}
+        settings["max_new_tokens"] = max_new_tokens
+        bench = _open(
+            model, bank, data, tasks_file, split_names(tasks), settings, outside or [], to, isa, device, dtype, out_folder
+        )
         sections, left = _make(bench, split_names(tables), budget, out_folder)
         if as_json:
             echo(json.dumps({"folder": str(out_folder), "left": left, "sections": [each.to_json() for each in sections]}))
@@ -96,7 +105,7 @@ def ablate(
     name: Annotated[
         str,
         typer.Argument(
-            help="main, composites, sensitivity, random, order, jaccard, heads, seeds, lambda, out-of-domain, or transfer."
+            help="main, composites, sensitivity, random, order, jaccard, heads, seeds, lambda, out-of-domain, isa, or transfer."
         ),
     ],
     tasks: Annotated[list[str] | None, typer.Argument(help="Tasks; all that have a mask by default.")] = None,
@@ -107,9 +116,12 @@ def ablate(
     clips: ClipsOption = 48,
     prompts: PromptsOption = 6,
     seeds: SeedsOption = 3,
+    wordings: WordingsOption = 12,
+    points: PointsOption = 8,
     max_new_tokens: TokensOption = 100,
     outside: OutsideOption = None,
     to: ToOption = None,
+    isa: IsaOption = None,
     budget: BudgetOption = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder for JSON, CSV, PNG and a page; what is measured is kept there.")
@@ -126,10 +138,11 @@ def ablate(
         from ..evaluation.report import find_ablations
 
         find_ablations([name])
-        settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds, "max_new_tokens": max_new_tokens}
+        settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds, "wordings": wordings, "points": points}
+        settings["max_new_tokens"] = max_new_tokens
         with tempfile.TemporaryDirectory() as scratch:
             folder = out_folder or Path(scratch)
-            bench = _open(model, bank, data, tasks_file, tasks or [], settings, outside or [], to, device, dtype, folder)
+            bench = _open(model, bank, data, tasks_file, tasks or [], settings, outside or [], to, isa, device, dtype, folder)
             (section,), _ = _make(bench, [name], budget, out_folder)
         if as_json:
             echo(json.dumps(section.to_json(), ensure_ascii=False))
@@ -161,7 +174,7 @@ def read_budget(text: str | None) -> float | None:
 
 def _open(
     model: str, bank: Path | None, data: Path | None, tasks_file: Path | None, tasks: list[str], settings: dict[str, object],
-    outside: list[str], to: str | None, device: str, dtype: str, folder: Path,
+    outside: list[str], to: str | None, isa: Path | None, device: str, dtype: str, folder: Path,
 ) -> "Bench":  # fmt: skip
     """Everything that is measured with."""
     from ..data.reading import read_manifest
@@ -170,7 +183,9 @@ def _open(
     from ..evaluation.answer_store import ClipSet
     from ..evaluation.bench import Options, build_bench
     from ..evaluation.harness import clips_for
+    from ..evaluation.isa import load_systems
 
+    systems = load_systems(isa) if isa else {}
     opened, manifest = open_bank(bank), open_data(data)
     known = {part.name: part for spec in opened.tasks() for part in spec.parts}
     known |= collect_tasks(opened.folder, manifest.folder, file=tasks_file)
@@ -187,7 +202,9 @@ def _open(
             found = clips_for(task, elsewhere, options.split)
             sets += [ClipSet.draw(task, found, options.clips, f"{task.name}, {name}")] if len(found) else []
     other = open_model(to, device, dtype) if to else None
-    return build_bench(loaded, opened, manifest, folder / ANSWERS, tasks=specs, options=options, outside=sets, other=other)
+    return build_bench(
+        loaded, opened, manifest, folder / ANSWERS, tasks=specs, options=options, outside=sets, other=other, isa=systems
+    )
 
 
 def _make(bench: "Bench", names: list[str], budget: str | None, folder: Path | None) -> "tuple[tuple[Section, ...], int]":

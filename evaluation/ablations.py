@@ -17,6 +17,7 @@ from .bench import Bench, headline, metric_arrow, missing_note, score_job
 from .charts import FREE, RANDOM, UNPROMPTED, Curve, Strip, draw_curves, draw_masks, draw_points, draw_strips
 from .controls import random_like, random_order
 from .harness import Trial
+from .isa import draw_radar, summarise
 from .predictions import Condition
 from .section import Cell, Section
 
@@ -301,6 +302,26 @@ def lambda_section(bench: Bench) -> Section:
     columns = ("task", "λ", "mask", "heads on", "metric", "as run", "unconstrained")
     return Section("lambda", "Sparsity", text, columns, tuple(lines), note=note,
                    draw=(lambda: draw_points(panels, "heads on")) if panels else None)  # fmt: skip
+
+
+def isa_section(bench: Bench) -> Section:
+    """Whether answers are in the form that words ask for."""
+    found = summarise(bench.isa) if bench.isa else {}
+    rates = {name: about["ifr"] for name, about in found.items()}
+    rows: list[tuple[Cell, ...]] = [
+        (variation.replace("_", " "), *(rate.get(variation) for rate in rates.values()))
+        for variation in dict.fromkeys(name for rate in rates.values() for name in rate)
+    ]
+    rows += [("area of the radar", *(float(about["area"]) for about in found.values()))] if found else []
+    text = (
+        "ISA-Bench's instructions (arXiv 2510.23558): the share of answers that have the form asked for, by kind of variation. "
+        "Masked: the predictor reads the instruction and code shapes the answer; prompted: the model gets the instruction itself."
+    )
+    note = "" if found else "'amask eval isa FOLDER --predictions isa' answers its instructions; give that folder with --isa"
+    columns = ("variation", *(f"{name}, %" for name in rates))
+    measured_on = ", ".join(f"{name}: {len(answers)} answers" for name, answers in bench.isa.items())
+    draw = (lambda: draw_radar(rates)) if rates else None
+    return Section("isa", "ISA-Bench", text, columns, tuple(rows), measured_on, note, draw)
 
 
 def _moved(bench: Bench, name: str) -> Trial | None:

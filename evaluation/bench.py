@@ -14,6 +14,7 @@ from ..mask_bank.bank import MaskBank
 from ..mask_bank.files import StoredMask
 from .answer_store import AnswerStore, ClipSet, Job
 from .harness import Trial, clips_for
+from .isa_scores import IsaAnswer
 from .planning import NOTHING
 from .summary import Run, score_run
 
@@ -62,6 +63,7 @@ class Bench:
         options: how much.
         outside: clips of other sources than `sets`, each with a name.
         other: another model, for transfer; its masks are not used.
+        isa: answers to ISA-Bench's instructions, condition → answers.
     """
 
     model: LALM
@@ -72,6 +74,7 @@ class Bench:
     options: Options = field(default_factory=Options)
     outside: tuple[ClipSet, ...] = ()
     other: "Bench | None" = None
+    isa: Mapping[str, Sequence[IsaAnswer]] = field(default_factory=dict)
 
     def job(self, clips: ClipSet, trial: Trial) -> Job:
         """A run of this model."""
@@ -103,6 +106,7 @@ def build_bench(
     options: Options | None = None,
     outside: Sequence[ClipSet] = (),
     other: LALM | None = None,
+    isa: Mapping[str, Sequence[IsaAnswer]] | None = None,
 ) -> Bench:
     """Find a model's masks, and clips for their tasks.
 
@@ -115,6 +119,7 @@ def build_bench(
         options: how much is measured.
         outside: clips of other sources.
         other: a model that masks are tried on although they are not its own.
+        isa: answers to ISA-Bench's instructions.
 
     Raises:
         DataError: no task has both a mask and clips.
@@ -137,7 +142,7 @@ def build_bench(
     elsewhere = (
         Bench(other, AnswerStore(other, folder, max_new_tokens=limit), {}, (), sets, options) if other is not None else None
     )
-    return Bench(model, store, masks, versions, sets, options, tuple(outside), elsewhere)
+    return Bench(model, store, masks, versions, sets, options, tuple(outside), elsewhere, isa or {})
 
 
 def score_job(job: Job) -> Run | None:

@@ -17,6 +17,8 @@ from ..errors import AmaskError, DataError
 from .isa_scores import TASKS, IsaAnswer, area, axis_rates, form_of_variation, score_answers
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ..serving.pipeline import Pipeline
 
 Condition = Literal["masked", "prompted"]
@@ -161,21 +163,18 @@ def summarise(systems: Mapping[str, Sequence[IsaAnswer]]) -> dict[str, Any]:
     return found
 
 
-def save_radar(systems: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Draw the share of answers in form for each kind of variation, a line a system, and the areas beside their names.
+def draw_radar(systems: Mapping[str, Mapping[str, float]]) -> "Figure":
+    """The share of answers in form for each kind of variation, a line a system, and the areas beside their names.
 
     Args:
         systems: a system's name → variation → IFR in percent.
-        path: a .png or .svg.
     """
     import numpy as np  # noqa: PLC0415
 
-    import_extra("matplotlib", "the radar").use("Agg")
-    plt = import_extra("matplotlib.pyplot", "the radar")
-
+    figure = import_extra("matplotlib.figure", "the radar").Figure(figsize=(7, 6), facecolor="white")
+    axes = figure.add_subplot(projection="polar")
     arms = list(dict.fromkeys(name for rates in systems.values() for name in rates))
     angles = np.linspace(0, 2 * np.pi, len(arms), endpoint=False)
-    figure, axes = plt.subplots(figsize=(7, 6), subplot_kw={"projection": "polar"})
     for name, rates in systems.items():
         values = [rates.get(arm, 0.0) for arm in arms]
         axes.plot([*angles, angles[0]], [*values, values[0]], label=f"{name}, area {area(rates):.1f} %")
@@ -184,6 +183,22 @@ def save_radar(systems: Mapping[str, Mapping[str, float]], path: Path) -> None:
     axes.set_ylim(0, 100)
     axes.set_title("Answers in the form asked for, percent")
     figure.legend(loc="lower left", fontsize=9)
+    return figure
+
+
+def save_radar(systems: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Write that picture as .png or .svg."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
-    plt.close(figure)
+    draw_radar(systems).savefig(path, dpi=150, bbox_inches="tight")
+
+
+def load_systems(folder: Path) -> dict[str, list[IsaAnswer]]:
+    """What `amask eval isa` wrote: condition → answers.
+
+    Raises:
+        DataError: there are none, or they cannot be read.
+    """
+    found = {name: load_answers(path) for name in CONDITIONS if (path := folder / f"{name}.jsonl").exists()}
+    if not found:
+        raise DataError(f"{folder} has no answers to ISA-Bench; 'amask eval isa INSTRUCTIONS --predictions {folder}' makes them")
+    return found

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from ..errors import DataError
@@ -42,9 +43,12 @@ ABLATIONS = {
         Ablation("seeds", ablations.seed_jobs, ablations.seed_section),
         Ablation("lambda", ablations.lambda_jobs, ablations.lambda_section),
         Ablation("out-of-domain", tables.outside_jobs, tables.outside_section),
+        Ablation("isa", ablations.no_jobs, ablations.isa_section),
         Ablation("transfer", ablations.transfer_jobs, ablations.transfer_section),
     )
 }
+
+FIRST = ("main", "composites")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,16 @@ def find_ablations(names: Sequence[str]) -> list[Ablation]:
     return [ABLATIONS[name] for name in names or ABLATIONS]
 
 
+def list_jobs(bench: Bench, chosen: Sequence[Ablation]) -> list[Job]:
+    """All runs, each once: those of the first tables first, then some of each other, so that a budget leaves none empty."""
+    first = [job for each in chosen if each.name in FIRST for job in each.jobs(bench)]
+    others = zip_longest(*(each.jobs(bench) for each in chosen if each.name not in FIRST))
+    found: dict[Path, Job] = {}
+    for job in (*first, *(job for some in others for job in some if job is not None)):
+        found.setdefault(job.store.path(job.clips, job.trial), job)
+    return list(found.values())
+
+
 def make_report(
     bench: Bench, chosen: Sequence[Ablation], budget: Budget, progress: Progress, folder: Path | None = None, about: str = ""
 ) -> Report:
@@ -89,9 +103,9 @@ def make_report(
         AudioError: a clip cannot be read.
         FileError: a file cannot be written.
     """
-    jobs = {job.store.path(job.clips, job.trial): job for each in chosen for job in each.jobs(bench)}
+    jobs = list_jobs(bench, chosen)
     with progress("measuring", len(jobs)) as on_progress:
-        left = run_jobs(list(jobs.values()), budget, on_progress)
+        left = run_jobs(jobs, budget, on_progress)
     sections = tuple(each.section(bench) for each in chosen)
     if folder is not None:
         pictures = [section.write(folder) for section in sections]

@@ -223,14 +223,15 @@ def test_compose_json_trains_a_composite(amask, data):
     assert {"gr AND asr", "gr OR asr", "gr", "asr"} <= {row["candidate"] for row in record["table"]}
 
 
-def test_compose_json_takes_a_trained_mask_of_the_bank_without_training(amask, monkeypatch):
+def test_compose_json_takes_a_trained_mask_of_the_bank_without_training(amask, data, monkeypatch):
     monkeypatch.setattr("amask.cli.training.prepare", lambda *_: pytest.fail("it trains"))
-    done = amask("compose", "gr", "AND", "asr", "--json", "--clips", "24", "--output", "json")
+    asked = ("compose", "gr", "AND", "asr", "--json", "--data", data, "--clips", 2, "--output", "json")
+    done = amask(*asked)
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["name"], told["how"]) == ("gr-asr-json", "selected")
     assert told["result"]["ifr"] >= 90
-    again = json.loads(amask("compose", "gr", "AND", "asr", "--json", "--clips", "24", "--output", "json").stdout)
+    again = json.loads(amask(*asked).stdout)
     assert again["version"] == told["version"]
 
 

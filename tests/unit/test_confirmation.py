@@ -171,7 +171,7 @@ def test_as_many_clips_are_answered_as_it_takes(spec, tmp_path):
             seen.extend(int(clip.path) for clip in some)
             right = [references(600)[int(clip.path)] for clip in some]
             said = [
-                text.replace("word", "world") if wrong and int(clip.path) % wrong == 0 else text
+                text.replace("word", "the other") if wrong and int(clip.path) % wrong == 0 else text
                 for clip, text in zip(some, right, strict=True)
             ]
             return paired_answers(spec, said, right)

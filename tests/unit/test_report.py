@@ -102,8 +102,9 @@ def test_every_table_is_written_and_the_page_needs_nothing_else(make, tmp_path):
         table = list(csv.DictReader(io.StringIO((tmp_path / "report" / f"{name}.csv").read_text(encoding="utf-8"))))
         assert [list(row) for row in rows] == [list(row) for row in table]
         assert (tmp_path / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    (transfer,) = [section for section in made.sections if section.name == "transfer"]
-    assert transfer.note == "give another model with --to"
+    notes = {section.name: section.note for section in made.sections if not section.rows}
+    assert notes["transfer"] == "give another model with --to"
+    assert "--isa" in notes["isa"]
 
 
 def test_runs_are_made_once(make, answered):
@@ -136,6 +137,39 @@ def test_the_main_table_says_what_each_condition_scores(make):
     assert row["unprompted, unc."] == 50.0
     asr = next(row for row in section.to_json()["rows"] if row["task"] == "asr")
     assert asr["mask, unconstrained"] is None  # open text is held to nothing
+
+
+def test_within_a_budget_every_table_gets_some_runs(bench):
+    """The first tables whole, then of each other one in turn; no run twice."""
+    from amask.evaluation.report import find_ablations, list_jobs
+
+    chosen = find_ablations(["main", "random", "order"])
+    main, random, order = ([job.store.path(job.clips, job.trial) for job in each.jobs(bench)] for each in chosen)
+    listed = [job.store.path(job.clips, job.trial) for job in list_jobs(bench, chosen)]
+    assert len(set(listed)) == len(listed)
+    assert set(listed) == {*main, *random, *order}
+    assert listed[: len(set(main))] == list(dict.fromkeys(main))
+    rest = [path for path in listed if path not in main]
+    assert {path in random for path in rest[:3]} == {True, False}
+
+
+def test_the_radar_is_of_what_eval_isa_wrote(bench, tmp_path):
+    from dataclasses import replace
+
+    from amask.data.answer_format import AnswerFormat
+    from amask.errors import DataError
+    from amask.evaluation.ablations import isa_section
+    from amask.evaluation.isa import load_systems, save_answers
+    from amask.evaluation.isa_scores import IsaAnswer
+
+    answers = [IsaAnswer("f", "gr", "upper_case", said, "female", AnswerFormat(case="upper")) for said in ("FEMALE", "female")]
+    save_answers(answers, tmp_path / "isa" / "masked.jsonl")
+    section = isa_section(replace(bench, isa=load_systems(tmp_path / "isa")))
+    assert section.columns == ("variation", "masked, %")
+    assert dict(section.rows)["upper case"] == 50.0
+    assert section.to_png().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match="amask eval isa INSTRUCTIONS --predictions"):
+        load_systems(tmp_path)
 
 
 def test_heads_come_on_in_order_of_logit(bench):
