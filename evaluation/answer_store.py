@@ -177,13 +177,12 @@ def run_jobs(jobs: Sequence[Job], budget: Budget, on_progress: Callable[[int, st
         FileError: answers cannot be written.
     """
     missing = [job for job in jobs if not job.store.path(job.clips, job.trial).exists()]
-    there, started = len(jobs) - len(missing), time.monotonic()
+    there = len(jobs) - len(missing)
     for made, job in enumerate(missing):
         if budget.is_spent:
             on_progress(there + made, "")
             return len(missing) - made
-        seconds = (time.monotonic() - started) / made * (len(missing) - made) if made else 0.0
-        on_progress(there + made, job.label + (f", about {seconds / 60:.0f} min left" if seconds >= 60 else ""))
+        on_progress(there + made, job.label)
         job.store.make(job.clips, job.trial)
     on_progress(len(jobs), "")
     return 0

@@ -45,7 +45,7 @@ def test_a_task_is_proposed_from_its_column_and_known_ever_after(amask, orders, 
     assert said.stdout.strip() in DRINKS
     composed = amask("compose", "gr", "AND", "drink")
     assert composed.exit_code == 0, composed.stderr
-    measured = amask("eval", "drink", "--data", orders / "orders.jsonl", "--prompts", 1, "--seeds", 1, "--json")
+    measured = amask("eval", "drink", "--data", orders / "orders.jsonl", "--clips", 4, "--prompts", 1, "--seeds", 1, "--json")
     assert measured.exit_code == 0, measured.stderr
     rows = [row for table in json.loads(measured.stdout)["tables"] for row in table["rows"]]
     assert {row["task"] for row in rows} == {"drink"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-QUICK = ["--prompts", "2", "--seeds", "1", "--others", "0", "--clips", "8", "--max-new-tokens", "40"]
+QUICK = ["--prompts", "2", "--seeds", "1", "--others", "0", "--clips", "4", "--max-new-tokens", "25"]
 CONDITIONS = ("mask", "prompt", "unprompted", "random")
 
 
@@ -26,7 +26,7 @@ def test_rows_come_of_the_predictions(amask, tmp_path, predictions):
         [(task, condition) for condition in CONDITIONS] for task in ("gr", "gr-asr")
     ]
     for row in (row for table in found["tables"] for row in table["rows"]):
-        assert row["clips"] == 8
+        assert row["clips"] == 4
         for figures in (row["served"], row["unconstrained"]):
             assert figures["low"] <= figures["value"] <= figures["high"]
     # The table can be had again from the predictions alone.
@@ -36,7 +36,7 @@ def test_rows_come_of_the_predictions(amask, tmp_path, predictions):
     from amask.evaluation.summary import summarise
 
     made = predictions(kept)
-    assert len(made) == 2 * 5 * 8
+    assert len(made) == 2 * 5 * 4
     again = [summarise(parse_task(table["task"]), made, table["measured_on"]) for table in found["tables"]]
     assert json.loads(json.dumps([asdict(table) for table in again])) == found["tables"]
 

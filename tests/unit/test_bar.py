@@ -88,3 +88,18 @@ def test_a_file_that_cannot_be_written_is_found_out_before(tmp_path):
         with pytest.raises(AmaskError, match="--out"):
             check_out(tmp_path / path, masks)
     assert not (tmp_path / "mask.safetensors").exists()
+
+
+def test_what_was_there_before_is_no_progress(monkeypatch):
+    """Of 100 runs 90 were there: the time left is by those that are made now."""
+    from rich.console import Console
+
+    from amask.cli import common
+
+    written, clock = io.StringIO(), iter([0.0, 0.1, 10.1, 10.1, 20.1])
+    monkeypatch.setattr(common, "err", Console(file=written, width=90, soft_wrap=True))
+    monkeypatch.setattr(common.time, "monotonic", lambda: next(clock, 20.1))
+    with common.progress("measuring", 100) as tell:
+        tell(80)
+        tell(90)
+    assert written.getvalue().splitlines()[-1].startswith("measuring 90/100, 1.0/s, 0:00:10 left")
