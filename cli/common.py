@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ..serving.pipeline import Pipeline
 
 STOPPED = 130  # exit status after Ctrl-C, as shells have it
-AT_ONCE = 0.5  # seconds within which a progress bar that is told of work is told of what was there before
 # What torch, torch-npu and the linker say, where they raise another error than ImportError.
 UNLOADABLE = ("load the backend extension", "Two accelerators cannot", "shared object file", "undefined symbol")
 
@@ -202,11 +201,11 @@ def progress(words: str, total: int, *, quiet: bool = False) -> "Iterator[Progre
     counts = (MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
     columns = (TextColumn("{task.description}", markup=False), BarColumn(20), *counts, note_column)
     with Progress(*columns, console=err, transient=True, expand=True) as bar:
-        task, began, told = bar.add_task(words, total=total, note=""), time.monotonic(), False
+        task, told = bar.add_task(words, total=total, note=""), False
 
         def tell(done: int, note: str = "", *, line: str = "", total: int | None = None) -> None:
             nonlocal told
-            if not told and time.monotonic() - began < AT_ONCE:  # what was there before is no progress of this run
+            if not told:  # what was there before is no progress of this run
                 bar.reset(task, completed=done)
             told = True
             bar.update(task, completed=done, note=note, total=total)
@@ -215,19 +214,20 @@ def progress(words: str, total: int, *, quiet: bool = False) -> "Iterator[Progre
 
 
 def _tenths(words: str, whole: int) -> ProgressFn:
-    shown, begun = 0, time.monotonic()
-    before: int | None = None  # what was there already
+    shown = 0
+    first: tuple[int, float] | None = None  # what was there when it was told first, and when that was
 
     def tell(done: int, note: str = "", *, line: str = "", total: int | None = None) -> None:
-        nonlocal shown, before
-        if before is None:
-            before = done if time.monotonic() - begun < AT_ONCE else 0
-        all_of_it = whole if total is None else total
-        if all_of_it >= 10 and done * 10 // all_of_it > shown:
-            shown = done * 10 // all_of_it
-            rate = max(done - before, 1) / max(time.monotonic() - begun, 1e-9)
-            left = timedelta(seconds=round((all_of_it - done) / rate))
-            err.print(f"{words} {done}/{all_of_it}, {rate:.1f}/s, {left} left  {line or note}".rstrip(), markup=False)
+        nonlocal shown, first
+        now, all_of_it = time.monotonic(), whole if total is None else total
+        before, begun = first = first or (done, now)
+        if all_of_it < 10 or done * 10 // all_of_it <= shown:
+            return
+        shown, speed = done * 10 // all_of_it, ""
+        if done > before:
+            rate = (done - before) / max(now - begun, 1e-9)
+            speed = f", {rate:.1f}/s, {timedelta(seconds=round((all_of_it - done) / rate))} left"
+        err.print(f"{words} {done}/{all_of_it}{speed}  {line or note}".rstrip(), markup=False)
 
     return tell
 

@@ -160,7 +160,7 @@ def draw_bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]
         series: what the bars are called → a value for each group, or none.
         xlabel: what the values are.
     """
-    figure = _figure(6.5, 1.1 + 0.22 * len(groups) * max(2, len(series)))
+    figure = _figure(8, 1.1 + 0.13 * len(groups) * max(3, len(series)))
     axes = figure.subplots()
     high = 0.8 / len(series)
     for at, (name, values) in enumerate(series.items()):
@@ -168,7 +168,7 @@ def draw_bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]
         places = [line + high * (at + 0.5) - 0.4 for line, _ in there]
         axes.barh(places, [value for _, value in there], height=high * 0.9, color=COLOURS.get(name, INK), label=name)
         for place, (_, value) in zip(places, there, strict=True):
-            axes.text(value, place, f" {value:.1f}", va="center", fontsize=7, color=INK)
+            axes.text(value, place, f" {value:.1f}", va="center", fontsize=6, color=INK)
     axes.set_yticks(range(len(groups)), groups, parse_math=False)
     axes.set(ylim=(len(groups) - 0.5, -0.5))
     axes.set_xlabel(xlabel, fontsize=8, color=GRID)

@@ -29,7 +29,7 @@ PAGE = """<!doctype html>
  .table {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .87rem; margin: .6rem 0; }}
  th, td {{ padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #e6ecef; white-space: nowrap; }}
  th {{ border-bottom: 2px solid #6b7c85; vertical-align: bottom; }} th:first-child, td:first-child {{ text-align: left; }}
- td.text {{ text-align: left; }} tbody tr:hover {{ background: #f4f7f8; }}
+ td.text, th.text {{ text-align: left; }} tbody tr:hover {{ background: #f4f7f8; }}
 </style></head><body>
 <h1>{title}</h1>
 <p class="note">{about}</p>
@@ -97,7 +97,10 @@ class Section:
             picture = base64.b64encode(png).decode()
             parts.append(f'<img alt="{html.escape(self.title)}" src="data:image/png;base64,{picture}">')
         if self.rows:
-            head = "".join(f"<th>{html.escape(column)}</th>" for column in self.columns)
+            kinds = (
+                " class=text" if any(isinstance(row[at], str) for row in self.rows) else "" for at in range(len(self.columns))
+            )
+            head = "".join(f"<th{kind}>{html.escape(name)}</th>" for kind, name in zip(kinds, self.columns, strict=True))
             lines = "".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in self.rows)
             parts.append(f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>')
         said = "; ".join(filter(None, (self.measured_on, self.note)))

@@ -4,6 +4,7 @@ A section is made of what has been measured so far: runs that the budget left ou
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import mean, pstdev
 from typing import TYPE_CHECKING
 
@@ -143,7 +144,8 @@ def main_section(bench: Bench) -> Section:
 
 def outside_section(bench: Bench) -> Section:
     """The same on clips of other sources."""
-    return _main_section(bench, bench.outside, "out-of-domain", "Clips of other sources", outside_jobs(bench))
+    made = _main_section(bench, bench.outside, "out-of-domain", "Clips of other sources", outside_jobs(bench))
+    return made if bench.outside else replace(made, note="give clips of other sources with --outside NAME=DATA")
 
 
 def _part_sets(clips: ClipSet) -> list[ClipSet]:
