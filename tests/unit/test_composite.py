@@ -319,10 +319,10 @@ def test_a_relative_of_the_bank_that_reaches_the_target_is_taken_and_keeps_its_t
     def train(*_):
         raise AssertionError("a candidate reaches the target")
 
-    composed = compose(train=train, clips=600)
+    composed = compose(train=train, clips=330)
     assert composed.how == "selected"
     assert composed.confirmation.reached, composed.confirmation
-    assert composed.confirmation.clips >= 60
+    assert composed.confirmation.clips >= 65
     assert composed.result.candidate.name == "mine@1"
     assert composed.mask.digest == good.digest
     assert (composed.mask.lineage["operation"], composed.mask.scores["dev"]) == ("trained", 93.0)
@@ -330,7 +330,7 @@ def test_a_relative_of_the_bank_that_reaches_the_target_is_taken_and_keeps_its_t
     added = bank.add(composed.mask, "mine")
     assert added.default
     assert (added.stored.version, added.stored.reached_target) == (2, True)
-    assert bank.add(compose(clips=600).mask, "mine").stored.version == 2
+    assert bank.add(compose(clips=330).mask, "mine").stored.version == 2
 
 
 @pytest.mark.parametrize(
