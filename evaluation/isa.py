@@ -14,6 +14,8 @@ from ..data.atomic_write import write_atomic
 from ..data.extras import import_extra
 from ..data.manifest import Manifest
 from ..errors import AmaskError, DataError
+from ..mask_bank.plots import ON
+from .charts import PROMPT
 from .isa_scores import TASKS, IsaAnswer, area, axis_rates, form_of_variation, score_answers
 
 if TYPE_CHECKING:
@@ -171,18 +173,20 @@ def draw_radar(systems: Mapping[str, Mapping[str, float]]) -> "Figure":
     """
     import numpy as np  # noqa: PLC0415
 
-    figure = import_extra("matplotlib.figure", "the radar").Figure(figsize=(7, 6), facecolor="white")
+    figure = import_extra("matplotlib.figure", "the radar").Figure(figsize=(6, 5.5), facecolor="white", layout="constrained")
     axes = figure.add_subplot(projection="polar")
     arms = list(dict.fromkeys(name for rates in systems.values() for name in rates))
     angles = np.linspace(0, 2 * np.pi, len(arms), endpoint=False)
     for name, rates in systems.items():
-        values = [rates.get(arm, 0.0) for arm in arms]
-        axes.plot([*angles, angles[0]], [*values, values[0]], label=f"{name}, area {area(rates):.1f} %")
-        axes.fill(angles, values, alpha=0.15)
+        values, colour = [rates.get(arm, 0.0) for arm in arms], {"masked": ON, "prompted": PROMPT}.get(name)
+        axes.plot([*angles, angles[0]], [*values, values[0]], label=f"{name}, area {area(rates):.1f} %", color=colour)
+        axes.fill(angles, values, alpha=0.15, color=colour)
     axes.set_xticks(angles, [arm.replace("semantic_equal_", "").replace("_", " ") for arm in arms], fontsize=8)
-    axes.set_ylim(0, 100)
-    axes.set_title("Answers in the form asked for, percent")
-    figure.legend(loc="lower left", fontsize=9)
+    axes.set(ylim=(0, 100), yticks=(25, 50, 75, 100))
+    axes.tick_params(axis="x", pad=14)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set_title("Answers in the form asked for, percent", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 

@@ -25,7 +25,7 @@ PAGE = """<!doctype html>
  body {{ font: 15px/1.5 system-ui, sans-serif; color: #1d3557; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }}
  h1 {{ font-size: 1.6rem; margin-bottom: .2rem; }} h2 {{ font-size: 1.2rem; margin: 2.5rem 0 .2rem; }}
  p {{ margin: .3rem 0 .8rem; max-width: 50rem; }} .note {{ color: #6b7c85; font-size: .87rem; }}
- nav a {{ margin-right: 1rem; }} a {{ color: #2a9d8f; }} img {{ max-width: 100%; height: auto; display: block; }}
+ nav a {{ margin-right: 1rem; }} a {{ color: #2a9d8f; }} img {{ max-width: min(100%, 56rem); height: auto; display: block; }}
  .table {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: .87rem; margin: .6rem 0; }}
  th, td {{ padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #e6ecef; white-space: nowrap; }}
  th {{ border-bottom: 2px solid #6b7c85; vertical-align: bottom; }} th:first-child, td:first-child {{ text-align: left; }}

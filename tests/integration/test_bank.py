@@ -143,7 +143,7 @@ def test_training_is_deterministic(amask, data):
 
 def test_a_stopped_training_goes_on(amask, process, data, tmp_path):
     """After a kill, and after Ctrl-C, which says so: to the same mask as without a stop."""
-    arguments = ("bank", "train", "gr", "--data", data, "--steps", "6", "--batch", "2", "--json")
+    arguments = ("bank", "train", "gr", "--data", data, "--steps", "10", "--batch", "2", "--json")
     whole = amask(*arguments, "--bank", tmp_path / "whole")
     assert whole.exit_code == 0, whole.stderr
     assert "resuming from step" not in whole.stderr
