@@ -160,7 +160,7 @@ def draw_bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]
         series: what the bars are called → a value for each group, or none.
         xlabel: what the values are.
     """
-    figure = _figure(8, 1.1 + 0.13 * len(groups) * max(3, len(series)))
+    figure = _figure(8.0, 1.1 + 0.13 * len(groups) * max(3, len(series)))
     axes = figure.subplots()
     high = 0.8 / len(series)
     for at, (name, values) in enumerate(series.items()):

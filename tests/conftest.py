@@ -4,6 +4,7 @@ amask is imported inside fixtures and tests, so that checking of shapes is insta
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 else:
     os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# matplotlib looks through the fonts of the machine once, and not once a process whose folders are its own.
+os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / "amask-tests-matplotlib"))
 
 
 def _own_folders(home: Path, patch: pytest.MonkeyPatch) -> None:
