@@ -151,9 +151,10 @@ def confirm(spec: TaskSpec, paired: PairedAnswers, target: Target) -> Confirmati
     parts, gaps = [], []
     for name in spec.names:
         within = score_of(scores, part=name)
-        assert within.sample is not None
-        assert own[name].sample is not None
-        gaps.append(find_gap(within.sample, own[name].sample, clusters, target.margin, lower_is_better=within.better == "lower"))
+        samples = within.sample, own[name].sample
+        assert samples[0] is not None
+        assert samples[1] is not None
+        gaps.append(find_gap(samples[0], samples[1], clusters, target.margin, lower_is_better=within.better == "lower"))
         score = PartScore(name, within.metric, within.value, own[name].value, within.better)
         parts.append(ConfirmedPart(score, gaps[-1].bound))
     needed = max(MIN_CONFIRMATION_CLIPS, clips_needed(gaps, clips, target.margin))

@@ -202,7 +202,9 @@ def load_systems(folder: Path) -> dict[str, list[IsaAnswer]]:
     Raises:
         DataError: there are none, or they cannot be read.
     """
-    found = {name: load_answers(path) for name in CONDITIONS if (path := folder / f"{name}.jsonl").exists()}
+    found: dict[str, list[IsaAnswer]] = {
+        name: load_answers(path) for name in CONDITIONS if (path := folder / f"{name}.jsonl").exists()
+    }
     if not found:
         raise DataError(f"{folder} has no answers to ISA-Bench; 'amask eval isa INSTRUCTIONS --predictions {folder}' makes them")
     return found
