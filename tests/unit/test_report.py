@@ -166,7 +166,7 @@ def test_the_radar_is_of_what_eval_isa_wrote(bench, tmp_path):
     save_answers(answers, tmp_path / "isa" / "masked.jsonl")
     section = isa_section(replace(bench, isa=load_systems(tmp_path / "isa")))
     assert section.columns == ("variation", "masked, %")
-    assert dict(section.rows)["upper case"] == 50.0
+    assert dict(section.rows)["F upper case"] == 50.0
     assert section.to_png().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="amask eval isa INSTRUCTIONS --predictions"):
         load_systems(tmp_path)
