@@ -43,7 +43,7 @@ def evaluate(
     tasks: Annotated[
         list[str],
         typer.Argument(
-            help="Tasks or masks, such as asr gr-asr-json both@2; 'all' for all tasks with a mask; 'isa FOLDER' for ISA-Bench."
+            help="Tasks or masks, such as asr gr-asr-json both@2; 'all' for all tasks with a mask; 'isa [FOLDER]' for ISA-Bench."
         ),
     ],
     model: ModelOption = "pocket",
@@ -119,17 +119,19 @@ def _evaluate_isa(
     dtype: str,
     as_json: bool,
 ) -> None:
-    """ISA-Bench: `amask eval isa FOLDER`; `--clips` items of a file, `--predictions` the folder for what is made."""
+    """ISA-Bench: `amask eval isa [FOLDER]`; `--clips` items of a file, `--predictions` the folder for what is made."""
     from ..data.manifest import Manifest
     from ..errors import DataError
     from .isa import evaluate_isa
 
-    if len(folders) != 1 or not Path(folders[0]).is_dir():
-        raise DataError("'amask eval isa' takes one folder of instructions or answers, such as aac_d.json or d_aac_results.json")
+    if len(folders) > 1 or not all(Path(folder).is_dir() for folder in folders):
+        raise DataError(
+            "'amask eval isa' takes no folder, or one of instructions or answers, such as aac_d.json or d_aac_results.json"
+        )
     manifest = open_data(data)
     chosen = manifest if split == "all" else Manifest(tuple(clip for clip in manifest if clip.split == split), manifest.folder)
     pipeline = open_pipeline(model, bank, device, dtype)
-    evaluate_isa(Path(folders[0]), pipeline, chosen, limit, into or Path("isa"), as_json)
+    evaluate_isa(Path(folders[0]) if folders else None, pipeline, chosen, limit, into or Path("isa"), as_json)
 
 
 def _show(outcomes: "Iterator[Outcome]", metadata: dict[str, object], as_json: bool) -> bool:

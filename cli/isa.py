@@ -1,4 +1,4 @@
-"""`amask eval isa FOLDER`: ISA-Bench's instructions, or one's own in its layout, by mask and by prompt."""
+"""`amask eval isa [FOLDER]`: ISA-Bench's instructions, or others in its layout, by mask and by prompt."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 RADAR = "radar.png"
 
 
-def evaluate_isa(folder: Path, pipeline: "Pipeline", data: "Manifest", limit: int | None, into: Path, as_json: bool) -> None:
+def evaluate_isa(
+    folder: Path | None, pipeline: "Pipeline", data: "Manifest", limit: int | None, into: Path, as_json: bool
+) -> None:
     """Measure instructions by mask and by prompt on the same clips, or score the answers that a folder has.
 
     Args:
-        folder: instructions such as `aac_d.json`, or answers such as `d_aac_results.json`.
+        folder: instructions such as `aac_d.json`, or answers such as `d_aac_results.json`; None for amask's own instructions,
+            which go to `instructions` in `into`.
         pipeline: the model, its masks and predictor; only loaded for instructions.
         data: clips with labels.
         limit: at most so many items of a file.
@@ -29,8 +32,12 @@ def evaluate_isa(folder: Path, pipeline: "Pipeline", data: "Manifest", limit: in
     """
     from ..data.atomic_write import write_atomic
     from ..evaluation import isa
+    from ..evaluation.isa_instructions import write_instructions
     from ..evaluation.isa_scores import read_folder
 
+    if folder is None:
+        folder = into / "instructions"
+        write_instructions(folder)
     if any(folder.glob("[dfn]_*_results.json")):
         systems = {"answers": read_folder(folder)}
     else:

@@ -93,6 +93,15 @@ def has_phrase(text: str) -> bool:
     return any(pattern.search(text) for kind in ("upper", "lower", "title", "json") for pattern in phrases(kind))
 
 
+def without_json(text: str) -> str:
+    """A text that does not speak of JSON; as it is where nothing else is left."""
+    rest = text
+    for pattern in phrases("json"):
+        while match := pattern.search(rest):
+            rest = cut(rest, match)
+    return tidy(rest) or text
+
+
 def without_phrases(text: str) -> str:
     """A text without demands that are phrases."""
     for kind in ("upper", "lower", "title", "json", "lines", "list"):

@@ -20,12 +20,21 @@ from .spelling import SpellingMender
 from .spoken_forms import SpokenForms, unquoted_names
 
 _TOKEN = re.compile(r"[^\W_][\w'’-]*|[\uE100-\uE1FF]|[^\s\w]")
+_FIRST_OR_LAST = frozenset(("first", "last", "opening", "closing", "initial", "final", "ersten", "letzten"))  # "your first words"
+_OUTER = ("prefix", "suffix", "wrap", "separator")
 _NOT_JSON = re.compile(
     r"\b(?:no|not|without|kein|ohne|never|don't use|do not use|isn't) (?:a |an |any |as |in |the )*json", re.IGNORECASE
 )
 _JSON_TYPO = re.compile(
     r"\b(?:jason(?=\s+(?:with|object|format|style|please|mit|bitte)\b)|"
     r"(?<=\bas )jason|(?<=\bin )jason|(?<=\bals )jason|jsno|josn|jsn|jsom)\b",
+    re.IGNORECASE,
+)
+
+
+_BARE_TEMPLATE = re.compile(
+    r"(?P<lead>\b(?:format|template|layout|schema|muster)\b(?:\s+(?:is|ist|of))?\s*[:=]?\s*)"
+    r"(?P<body>[^\W\d_]+(?:\s?[|/;,+&#~_-]{1,3}\s?[^\W\d_]+)+)(?![\w-])",
     re.IGNORECASE,
 )
 
@@ -56,6 +65,7 @@ class FormReading:
         labels: a task's name → our label → the user's name; for tasks that may be asked for.
         order: what a template of the answer names, in its order.
         unsupported: names of forms that cannot be had.
+        unread: literals that a demand speaks of and that have no role in the format.
     """
 
     format: Mapping[str, Any]
@@ -66,6 +76,7 @@ class FormReading:
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def read_form(instruction: str, mend: SpellingMender | None = None) -> FormReading:
@@ -75,7 +86,7 @@ def read_form(instruction: str, mend: SpellingMender | None = None) -> FormReadi
         instruction: the words.
         mend: mends misspelt words, but for literals and for names that are written without quotes.
     """
-    instruction = _JSON_TYPO.sub("json", instruction)
+    instruction = _BARE_TEMPLATE.sub(_as_template, _JSON_TYPO.sub("json", instruction))
     masked = mask_literals(instruction)
     if len(masked.literals) == 1 and masked.literals[0].kind == "quote" and not WORD.search(masked.text):
         return read_form(masked.literals[0].text, mend)  # all of it stands in quotes
@@ -85,6 +96,14 @@ def read_form(instruction: str, mend: SpellingMender | None = None) -> FormReadi
     masked = replace(masked, text=mend(masked.text, lambda text: unquoted_names(Masked(text, literals)), _is_read))
     read = _Reader(instruction, masked).read()
     return replace(read, content=mend(read.content), whole=mend(read.whole))
+
+
+def _as_template(match: re.Match[str]) -> str:
+    """`format: transcript|gender` as `format: <transcript>|<gender>`, where all of it names answers."""
+    names = re.findall(r"[^\W\d_]+", match["body"])
+    if not all(noun_tasks(name.lower()) for name in names):
+        return match[0]
+    return match["lead"] + re.sub(r"[^\W\d_]+", lambda name: f"<{name[0]}>", match["body"])
 
 
 def _is_read(word: str) -> bool:
@@ -103,6 +122,7 @@ class _Reader(SpokenForms):
         self.instruction = instruction
         self.labels: Names = {}
         self.unsupported: list[str] = []
+        self.unread: list[str] = []
         self.content: list[str] = []
         self.soft: list[Demand] = []
         self.whole: list[str] = []
@@ -125,6 +145,7 @@ class _Reader(SpokenForms):
             labels=self._wished_labels(as_written=not text.isupper()),
             order=self.order,
             unsupported=tuple(dict.fromkeys(self.unsupported)),
+            unread=tuple(dict.fromkeys(self.unread)),
         )
 
     def _settled_format(self) -> dict[str, Any]:
@@ -243,9 +264,12 @@ class _Reader(SpokenForms):
                 self._drop_last(len(before))
         if role is None:
             self.json = self.json or any(literal.text == "{}" for literal in literals)  # "gender, mood {}"
+            if any(is_cue(word, role) for word in words if WORD.match(word) for role in _OUTER):
+                self.unread += [literal.text for literal in literals if literal.kind == "quote"]
             return without_marks(segment)
         left, right = segment[: span[0].start()], segment[span[-1].end() :]
-        named = frozenset(task for word in words for task in noun_tasks(word))
+        said = [word for before, word in zip(["", *words], words, strict=False) if before not in _FIRST_OR_LAST]
+        named = frozenset(task for word in said for task in noun_tasks(word))
         if named:
             self._soften(segment[span[0].start() : span[-1].end()], named)
         return f"{left} {right}"

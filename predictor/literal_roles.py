@@ -8,7 +8,8 @@ from .form_cues import is_cue, named_patterns
 from .literals import Literal, json_keys_of, template_parts
 
 _WORD = re.compile(r"[^\W_][\w'’-]*")
-_NAME = re.compile(r"[^\W\d]\w{0,39}")
+_NAME = re.compile(r"[^\W\d][\w-]{0,39}")
+_SEPARATOR_NOUNS = frozenset(("delimiter", "delimiters", "separator", "separators", "trennzeichen"))
 _OPENERS = {"(": ")", "[": "]", "{": "}", "<": ">", "«": "»", "“": "”", "„": "“"}
 
 
@@ -113,6 +114,8 @@ class LiteralRoles:
             role = "suffix"
         elif "followed" in words:
             role = "prefix" if place < words.index("followed") else "suffix"
+        elif _SEPARATOR_NOUNS & set(words):
+            role = "separator"
         elif "before" in words or "vor" in words:
             role = "prefix"
         else:
@@ -131,6 +134,12 @@ class LiteralRoles:
                 outer["separator"] = scores["separator"] + 0.05
             if scores["key"] and not outer and self.json:
                 outer["key"] = scores["key"]
+            then = {at < place for at, word in enumerate(words) if word in ("then", "dann")}
+            part_behind = words[-1] in ("the", "a", "then", "dann", "der", "die", "das")  # it ended at what a part is called
+            if not outer and (len(then) == 2 or (then == {False} and part_behind)):  # the words, then "-", then the mood
+                outer["separator"] = 1.0
+            elif not outer and then:  # write "-", then the answer
+                outer["suffix" if True in then else "prefix"] = 1.0
             if not outer:
                 return None
             role = max(outer, key=outer.__getitem__)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.answer_format import AnswerFormat
 from ..data.tasks import Form, Task, TaskSpec
 from ..mask_bank.mask import HeadMask
+from .clause_text import without_json
 from .clauses import conditional, corrected, listed_items
 from .form_cues import noun_tasks
 from .form_reader import FormReading, read_form
@@ -78,6 +79,7 @@ class InstructionRouter:
         again = [at for at, (form, route) in enumerate(zip(forms, read, strict=True)) if _says_more(form, route)]
         for at, route in zip(again, self._route_texts([forms[at].whole for at in again], use_predicted_bits), strict=True):
             read[at] = route
+        self._settle_one_key(forms, read, use_predicted_bits)
         found = []
         for text, form, first in zip(instructions, forms, read, strict=True):
             after = corrected(text)
@@ -91,6 +93,18 @@ class InstructionRouter:
                 route = replace(route, neighbours=self.neighbours(form.content, self.predictor.predict([form.content])[0]))
             found.append(route)
         return found
+
+    def _settle_one_key(self, forms: Sequence[FormReading], read: list[InstructionRoute], use_predicted_bits: bool) -> None:
+        """Where one key is named, but several parts were read, what the words without JSON say, if that is one part."""
+        doubtful = [
+            at
+            for at, (form, route) in enumerate(zip(forms, read, strict=True))
+            if len(form.format.get("keys", ())) == 1 and len(route.intent.parts) > 1
+        ]
+        texts = [without_json(forms[at].content) for at in doubtful]
+        for at, route in zip(doubtful, self._route_texts(texts, use_predicted_bits), strict=True):
+            if len(route.intent.parts) == 1:
+                read[at] = route
 
     def _route_texts(self, texts: Sequence[str], use_predicted_bits: bool) -> list[InstructionRoute]:
         """What to do about each text, which has no forms in it."""
@@ -266,6 +280,7 @@ def _format_for(intent: Intent, form: FormReading) -> tuple[AnswerFormat, tuple[
     """The form for some tasks, and what was left out of it."""
     fields, warnings, count = dict(form.format), [], len(intent.parts)
     warnings += [f"the answer has no such form: {name}" for name in form.unsupported]
+    warnings += [f"not understood as part of the form: {text!r}" for text in form.unread]
     if intent.form == "json":
         fields["layout"] = "json"
     if fields.get("layout") == "json":

@@ -35,6 +35,8 @@ def _split_at_and(masked: Masked, segment: str, ending: str) -> list[tuple[str, 
         words = words_of(without_phrases(rest))
         if words and (_asks_for_labels(left, tail, runs) or (noun_tasks(words[0]) and denies(words))):
             continue  # one more part: "… and say male or female", "… and feelings, no translation"
+        if words and words[0] in table()["words"]["articles"] and _names_more(left, tail):
+            continue
         asks = bool(words) and (words[0] in table()["words"]["verbs"] or similar_verb(words[0]))
         demands = (
             bool(runs) or any(map(is_mark, tail)) or any(is_cue(word, "only") for word in words) or (asks and has_phrase(tail))
@@ -42,6 +44,13 @@ def _split_at_and(masked: Masked, segment: str, ending: str) -> list[tuple[str, 
         if words and demands and not any(map(is_mark, left)) and all(is_demand_word(word) or noun_tasks(word) for word in words):
             return [*_split_at_and(masked, left, " "), (tail, ending)]
     return [(segment, ending)]
+
+
+def _names_more(left: str, tail: str) -> bool:
+    """Whether what stands before a literal is one more part: "the words and the mood with ';' in between"."""
+    said = re.split(r"[\uE100-\uE1FF]", tail, maxsplit=1)[0]
+    tasks, before = ({task for word in words_of(text) for task in noun_tasks(word)} for text in (said, left))
+    return bool(tasks and before and not tasks & before)
 
 
 def _asks_for_labels(left: str, tail: str, runs: Sequence[LabelRun]) -> bool:

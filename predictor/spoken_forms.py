@@ -19,7 +19,23 @@ _BARE = re.compile(
 _NAMED = re.compile(r"\b(?:words?|phrase|text|letters?|tag|token|marker|string|wort|worten)\s*$", re.IGNORECASE)
 _KEYS_LISTED = re.compile(
     r"\b(?:keys|fields|properties|attributes|schlüsseln?|feldern?)\b\s*"
-    r"(?:shall be|should be|must be|are|be|is|named|called|sind|sollen|heißen|lauten)?\s*:?\s*([^.?!:;\n]+)",
+    r"(?:shall be|should be|must be|are|be|is|named|called|sind|sollen|heißen|lauten)?\s*:?\s*([^.?!:;()\n]+)",
+    re.IGNORECASE,
+)
+_IN_ORDER = re.compile(
+    r"[,\s]*\b(?:in (?:that|this|the same|exactly (?:that|this)) order|respectively|please|bitte|in dieser reihenfolge)\b.*$",
+    re.IGNORECASE,
+)
+_BEHIND_KEYS = re.compile(r"\s+(?:as|in|for|of|als|für)\s+(?!(?:that|this|the same|exactly|dieser)\b)", re.IGNORECASE)
+_KEY_LIST = r"[^\W\d]\w{0,39}(?:\s*,\s*[^\W\d]\w{0,39})*\s*,?\s*(?:and|und|&)\s+[^\W\d]\w{0,39}"
+_KEYS_BEHIND = re.compile(rf"\b(?:under|unter)\s+(?:the\s+)?({_KEY_LIST})(?=\s*(?:[.;!?]|$))", re.IGNORECASE)
+_AS_KEYS = re.compile(
+    rf"\b(?:with|using|mit)\s+({_KEY_LIST})\s+(?:as|als)\s+(?:the\s+|its\s+|json\s+)*(?:keys?|fields?|names|attributes|properties|schlüssel)\b",
+    re.IGNORECASE,
+)
+_KEYS_MARKED = re.compile(  # names that are no words, such as `sex_1 and text_1`
+    r"\b(?:with|of|mit)\s+((?=\w*[_\d])[^\W\d]\w{0,39}(?:\s*,\s*(?=\w*[_\d])[^\W\d]\w{0,39})*\s*,?\s*(?:and|und|&)\s+"
+    r"(?=\w*[_\d])[^\W\d]\w{0,39})\b",
     re.IGNORECASE,
 )
 _KEY_NAMED = re.compile(
@@ -57,8 +73,22 @@ _KEY_STOP = frozenset(
     ]
 )
 _LED_BY = r"\b(?:in|within|inside|between|with|by|into|mit|zwischen|using|of)\s+(?:a pair of |a |an |the |two )?"
+_SYMBOL = re.compile(
+    r"(?:\b(?:by|with|using|durch|mit)\s+(?:an?\s+|the\s+)?|\b(?:delimiters?|separators?|trennzeichen)\b\s*(?:[:=]|is|ist|being)?\s*)"
+    r"([^\w\s.,:\uE100-\uE1FF][^\w\s.,\uE100-\uE1FF]{0,2})(?=[\s.]|$)",
+    re.IGNORECASE,
+)
+_MARKS = r"([^\w\s.,;:!?\uE100-\uE1FF]{1,4})"
+_WRAPPED = re.compile(
+    rf"\b(?:put|place|add|set|with|setze?|stelle?)\s+{_MARKS}\s+(?:on (?:both|either) sides?|at (?:both|either) ends?|"
+    rf"around|before and after|to the left and (?:the )?right|davor und dahinter|auf beiden seiten)\b|"
+    rf"\b(?:wrap|enclos|surround|bracket|between|within|zwischen)\w*(?:\s+[^\W\d_]+){{0,4}}?\s*:?\s*{_MARKS}\s*(?:,|\band\b|\bund\b)\s*{_MARKS}",
+    re.IGNORECASE,
+)
 _NOT_LOWER = re.compile(
-    r"\b(?:no|without(?: any)?|never|not in|avoid) (?:small|lower[- ]?case|little) ?(?:letters?|characters?)?", re.IGNORECASE
+    r"\b(?:no|without(?: any| a single| one)?|never|not in|not a single|avoid) (?:small|lower[- ]?case|little) ?"
+    r"(?:letters?|characters?)?",
+    re.IGNORECASE,
 )
 _NAME = re.compile(r"[^\W\d]\w{0,39}")
 
@@ -138,13 +168,18 @@ class SpokenForms(LiteralRoles):
                 return (
                     (" ", True) if bare else (segment, False)
                 )  # else it is read as before: "with a bar between" is a known wording
-        symbol = re.search(r"(?:by|with|using|durch|mit)\s+(?:an?\s+|the\s+)?([^\w\s.,]{1,3})(?=\s|$)", segment)
+        symbol = _SYMBOL.search(segment)
         if symbol:
             self.format.setdefault("separator", symbol[1])
         return segment, False
 
     def _named_wrapper(self, segment: str) -> tuple[str, bool]:
-        """Brackets and quotes by their names: "in square brackets"."""
+        """Brackets and quotes by their names, "in square brackets", and marks: "put ** on both sides"."""
+        marks = _WRAPPED.search(segment)
+        if marks and "separator" not in self.format:
+            left, right = (marks[1], marks[1]) if marks[1] else (marks[2], marks[3])
+            self.format.setdefault("wrap", (left, right))
+            return cut(segment, marks), True
         for pattern, (left, right) in named_patterns("wrappers"):
             match = re.compile(
                 rf"{_LED_BY}{pattern.pattern}",
@@ -157,13 +192,20 @@ class SpokenForms(LiteralRoles):
 
     def read_named_keys(self, text: str) -> str:
         """Keys without quotes: "the keys are sex and text", "under speaker_sex", "key SER"; the text without them."""
-        match = _KEYS_LISTED.search(text)
-        if match:
-            pieces = re.split(r"\s*(?:,|;|\band\b|\bund\b|&|\+|/)\s*", match[1].strip())
+        for match in (
+            *_AS_KEYS.finditer(text),
+            *_KEYS_LISTED.finditer(text),
+            *_KEYS_BEHIND.finditer(text),
+            *_KEYS_MARKED.finditer(text),
+        ):
+            listed = _BEHIND_KEYS.split(match[1])[0]
+            pieces = re.split(r"\s*(?:,|;|\band\b|\bund\b|&|\+|/)\s*", _IN_ORDER.sub("", listed).strip())
             words = [self.masked.shown(word) for word in pieces if word]
             if words and all(_NAME.fullmatch(word) for word in words):
                 self.keys += words
-                return f"{text[: match.start()].removesuffix('the ').removesuffix('with ')} {text[match.end() :]}"
+                before = text[: match.start()].removesuffix("the ").removesuffix("with ")
+                end = match.end() if match.re is _AS_KEYS else match.start(1) + len(listed)
+                return f"{before} {text[end:]}"
         for match in _KEY_NAMED.finditer(text) if not any(map(is_mark, text)) else ():
             if (match[1] or re.search(r"[_A-Z\d]", match[2])) and match[2].lower() not in _KEY_STOP:
                 self.keys.append(match[2])

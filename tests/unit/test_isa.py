@@ -98,3 +98,26 @@ def test_instructions_in_the_benchmarks_layout_and_answers_read_back(tmp_path):
     assert load_answers(tmp_path / "answers.jsonl") == rows
     save_radar({"masked": {"D default": 100.0, "F prefix": 50.0, "N json": 75.0}}, tmp_path / "radar.png")
     assert (tmp_path / "radar.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_instructions_of_our_own_are_in_the_benchmarks_layout_and_withheld(tmp_path):
+    from amask.evaluation.isa import read_instructions
+    from amask.evaluation.isa_instructions import TASKS, write_instructions
+    from amask.predictor.synthesis import is_held_out
+    from amask.predictor.wordings import read_wordings
+
+    write_instructions(tmp_path)
+    found = read_instructions(tmp_path)
+    assert {each.asked.axis for each in found} == {"d", "f", "n"}
+    single = {each.asked.task for each in found if each.asked.axis != "n"}
+    assert single == set(TASKS)
+    for each in found:
+        if each.asked.axis == "n":
+            assert is_held_out(each.asked.task.split("|"))
+        elif each.asked.variation == "constrain":
+            assert any(text.rstrip(" .?!") in each.instruction for text in read_wordings().tasks[each.asked.task].held_out)
+        form = each.asked.form
+        literals = (form.prefix, form.suffix, *(form.wrap or ()), *form.keys, form.separator or "")
+        assert all(text in each.instruction for text in literals)
+    write_instructions(tmp_path / "again")
+    assert read_instructions(tmp_path / "again") == found

@@ -102,6 +102,42 @@ def test_each_list_of_labels_is_understood():
         ("text and feelings, no age", {}, "text and feelings, no age"),
         ("write down the speech and say child or adult", {}, "write down the speech and say child or adult"),
         ("the mood; man or woman. give the latter first", {}, "the mood; give the latter first"),
+        ('first the emotion, then the words; delimiter "#"', {"separator": "#"}, "first the emotion, then the words"),
+        ("the words and the mood? Use the delimiter &&.", {"separator": "&&"}, "the words and the mood?"),
+        (
+            'the mood and the gender, in that order, with "/" as the separator',
+            {"separator": "/"},
+            "the mood and the gender, in that order",
+        ),
+        ('Say the mood and the translation with ";" in between', {"separator": ";"}, "Say the mood and the translation"),
+        ("Emotion please. Put ** on both sides of the answer.", {"wrap": ("**", "**")}, "Emotion"),
+        ("the gender, between << and >>", {"wrap": ("<<", ">>")}, "the gender"),
+        ("the sex, in brackets: [[ and ]]", {"wrap": ("[[", "]]")}, "the sex"),
+        ("gender and words. Output format: transcript|gender", {"separator": "|"}, "gender and words"),
+        ("mood and age with the keys m_1 and a_1 as json", {"layout": "json", "keys": ("m_1", "a_1")}, "mood and age as json"),
+        ("age and mood, as json under sex and said.", {"layout": "json", "keys": ("sex", "said")}, "age and mood"),
+        (
+            "JSON with g_1, w_2 and t_3 for gender, words and mood",
+            {"layout": "json", "keys": ("g_1", "w_2", "t_3")},
+            "JSON for gender, words and mood",
+        ),
+        ("the words, json, keys a, b and c, in this order", {"layout": "json", "keys": ("a", "b", "c")}, "the words"),
+        ('the mood, JSON with one field, "the-mood"', {"layout": "json", "keys": ("the-mood",)}, "the mood"),
+        ("the sex and the age in JSON (fields: s, a)", {"layout": "json", "keys": ("s", "a")}, "the sex and the age in JSON"),
+        (
+            "the sex and the age as json, using s and a as keys",
+            {"layout": "json", "keys": ("s", "a")},
+            "the sex and the age as json",
+        ),
+        ('the mood. The opening words shall be "So: "', {"prefix": "So: "}, "the mood"),
+        ('the mood; say "So: " and then the label', {"prefix": "So: "}, "the mood"),
+        ('the mood; say it, then "amen"', {"suffix": "amen"}, "the mood; say it"),
+        ("the words without one capital letter", {"case": "lower"}, "the words"),
+        ("the mood, not a single small letter", {"case": "upper"}, "the mood"),
+        ("the mood, the bare label", {}, "the mood"),
+        ("the words; don't capitalise a thing", {"case": "lower"}, "the words"),
+        ("the mood, make each letter a capital", {"case": "upper"}, "the mood"),
+        ("the mood and keep all letters small", {"case": "lower"}, "the mood"),
     ],
 )
 def test_forms_by_hand(text, form, content):
@@ -110,6 +146,19 @@ def test_forms_by_hand(text, form, content):
     read = read_form(text)
     assert dict(read.format) == form
     assert (read.content or read.whole).rstrip(".") == content
+
+
+def test_labels_are_named_behind_a_colon():
+    from amask.predictor.form_reader import read_form
+
+    assert read_form("the gender: F for female, M for male").labels == {"gr": {"female": "F", "male": "M"}}
+
+
+def test_a_literal_without_a_role_is_told():
+    from amask.predictor.form_reader import read_form
+
+    assert read_form('tell me the mood, place "a" "b" "c" around it').unread == ("a", "b", "c")
+    assert read_form('he says "yes" or "no", what is his mood').unread == ()
 
 
 def test_keys_are_not_taken_from_any_quotes():
