@@ -1,6 +1,9 @@
-"""A queue in front of the model: segments that wait are answered together, whatever their routes, options and lengths."""
+"""A queue in front of the model: segments that wait are answered together, whatever their routes, options and lengths.
 
-import queue
+A batch is decoded, or chosen by likelihood among the same labels: these are passes of their own, so what would share neither
+does not wait for the other. Labels take one pass and go before what is decoded, some times; then more has come to decode.
+"""
+
 import threading
 import time
 from collections import OrderedDict
@@ -17,10 +20,11 @@ from ..errors import AmaskError
 from ..lalm.base import LALM
 from ..lalm.feature_cache import stack_rows
 from ..lalm.text_follower import Listener, Listeners
-from .engine import RunOptions, answer_segments
+from .engine import RunOptions, answer_segments, closed_set
 from .results import SegmentAnswer
 from .routing import ByMask, Route
 
+MAX_BEFORE = 4  # batches with labels that go before one that is decoded and came earlier
 KEPT_FEATURES = 64  # encoded segments that stay in memory: a clip is often asked about several times
 
 
@@ -84,7 +88,9 @@ class _Waiting:
     wave: Float32[np.ndarray, " time"]
     route: Route
     options: RunOptions
+    labels: tuple[str, ...] = ()
     listener: Listener | None = None
+    since: float = field(default_factory=time.monotonic)
     future: "Future[SegmentAnswer]" = field(default_factory=Future)
 
 
@@ -107,7 +113,9 @@ class Batcher:
     ) -> None:
         self.model, self.settings, self.pruned = model, settings or BatchSettings(), pruned
         self._on_batch = on_batch or (lambda _: None)
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._rows: list[_Waiting] = []  # in the order in which they came
+        self._changed = threading.Condition()
+        self._before = 0  # batches with labels since the last one that was decoded
         self._features: OrderedDict[str, Float[Tensor, "position width"]] = OrderedDict()
         self._row_seconds = 0.1  # a moving mean, for Retry-After
         self._closed = False
@@ -125,7 +133,7 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Segments in the queue."""
-        return self._queue.qsize()
+        return len(self._rows)
 
     def submit(
         self, segments: Sequence[Float32[np.ndarray, " _"]], route: Route, options: RunOptions, listeners: Listeners = None
@@ -146,45 +154,55 @@ class Batcher:
         for mask in route.used_masks:
             mask.require(self.model)
         options.require(route)
-        waiting = self.waiting
-        if self._closed or (waiting and waiting + len(segments) > self.settings.max_queue):
-            raise QueueFullError(waiting, max(1, round(waiting * self._row_seconds)))
-        told = listeners or [None] * len(segments)
-        rows = [_Waiting(wave, route, options, listener) for wave, listener in zip(segments, told, strict=True)]
-        for row in rows:
-            self._queue.put(row)
+        labels, told = closed_set(route, options), listeners or [None] * len(segments)
+        rows = [_Waiting(wave, route, options, labels, listener) for wave, listener in zip(segments, told, strict=True)]
+        with self._changed:
+            waiting = self.waiting
+            if self._closed or (waiting and waiting + len(segments) > self.settings.max_queue):
+                raise QueueFullError(waiting, max(1, round(waiting * self._row_seconds)))
+            self._rows += rows
+            self._changed.notify()
         return [row.future for row in rows]
 
     def close(self) -> None:
         """Answer what waits, then stop."""
-        if not self._closed:
+        with self._changed:
             self._closed = True
-            self._queue.put(None)
-            self._thread.join()
+            self._changed.notify()
+        self._thread.join()
 
     def _serve(self) -> None:
-        going = True
-        while going:
-            batch, going = self._next_batch()
-            batch = [row for row in batch if row.future.set_running_or_notify_cancel()]
-            if batch:
-                self._answer(batch)
+        while batch := self._next_batch():
+            wanted = [row for row in batch if row.future.set_running_or_notify_cancel()]
+            if wanted:
+                self._answer(wanted)
 
-    def _next_batch(self) -> tuple[list[_Waiting], bool]:
-        """Those that are answered next, and whether there may be more after them."""
-        first = self._queue.get()
-        if first is None:
-            return [], False
-        batch, until = [first], time.monotonic() + self.settings.max_wait_ms / 1000
-        while len(batch) < self.settings.max_batch:
-            try:
-                row = self._queue.get(timeout=max(until - time.monotonic(), 0))
-            except queue.Empty:
-                break
-            if row is None:
-                return batch, False
-            batch.append(row)
-        return batch, True
+    def _next_batch(self) -> list[_Waiting]:
+        """Those that are answered next; none when it is closed and nothing waits."""
+        with self._changed:
+            while not self._rows and not self._closed:
+                self._changed.wait()
+            while self._rows and len(self._rows) < self.settings.max_batch and not self._closed:
+                left = self._rows[0].since + self.settings.max_wait_ms / 1000 - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            if not self._rows:
+                return []
+            labels = self._next_labels()
+            batch = [row for row in self._rows if row.labels == labels][: self.settings.max_batch]
+            taken = set(map(id, batch))
+            self._rows = [row for row in self._rows if id(row) not in taken]
+            return batch
+
+    def _next_labels(self) -> tuple[str, ...]:
+        """The closed set whose rows are answered next; none for those that are decoded."""
+        decoded = not self._rows[0].labels
+        quick = next((row.labels for row in self._rows if row.labels), ())
+        if decoded and (not quick or self._before >= MAX_BEFORE):
+            self._before = 0
+            return ()
+        self._before += decoded
+        return quick
 
     def _answer(self, batch: Sequence[_Waiting]) -> None:
         """Answer a batch; where that fails, each row by itself, so that only those at fault get the error."""

@@ -198,6 +198,16 @@ def answer_segments(
     return [_segment_answer(route, how, row) for route, how, row in zip(routes, options, answers, strict=True)]
 
 
+def closed_set(route: Route, options: RunOptions) -> tuple[str, ...]:
+    """The answers among which a segment's is chosen by likelihood, in one pass; none where anything of it is decoded."""
+    if options.constraint is not None:
+        return options.constraint.answers
+    if not isinstance(route, ByMask) or route.task is None or options.unconstrained:
+        return ()
+    constraint = task_constraint(route.task)
+    return constraint.answers if constraint else ()
+
+
 def _heard_by(row: TaskRow, route: Route, listener: Listener | None) -> TaskRow:
     return replace(row, listener=listener) if listener and isinstance(route, ByMask | Prompt) else row
 
