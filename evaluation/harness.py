@@ -8,6 +8,7 @@ clip has may be the likeliest under any mask. So controls are measured under it,
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..data.kinds import measuring
 from ..data.manifest import Clip, Manifest
 from ..data.tasks import TaskSpec
 from ..data.wordings import wordings
@@ -30,20 +31,15 @@ def clips_for(task: TaskSpec, manifest: Manifest, split: str, kind: str | None =
         task: the task.
         manifest: the clips.
         split: train, dev, test, or all.
-        kind: only clips of this kind; by default the kinds of the task's parts, where every clip that has the labels has a
-            kind and one of them is of these, else all.
+        kind: only clips of this kind; by default those that measure the task (`data.kinds.measuring`).
     """
     labelled = manifest.labelled(task.parts).select(None if split == ALL_SPLITS else split, task.names)
     found = [clip for clip in labelled if all(clip.labels[name] for name in task.names)]
-    kinds = {kind} if kind else _kinds(task)
-    own = [clip for clip in found if clip.kind in kinds]
-    chosen = own if kind or (own and all(clip.kind for clip in found)) else found
+    if kind:
+        chosen = [clip for clip in found if clip.kind == kind]
+    else:
+        chosen = [found[at] for at in measuring(task, [clip.kind for clip in found])]
     return replace(manifest, clips=tuple(chosen))
-
-
-def _kinds(task: TaskSpec) -> set[str]:
-    """The kinds of clips that measure a task: those that its parts ask for, or plain speech where none does."""
-    return {part.kind for part in task.parts} - {"speech"} or {"speech"}
 
 
 @dataclass(frozen=True)

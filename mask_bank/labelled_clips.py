@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ..data.kinds import measuring
 from ..data.labels import require_labels
 from ..data.manifest import Clip, Manifest
 from ..data.tasks import TaskSpec
@@ -29,15 +30,22 @@ class LabelledClips:
         features: of each clip.
         labels: of each clip.
         digests: what tells each clip's sound apart.
+        kinds: of each clip, see `data.manifest.Clip.kind`; none where they are not known.
     """
 
     features: FeatureRows
     labels: tuple[dict[str, str], ...]
     digests: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
 
     def clips_for(self, task: TaskSpec) -> list[int]:
         """The numbers of the clips that a task can be learned from."""
         return [at for at, labels in enumerate(self.labels) if has_labels(task, labels)]
+
+    def measuring(self, task: TaskSpec) -> list[int]:
+        """The numbers of those that measure a task, as `eval` does."""
+        labelled = self.clips_for(task)
+        return [labelled[at] for at in measuring(task, [self.kinds[at] if self.kinds else "" for at in labelled])]
 
     def hash(self, task: TaskSpec, clips: Iterable[int]) -> str:
         """16 hex digits of some clips' sound and of their right answers, in this order, wherever the files lie."""
@@ -86,7 +94,8 @@ def find_labelled_clips(
         features, bad = checked_features(model, part, trim=trim, skip_bad=skip_bad, on_progress=count)
         problems += bad
         digests = tuple(features.digest(at) for at in range(len(features)))
-        sets.append(LabelledClips(features, tuple(clip.labels for clip in features.manifest), digests))
+        labels, kinds = (tuple(getattr(clip, name) for clip in features.manifest) for name in ("labels", "kind"))
+        sets.append(LabelledClips(features, labels, digests, kinds))
     if problems:
         _log.warning("%d of %d clips are left out; the first: %s", len(problems), candidates, problems[0])
     _warn_duplicates(sets[0].digests, sets[1].digests)

@@ -312,7 +312,7 @@ class MaskTrainer:
 
 
 def _draw_clips(dev: LabelledClips, task: TaskSpec, count: int) -> list[int]:
-    """Some of the clips of a task, drawn by their sound, so that their order in the data does not matter."""
-    clips = dev.clips_for(task)
+    """Some of the clips that measure a task, drawn by their sound, so that their order in the data does not matter."""
+    clips = dev.measuring(task)
     drawn = sorted(clips, key=lambda at: hashlib.sha256(dev.digests[at].encode()).digest())[:count]
     return sorted(drawn)

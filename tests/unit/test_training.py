@@ -241,6 +241,26 @@ def test_the_best_thresholded_mask_is_kept(train):
     assert not torch.equal(trainer.masks[0].logits, train([("gr", 1)], score_answers=lambda *_: 0.0)[0].masks[0].logits)
 
 
+@pytest.mark.parametrize("kinds", ["overlap speech pair quiet speech", "speech - speech speech -"])
+def test_masks_are_tried_on_the_clips_that_eval_measures(lalm, sets, tmp_path, kinds):
+    """Of the same kinds; where a clip has none, on all."""
+    from dataclasses import replace
+
+    from amask.data.manifest import Clip, Manifest
+    from amask.data.tasks import parse_task
+    from amask.evaluation.harness import clips_for
+    from amask.mask_bank.recipe import Recipe
+    from amask.mask_bank.training import MaskTrainer, TrainingJob
+
+    named = tuple(kind.strip("-") for kind in kinds.split())
+    dev = replace(sets[0], kinds=named + named[:3])
+    clips = [Clip(path=str(at), labels=labels, split="dev", kind=dev.kinds[at]) for at, labels in enumerate(dev.labels)]
+    task = parse_task("asr")
+    measured = clips_for(task, Manifest(tuple(clips), tmp_path), "dev")
+    trainer = MaskTrainer(lalm, [TrainingJob(task, 1)], sets[0], dev, Recipe())
+    assert trainer.dev_clips == [[int(clip.path) for clip in measured]]
+
+
 def test_lineage_tells_how(train):
     mask = train([("gr-asr-json", 5)])[0].masks[0]
     assert mask.task_name == "gr-asr-json"
