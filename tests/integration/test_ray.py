@@ -12,9 +12,16 @@ import pytest
 import soundfile
 
 CLIPS = 12
-# Read by Ray when it starts: a machine that does other work, too, is slow to start it, and lends nothing to niced workers.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
-os.environ.setdefault("RAY_worker_niceness", "0")
+# Read by Ray when it starts. A machine that does other work, too, is slow: Ray takes niced workers for lost, and Serve kills a
+# proxy that does not answer within 5 s, three times in a row, and starts another, which is no quicker.
+PATIENCE = {
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_worker_niceness": "0",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",
+}
+for name, value in PATIENCE.items():
+    os.environ.setdefault(name, value)
 
 
 def rows_of(out) -> dict[str, dict]:
