@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 CLIPS = 12
-# Read by Ray when it starts. A machine that does other work, too, is slow: Ray takes niced workers for lost, and Serve kills a
+# Read by Ray when it starts. On a machine that does other work, too, all of it is slow to start, and Serve kills a
 # proxy that does not answer within 5 s, three times in a row, and starts another, which is no quicker.
 PATIENCE = {
     "RAY_raylet_start_wait_time_s": "180",
