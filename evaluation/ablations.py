@@ -17,7 +17,6 @@ from .bench import Bench, headline, metric_arrow, missing_note, score_job
 from .charts import FREE, RANDOM, UNPROMPTED, Curve, Strip, draw_curves, draw_masks, draw_points, draw_strips
 from .controls import random_like, random_order
 from .harness import Trial
-from .isa import draw_radar, summarise
 from .predictions import Condition
 from .section import Cell, Section
 
@@ -95,7 +94,11 @@ def _ordered(bench: Bench, name: str) -> Iterator[tuple[int, str, Trial]]:
 
 def order_jobs(bench: Bench) -> list[Job]:
     """Each single task with more and more heads on."""
-    return [bench.job(bench.sets[name], trial) for name in bench.singles for *_, trial in _ordered(bench, name)]
+    return [_order_job(bench, name, trial) for name in bench.singles for *_, trial in _ordered(bench, name)]
+
+
+def _order_job(bench: Bench, name: str, trial: Trial) -> Job:
+    return bench.job(bench.sets[name], trial, served_only=trial.condition == "random")
 
 
 def order_section(bench: Bench) -> Section:
@@ -106,7 +109,7 @@ def order_section(bench: Bench) -> Section:
         found: dict[str, dict[int, tuple[float | None, float | None]]] = {}
         metric = ""
         for count, order, trial in _ordered(bench, name):
-            run = score_job(bench.job(bench.sets[name], trial))
+            run = score_job(_order_job(bench, name, trial))
             if run is not None:
                 metric = run.served[0].metric
                 found.setdefault(order, {})[count] = headline(run)
@@ -302,26 +305,6 @@ def lambda_section(bench: Bench) -> Section:
     columns = ("task", "λ", "mask", "heads on", "metric", "as run", "unconstrained")
     return Section("lambda", "Sparsity", text, columns, tuple(lines), note=note,
                    draw=(lambda: draw_points(panels, "heads on")) if panels else None)  # fmt: skip
-
-
-def isa_section(bench: Bench) -> Section:
-    """Whether answers are in the form that words ask for."""
-    found = summarise(bench.isa) if bench.isa else {}
-    rates = {name: about["ifr"] for name, about in found.items()}
-    rows: list[tuple[Cell, ...]] = [
-        (variation.replace("_", " "), *(rate.get(variation) for rate in rates.values()))
-        for variation in dict.fromkeys(name for rate in rates.values() for name in rate)
-    ]
-    rows += [("area of the radar", *(float(about["area"]) for about in found.values()))] if found else []
-    text = (
-        "ISA-Bench's instructions (arXiv 2510.23558): the share of answers that have the form asked for, by kind of variation. "
-        "Masked: the predictor reads the instruction and code shapes the answer; prompted: the model gets the instruction itself."
-    )
-    note = "" if found else "'amask eval isa FOLDER --predictions isa' answers its instructions; give that folder with --isa"
-    columns = ("variation", *(f"{name}, %" for name in rates))
-    measured_on = ", ".join(f"{name}: {len(answers)} answers" for name, answers in bench.isa.items())
-    draw = (lambda: draw_radar(rates)) if rates else None
-    return Section("isa", "ISA-Bench", text, columns, tuple(rows), measured_on, note, draw)
 
 
 def _moved(bench: Bench, name: str) -> Trial | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ..data.manifest import Manifest
@@ -76,9 +77,16 @@ class Bench:
     other: "Bench | None" = None
     isa: Mapping[str, Sequence[IsaAnswer]] = field(default_factory=dict)
 
-    def job(self, clips: ClipSet, trial: Trial) -> Job:
-        """A run of this model."""
-        return Job(self.store, clips, trial)
+    @cached_property
+    def _served(self) -> AnswerStore:
+        """Keeps answers as served alone."""
+        limit = self.options.max_new_tokens
+        return AnswerStore(self.model, self.store.folder, max_new_tokens=limit, unconstrained=False)
+
+    def job(self, clips: ClipSet, trial: Trial, *, served_only: bool = False) -> Job:
+        """A run of this model; with `served_only` unconstrained answers are not waited for where they are not there already."""
+        whole = not served_only or self.store.path(clips, trial).exists()
+        return Job(self.store if whole else self._served, clips, trial)
 
     def mask_job(self, task: str, mask: StoredMask | None = None) -> Job:
         """The run of a task's mask, or of another mask for it, on the task's clips."""

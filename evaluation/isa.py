@@ -15,8 +15,10 @@ from ..data.extras import import_extra
 from ..data.manifest import Manifest
 from ..errors import AmaskError, DataError
 from ..mask_bank.plots import ON
+from .bench import Bench
 from .charts import PROMPT
 from .isa_scores import TASKS, IsaAnswer, area, axis_rates, form_of_variation, score_answers
+from .section import Cell, Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -208,3 +210,23 @@ def load_systems(folder: Path) -> dict[str, list[IsaAnswer]]:
     if not found:
         raise DataError(f"{folder} has no answers to ISA-Bench; 'amask eval isa INSTRUCTIONS --predictions {folder}' makes them")
     return found
+
+
+def isa_section(bench: Bench) -> Section:
+    """Whether answers are in the form that words ask for."""
+    found = summarise(bench.isa) if bench.isa else {}
+    rates = {name: about["ifr"] for name, about in found.items()}
+    rows: list[tuple[Cell, ...]] = [
+        (variation.replace("_", " "), *(rate.get(variation) for rate in rates.values()))
+        for variation in dict.fromkeys(name for rate in rates.values() for name in rate)
+    ]
+    rows += [("area of the radar", *(float(about["area"]) for about in found.values()))] if found else []
+    text = (
+        "ISA-Bench's instructions (arXiv 2510.23558): the share of answers that have the form asked for, by kind of variation. "
+        "Masked: the predictor reads the instruction and code shapes the answer; prompted: the model gets the instruction itself."
+    )
+    note = "" if found else "'amask eval isa FOLDER --predictions isa' answers its instructions; give that folder with --isa"
+    columns = ("variation", *(f"{name}, %" for name in rates))
+    measured_on = ", ".join(f"{name}: {len(answers)} answers" for name, answers in bench.isa.items())
+    draw = (lambda: draw_radar(rates)) if rates else None
+    return Section("isa", "ISA-Bench", text, columns, tuple(rows), measured_on, note, draw)

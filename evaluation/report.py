@@ -7,7 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ..errors import DataError
-from . import ablations, tables
+from . import ablations, isa, tables
 from .answer_store import Budget, Job, run_jobs
 from .bench import Bench
 from .section import Section, write_page
@@ -43,7 +43,7 @@ ABLATIONS = {
         Ablation("seeds", ablations.seed_jobs, ablations.seed_section),
         Ablation("lambda", ablations.lambda_jobs, ablations.lambda_section),
         Ablation("out-of-domain", tables.outside_jobs, tables.outside_section),
-        Ablation("isa", ablations.no_jobs, ablations.isa_section),
+        Ablation("isa", ablations.no_jobs, isa.isa_section),
         Ablation("transfer", ablations.transfer_jobs, ablations.transfer_section),
     )
 }

@@ -233,12 +233,17 @@ def _asked(bench: Bench, name: str) -> dict[str, list[str]]:
             for kind, texts in asked.items() if texts}  # fmt: skip
 
 
+def _wording_job(bench: Bench, name: str, kind: str, text: str) -> Job:
+    """Seen wordings are those of the main table."""
+    return bench.job(bench.sets[name], Trial("prompt", text), served_only=kind == "unseen")
+
+
 def sensitivity_jobs(bench: Bench) -> list[Job]:
     """Each single task by its mask and by many wordings."""
     found = []
     for name in bench.singles:
-        prompts = [text for texts in _asked(bench, name).values() for text in texts]
-        found += [bench.mask_job(name), *(bench.job(bench.sets[name], Trial("prompt", text)) for text in prompts)]
+        asked = _asked(bench, name).items()
+        found += [bench.mask_job(name), *(_wording_job(bench, name, kind, text) for kind, texts in asked for text in texts)]
     return found
 
 
@@ -247,9 +252,9 @@ def sensitivity_section(bench: Bench) -> Section:
     lines: list[tuple[Cell, ...]] = []
     panels: dict[str, list[Strip]] = {}
     for name in bench.singles:
-        mask, clips = headline(score_job(bench.mask_job(name)))[0], bench.sets[name]
+        mask = headline(score_job(bench.mask_job(name)))[0]
         for kind, texts in _asked(bench, name).items():
-            runs = [run for text in texts if (run := score_job(bench.job(clips, Trial("prompt", text)))) is not None]
+            runs = [run for text in texts if (run := score_job(_wording_job(bench, name, kind, text))) is not None]
             if not runs:
                 continue
             values, metric = [run.served[0].value for run in runs], runs[0].served[0].metric

@@ -153,13 +153,28 @@ def test_within_a_budget_every_table_gets_some_runs(bench):
     assert {path in random for path in rest[:3]} == {True, False}
 
 
+def test_what_no_table_shows_is_not_measured(make, bench):
+    """Random orders are drawn as served: their unconstrained answers are not waited for, unless they are there."""
+    from amask.evaluation.ablations import order_jobs
+    from amask.evaluation.bench import headline, score_job
+
+    make(["order"])
+    found = {job.trial.condition: headline(score_job(job)) for job in order_jobs(bench) if job.clips.task.name == "gr"}
+    assert found["mask"][1] is not None
+    assert found["random"][0] is not None
+    assert found["random"][1] is None
+    trial = next(job.trial for job in order_jobs(bench) if job.trial.condition == "random")
+    assert bench.job(bench.sets["gr"], trial).answers is None
+    bench.store.make(bench.sets["gr"], trial)
+    assert bench.job(bench.sets["gr"], trial, served_only=True).store is bench.store
+
+
 def test_the_radar_is_of_what_eval_isa_wrote(bench, tmp_path):
     from dataclasses import replace
 
     from amask.data.answer_format import AnswerFormat
     from amask.errors import DataError
-    from amask.evaluation.ablations import isa_section
-    from amask.evaluation.isa import load_systems, save_answers
+    from amask.evaluation.isa import isa_section, load_systems, save_answers
     from amask.evaluation.isa_scores import IsaAnswer
 
     answers = [IsaAnswer("f", "gr", "upper_case", said, "female", AnswerFormat(case="upper")) for said in ("FEMALE", "female")]
