@@ -94,11 +94,13 @@ def _ordered(bench: Bench, name: str) -> Iterator[tuple[int, str, Trial]]:
 
 def order_jobs(bench: Bench) -> list[Job]:
     """Each single task with more and more heads on."""
-    return [_order_job(bench, name, trial) for name in bench.singles for *_, trial in _ordered(bench, name)]
+    return [_order_job(bench, name, count, trial) for name in bench.singles for count, _, trial in _ordered(bench, name)]
 
 
-def _order_job(bench: Bench, name: str, trial: Trial) -> Job:
-    return bench.job(bench.sets[name], trial, served_only=trial.condition == "random")
+def _order_job(bench: Bench, name: str, count: int, trial: Trial) -> Job:
+    """No heads and all heads are the same in every order."""
+    inner = 0 < count < bench.masks[name].heads_total
+    return bench.job(bench.sets[name], trial, served_only=inner and trial.condition == "random")
 
 
 def order_section(bench: Bench) -> Section:
@@ -109,7 +111,7 @@ def order_section(bench: Bench) -> Section:
         found: dict[str, dict[int, tuple[float | None, float | None]]] = {}
         metric = ""
         for count, order, trial in _ordered(bench, name):
-            run = score_job(_order_job(bench, name, trial))
+            run = score_job(_order_job(bench, name, count, trial))
             if run is not None:
                 metric = run.served[0].metric
                 found.setdefault(order, {})[count] = headline(run)
