@@ -84,7 +84,18 @@ def test_bad_clips_and_tasks_of_ones_own(amask, tmp_path):
     bad = [clips[0].model_copy(update={"path": "missing.opus"}), clips[1].model_copy(update={"labels": {"gr": "F"}})]
     write_manifest([*clips[2:], *bad], tmp_path / "clips.jsonl")
     (tmp_path / "own.toml").write_text('[voice]\nmetric = "acc"\nlabels = ["female", "male"]\ncolumn = "gr"\n')
-    call = ["eval", "voice", "--data", tmp_path / "clips.jsonl", "--tasks", tmp_path / "own.toml", *QUICK, "--json"]
+    call = [
+        "eval",
+        "voice",
+        "--data",
+        tmp_path / "clips.jsonl",
+        "--tasks",
+        tmp_path / "own.toml",
+        *QUICK,
+        "--clips",
+        "8",
+        "--json",
+    ]
     done = amask(*call)
     assert (done.exit_code, done.stdout) == (1, "")
     assert "'F' is not a label of voice" in done.stderr
