@@ -135,12 +135,12 @@ def _formed(task: str, at: int, rng: np.random.Generator) -> Json:
 
 def _several(at: int, rng: np.random.Generator) -> Json:
     """Two or three tasks in one answer, of a set that was never trained together."""
-    sets = [parts for parts in permutations(TASKS, 2 + at % 2) if is_held_out(parts)]
+    sets = [parts for parts in permutations(TASKS, 2 + at // 2 % 2) if is_held_out(parts)]
     parts, words = choice(sets, rng), _words()["number"]
     phrases = [choice(read_wordings().tasks[part].phrases_held_out, rng) for part in parts]
     said = f"{', '.join(phrases[:-1])} and {phrases[-1]}"
     item: Json = {"task": "|".join(parts).upper()}
-    if at // 2 % 2:
+    if at % 2:
         names = [f"{name}{'_' if rng.random() < 0.5 else ''}{'out' if rng.random() < 0.5 else 'x'}" for name in parts]
         keys = f"{', '.join(names[:-1])} and {names[-1]}"
         return item | {"key": "|".join(names), "inst": choice(words["json"], rng).format(parts=said, keys=keys)}

@@ -194,7 +194,7 @@ def _score_several(rows: Sequence[IsaAnswer]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for count in (2, 3):
         some = [(row, parts) for row, parts in read if row.task.count("|") == count - 1]
-        for task in ("asr", "ser", "gr"):
+        for task in ("asr", "ser", "gr", "s2tt", "aac"):
             mine = [(row, parts) for row, parts in some if task in row.task.split("|")]
             if mine:
                 contents = [None if parts is None else parts[task] for _, parts in mine]

@@ -93,10 +93,13 @@ _NOT_LOWER = re.compile(
 _NAME = re.compile(r"[^\W\d]\w{0,39}")
 
 
+_KEYS = (_AS_KEYS, _KEYS_LISTED, _KEYS_BEHIND, _KEYS_MARKED)
+
+
 def unquoted_names(masked: Masked) -> list[tuple[int, int]]:
     """Where an instruction may write a literal without quotes: a prefix, a key, a label."""
     text = masked.text
-    names = [match.span(1) for pattern in (_BARE, _KEYS_LISTED) for match in pattern.finditer(text)]
+    names = [match.span(1) for pattern in (_BARE, *_KEYS) for match in pattern.finditer(text)]
     names += [match.span(2) for match in _KEY_NAMED.finditer(text)]
     return [*names, *((run.start, run.end) for run in label_runs(masked, text)), *label_pairs(text)]
 
@@ -192,12 +195,7 @@ class SpokenForms(LiteralRoles):
 
     def read_named_keys(self, text: str) -> str:
         """Keys without quotes: "the keys are sex and text", "under speaker_sex", "key SER"; the text without them."""
-        for match in (
-            *_AS_KEYS.finditer(text),
-            *_KEYS_LISTED.finditer(text),
-            *_KEYS_BEHIND.finditer(text),
-            *_KEYS_MARKED.finditer(text),
-        ):
+        for match in (match for pattern in _KEYS for match in pattern.finditer(text)):
             listed = _BEHIND_KEYS.split(match[1])[0]
             pieces = re.split(r"\s*(?:,|;|\band\b|\bund\b|&|\+|/)\s*", _IN_ORDER.sub("", listed).strip())
             words = [self.masked.shown(word) for word in pieces if word]

@@ -51,6 +51,8 @@ def test_mending_keeps_all_but_letters_and_is_done_once(mender, text):
         ("the gendr as json under <spekaer>", {"layout": "json", "keys": ("<spekaer>",)}),
         ("gendr and txet as json, the keys are geschlcht and txet", {"layout": "json", "keys": ("geschlcht", "txet")}),
         ("trascribe, begin with Trascript: and end with the word ovre", {"prefix": "Trascript:", "suffix": "ovre"}),
+        ("gendr and txet as json with grout and txet as keys", {"layout": "json", "keys": ("grout", "txet")}),
+        ("gendr and txet as json, under grout and txet", {"layout": "json", "keys": ("grout", "txet")}),
         ("the gendr in uper case", {"case": "upper"}),
     ],
 )
