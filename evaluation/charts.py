@@ -148,7 +148,7 @@ def draw_curves(panels: Mapping[str, Sequence[Curve]], xlabel: str) -> "Figure":
         axes.grid(color=PALE, linewidth=0.8)
         _plain(axes, title)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=1 if columns == 1 else 4, frameon=False, fontsize=8)
     return figure
 
 
