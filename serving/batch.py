@@ -25,7 +25,7 @@ def batch(
     part_rows: int = PART_ROWS,
     ray: str | None = None,
     workers: int | None = None,
-    on_progress: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] | None = None,
     **named: Any,  # noqa: ANN401 - see `Request` and `RunOptions`
 ) -> BulkSummary:
     """Answer many clips into a folder of Parquet parts. Stopped or killed and called again, it goes on; no id is answered twice.
@@ -70,4 +70,5 @@ def batch(
     if ray is not None:
         import_extra("ray", "'amask batch --ray'")
     run = run_here if ray is None else RayCluster(ray, workers)
-    return answer_in_bulk(pipe, dataset, Path(out), route, options, part_rows=part_rows, on_progress=on_progress, run=run)
+    tell = on_progress or (lambda _: None)
+    return answer_in_bulk(pipe, dataset, Path(out), route, options, part_rows=part_rows, on_progress=tell, run=run)
