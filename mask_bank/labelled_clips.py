@@ -47,6 +47,11 @@ class LabelledClips:
         labelled = self.clips_for(task)
         return [labelled[at] for at in measuring(task, [self.kinds[at] if self.kinds else "" for at in labelled])]
 
+    def draw(self, task: TaskSpec, count: int) -> list[int]:
+        """Some of those, drawn by their sound, so that their order in the data does not matter."""
+        drawn = sorted(self.measuring(task), key=lambda at: hashlib.sha256(self.digests[at].encode()).digest())[:count]
+        return sorted(drawn)
+
     def hash(self, task: TaskSpec, clips: Iterable[int]) -> str:
         """16 hex digits of some clips' sound and of their right answers, in this order, wherever the files lie."""
         rows = [(self.digests[at], task.target(self.labels[at])) for at in clips]

@@ -113,7 +113,7 @@ class MaskTrainer:
         self.model, self.jobs, self.recipe, self.score_answers = model, tuple(jobs), recipe, score_answers
         self.train_set, self.dev_set = train, dev
         self.train_clips = [train.clips_for(job.task) for job in jobs]
-        self.dev_clips = [_draw_clips(dev, job.task, recipe.dev_clips) for job in jobs]
+        self.dev_clips = [dev.draw(job.task, recipe.dev_clips) for job in jobs]
         for job, clips, tried in zip(jobs, self.train_clips, self.dev_clips, strict=True):
             if not clips or not tried:
                 where = "train" if not clips else "dev"
@@ -309,10 +309,3 @@ class MaskTrainer:
             lineage=lineage,
             scores={} if dev_score is None else {"dev": round(dev_score, 2)},
         )
-
-
-def _draw_clips(dev: LabelledClips, task: TaskSpec, count: int) -> list[int]:
-    """Some of the clips that measure a task, drawn by their sound, so that their order in the data does not matter."""
-    clips = dev.measuring(task)
-    drawn = sorted(clips, key=lambda at: hashlib.sha256(dev.digests[at].encode()).digest())[:count]
-    return sorted(drawn)

@@ -51,7 +51,7 @@ def score_masks(model: LALM, folder: Path, data: Manifest, log: Log) -> None:
 def _dev_score(model: LALM, mask: HeadMask, task: TaskSpec, data: Manifest) -> dict[str, dict]:
     """What changes in a mask that is measured: its scores, and on which clips."""
     _, dev = find_labelled_clips(model, data, [task])
-    clips = dev.clips_for(task)[: choose_recipe([task]).dev_clips]
+    clips = dev.draw(task, choose_recipe([task]).dev_clips)
     dev_score = score_mask(model, task, mask, dev, clips)
     lineage = dict(mask.lineage) | {"dev_data": dev.hash(task, clips)}
     return {"scores": dict(mask.scores) | {"dev": round(dev_score, 2)}, "lineage": lineage}

@@ -43,8 +43,6 @@ def ship(
     for path in masks:
         write_atomic(path.read_bytes(), bank / path.stem / "1.safetensors", parents=True)
     write_atomic((folder / "predictor" / SHIPPED.name).read_bytes(), predictor, parents=True)
-    for old in slice_folder.rglob("*.opus"):
-        old.unlink()
     make_slice(read_manifest(folder / "corpus"), slice_folder)
     score_masks(load_made(weights), bank, read_manifest(slice_folder), log)
     log(f"ship: weights in {weights}, {len(masks)} masks in {bank}, the slice in {slice_folder}")

@@ -39,6 +39,15 @@ def test_trainings_are_written_down(bundled):
     assert not any("start" in mask.lineage for mask in bundled.values())
 
 
+@pytest.mark.parametrize("task", ["asr", "gr", "asv", "gr-asr"])
+def test_a_mask_of_ones_own_is_compared_on_the_same_clips(bundled, pocket, task):
+    """A training on the slice tries its mask on the dev clips that the bundled one was scored on, so the better one wins."""
+    from amask.mask_bank.train import prepare
+    from amask.pocket import SLICE
+
+    assert prepare(pocket, task, SLICE).dev_data == [bundled[task].lineage["dev_data"]]
+
+
 @pytest.mark.parametrize("task", WORST)
 def test_a_bundled_mask_does_its_task(bundled, pocket, task):
     from amask.data.manifest import Manifest

@@ -25,3 +25,8 @@ def test_the_first_clips_of_a_kind_ship_as_opus(tmp_path):
     assert (soundfile.info(shipped.path(shipped.clips[0])).subtype, rate, len(wave)) == ("OPUS", RATE, len(glide))
     assert np.corrcoef(wave, glide)[0, 1] > 0.95
     assert shipped.path(shipped.clips[0]).stat().st_size < (tmp_path / "0.flac").stat().st_size / 2
+
+    bytes_before = {path: path.read_bytes() for path in (tmp_path / "slice").rglob("*.opus")}
+    (tmp_path / "slice" / "test" / "speech001.opus").write_bytes(b"of a larger slice")
+    make_slice(Manifest(tuple(clips), tmp_path), tmp_path / "slice", {"test": {"speech": 1, "pair": 1}})
+    assert {path: path.read_bytes() for path in (tmp_path / "slice").rglob("*.opus")} == bytes_before
