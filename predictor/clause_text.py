@@ -63,6 +63,11 @@ def asked_as(name: str) -> str | None:
     return table()["asked_as"].get(tasks.pop()) if len(tasks) == 1 else None
 
 
+def asked_for(task: str) -> str:
+    """A request for a task in words; empty where there is none."""
+    return str(table()["asked_as"].get(task, ""))
+
+
 def cut(segment: str, match: re.Match[str]) -> str:
     """A clause without a demand, and without the words that led to it."""
     before = re.sub(

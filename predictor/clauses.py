@@ -44,6 +44,12 @@ _ADDED = re.compile(
     re.IGNORECASE,
 )
 """The end of what adds a part and takes nothing back: "no wait, the mood before that"."""
+_RANK = re.compile(
+    r"(?:^|(?<=[,;.:(])|(?<=[,;.:] )|(?<=and )|(?<=und ))"
+    r"(?:(?P<a>first(?:ly)?|1st|erstens|zuerst)|(?P<b>second(?:ly)?|2nd|zweitens)|(?P<c>third(?:ly)?|3rd|drittens)|"
+    r"(?P<d>fourth(?:ly)?|4th|viertens))(?=[\s,:])|(?<!\S)\(?(?P<n>[1-4])[.):](?=\s)",
+    re.IGNORECASE,
+)
 _PRONOUNS = frozenset(("he", "she", "sie", "er"))
 _NEGATION = re.compile(r"\b(?:not|isn't|is not|aren't|doesn't|no|kein\w*|nicht|never)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_][\w'’-]*")
@@ -116,11 +122,26 @@ def _labels_in(text: str) -> tuple[str, tuple[str, ...]] | None:
     return next(iter(found.items())) if len(found) == 1 else None
 
 
+def numbered_items(instruction: str) -> list[str]:
+    """The items of "first the mood; second the words", in the order of their ranks; none where they have no such ranks."""
+    ranks = list(_RANK.finditer(instruction))
+    ends = [*(match.start() for match in ranks), len(instruction)][1:]
+    found: dict[int, str] = {}
+    for match, end in zip(ranks, ends, strict=True):
+        item = re.sub(r"[\s,;.]+(?:and|und|then|dann)?[\s(]*$", "", instruction[match.end() : end], flags=re.IGNORECASE)
+        rank = int(match["n"]) if match["n"] else "abcd".index(match.lastgroup or "a") + 1
+        found.setdefault(rank, item.strip(" ,:;.!?"))
+    leading = _WORD.findall(instruction[: ranks[0].start()].lower()) if ranks else []
+    clear = len(ranks) == len(found) and sorted(found) == list(range(1, len(found) + 1)) and all(map(is_demand_word, leading))
+    return [found[rank] for rank in sorted(found)] if len(found) > 1 and clear and all(found.values()) else []
+
+
 def listed_items(instruction: str) -> list[str]:
-    """The items of a plain list of four things and more, such as "gender, words, emotion and age"; else none."""
+    """The items of a plain list of four things and more, such as "gender, words, emotion and age"; of two with semicolons."""
     pieces = re.split(r"\s*(?:,\s*(?:and|und|then|dann)?|;|\s(?:and|und|plus|&|then|dann)\s|\|)\s*", instruction.strip(" .!?"))
     pieces = [piece.strip() for piece in pieces if piece.strip()]
     for at in range(len(pieces) - 1, 0, -1):  # "what she says, in German" is one item
         if re.match(r"(?:in|into|to|ins|auf|zu)\s", pieces[at], re.IGNORECASE):
             pieces[at - 1 : at + 1] = [f"{pieces[at - 1]}, {pieces[at]}"]
-    return pieces if len(pieces) > 3 and all(len(piece.split()) <= 6 for piece in pieces) else []
+    fewest = 2 if ";" in instruction and not re.search(r",|\b(?:and|und)\b", instruction) else 4
+    return pieces if len(pieces) >= fewest and all(len(piece.split()) <= 6 for piece in pieces) else []

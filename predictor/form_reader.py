@@ -6,15 +6,18 @@ A demand that also names the task's answer ("only the caption") is *soft*: the r
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .clause_text import WORD, asked_as, denies, has_json, listed, spelled, tidy, without_marks, without_phrases, words_of
+from .demand_spans import behind_request, excerpt, is_shaped_name
 from .form_cues import is_cue, is_demand_word, noun_tasks, unsupported_forms
-from .label_lists import LabelRun, Names, label_runs, named_labels
+from .form_reading import Demand, FormReading
+from .label_lists import LabelRun, Names, is_complete, label_runs, named_labels
 from .literal_roles import is_pair
 from .literals import Masked, is_mark, mask_literals
+from .quoting import with_quotes
 from .segments import segments
 from .spelling import SpellingMender
 from .spoken_forms import SpokenForms, unquoted_names
@@ -30,53 +33,7 @@ _JSON_TYPO = re.compile(
     r"(?<=\bas )jason|(?<=\bin )jason|(?<=\bals )jason|jsno|josn|jsn|jsom)\b",
     re.IGNORECASE,
 )
-
-
-_BARE_TEMPLATE = re.compile(
-    r"(?P<lead>\b(?:format|template|layout|schema|muster)\b(?:\s+(?:is|ist|of))?\s*[:=]?\s*)"
-    r"(?P<body>[^\W\d_]+(?:\s?[|/;,+&#~_-]{1,3}\s?[^\W\d_]+)+)(?![\w-])",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True)
-class Demand:
-    """A demand that also names an answer: dropped where what is left asks for one of these tasks, or where it names none.
-
-    Attributes:
-        text: the demand without its form.
-        tasks: the tasks whose answers it names.
-    """
-
-    text: str
-    tasks: frozenset[str]
-
-
-@dataclass(frozen=True)
-class FormReading:
-    """What an instruction says of the form, and what else it says.
-
-    Attributes:
-        format: the fields of an `AnswerFormat` that were asked for.
-        content: the instruction without demands.
-        soft: demands that also name an answer, in their order.
-        whole: content and soft demands, in their order.
-        json: whether JSON is asked for.
-        labels: a task's name → our label → the user's name; for tasks that may be asked for.
-        order: what a template of the answer names, in its order.
-        unsupported: names of forms that cannot be had.
-        unread: literals that a demand speaks of and that have no role in the format.
-    """
-
-    format: Mapping[str, Any]
-    content: str
-    soft: tuple[Demand, ...] = ()
-    whole: str = ""
-    json: bool = False
-    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    order: tuple[str, ...] = ()
-    unsupported: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
+_SHAPES = frozenset(("square", "curly", "angle", "round", "double", "triple"))  # of brackets, beside the marks themselves
 
 
 def read_form(instruction: str, mend: SpellingMender | None = None) -> FormReading:
@@ -86,7 +43,7 @@ def read_form(instruction: str, mend: SpellingMender | None = None) -> FormReadi
         instruction: the words.
         mend: mends misspelt words, but for literals and for names that are written without quotes.
     """
-    instruction = _BARE_TEMPLATE.sub(_as_template, _JSON_TYPO.sub("json", instruction))
+    instruction = with_quotes(_JSON_TYPO.sub("json", instruction))
     masked = mask_literals(instruction)
     if len(masked.literals) == 1 and masked.literals[0].kind == "quote" and not WORD.search(masked.text):
         return read_form(masked.literals[0].text, mend)  # all of it stands in quotes
@@ -96,14 +53,6 @@ def read_form(instruction: str, mend: SpellingMender | None = None) -> FormReadi
     masked = replace(masked, text=mend(masked.text, lambda text: unquoted_names(Masked(text, literals)), _is_read))
     read = _Reader(instruction, masked).read()
     return replace(read, content=mend(read.content), whole=mend(read.whole))
-
-
-def _as_template(match: re.Match[str]) -> str:
-    """`format: transcript|gender` as `format: <transcript>|<gender>`, where all of it names answers."""
-    names = re.findall(r"[^\W\d_]+", match["body"])
-    if not all(noun_tasks(name.lower()) for name in names):
-        return match[0]
-    return match["lead"] + re.sub(r"[^\W\d_]+", lambda name: f"<{name[0]}>", match["body"])
 
 
 def _is_read(word: str) -> bool:
@@ -121,6 +70,7 @@ class _Reader(SpokenForms):
         super().__init__(masked, asked or keys)
         self.instruction = instruction
         self.labels: Names = {}
+        self.labelled = ""
         self.unsupported: list[str] = []
         self.unread: list[str] = []
         self.content: list[str] = []
@@ -143,6 +93,7 @@ class _Reader(SpokenForms):
             whole=whole,
             json=self.json,
             labels=self._wished_labels(as_written=not text.isupper()),
+            labelled=self.labelled,
             order=self.order,
             unsupported=tuple(dict.fromkeys(self.unsupported)),
             unread=tuple(dict.fromkeys(self.unread)),
@@ -210,16 +161,23 @@ class _Reader(SpokenForms):
         """A list of labels in a clause that says nothing but how to answer."""
         start, end, named = run.start, run.end, run.names
         words = words_of(f"{segment[:start]} {segment[end:]}")
+        if {"he", "she"} & set(words_of(segment[start:end])) and {"is", "was", "does", "did"} & set(words):
+            return False  # "is it a he or a she?" asks
         bare = all(is_demand_word(word) or noun_tasks(word) for word in words)
         quoted = any(map(is_mark, segment[start:end]))
         if alone and not words:
             return False
         if not bare and not (quoted and any(is_cue(word, "labels") for word in words if word not in ("says", "saying"))):
             return self._read_labels_behind(segment, run)
-        before, _ = self.read_phrases(segment[:start])
-        after, _ = self.read_phrases(segment[end:])
+        before, after = (
+            self.read_phrases(self._read_literals(text) if any(map(is_mark, text)) else text)[0]
+            for text in (segment[:start], segment[end:])
+        )
         for task, names in named.items():
             self.labels.setdefault(task, {}).update(names)
+        asks = any(is_cue(word, role) for word in words for role in ("labels", "only")) and not {"without", "omit"} & set(words)
+        if asks and is_complete(named) and all(noun_tasks(word) <= named.keys() for word in words):
+            self.labelled = next(iter(named))
         shown = " or ".join(next(iter(named.values())).values())
         self._soften(f"{before} {shown} {after}", frozenset(named))
         return True
@@ -245,13 +203,17 @@ class _Reader(SpokenForms):
 
     def _read_literals(self, segment: str) -> str:
         """Give the literals of a clause their roles; what is left of the clause."""
+        if placed := excerpt(segment):
+            self.unread += [literal.text for literal in self.masked.literals_in(placed)]
+            return without_marks(segment.replace(placed, " "))
         tokens = list(_TOKEN.finditer(segment))
         marks = [at for at, token in enumerate(tokens) if is_mark(token[0])]
         start, end = marks[0], marks[-1]
-        while start > 0 and self._may_demand(tokens[start - 1][0]):
+        while start > 0 and (self._may_demand(tokens[start - 1][0]) or is_shaped_name(tokens, start - 1)):
             start -= 1
         while end + 1 < len(tokens) and self._may_demand(tokens[end + 1][0]):
             end += 1
+        start = behind_request(tokens, start, marks[0])
         span = tokens[start : end + 1]
         words = [token[0].lower() for token in span]
         literals = self.masked.literals_in(segment)
@@ -293,7 +255,7 @@ class _Reader(SpokenForms):
 
     def _may_demand(self, token: str) -> bool:
         word = token.lower()
-        if not WORD.match(token) or is_demand_word(word):
+        if not WORD.match(token) or is_demand_word(word) or word in _SHAPES:
             return True
         if noun_tasks(word):
             return self.json

@@ -68,6 +68,11 @@ def _names(masked: Masked, items: Sequence[str]) -> Names:
     return found
 
 
+def is_complete(named: Names) -> bool:
+    """Whether a list has all labels of one task."""
+    return len(named) == 1 and all(len(names) == len(table()["label_names"][task]) for task, names in named.items())
+
+
 def label_pairs(text: str) -> list[tuple[int, int]]:
     """Where a text may name labels, as in `F for female`."""
     return [match.span() for match in _PAIR.finditer(text)]

@@ -116,6 +116,8 @@ class LiteralRoles:
             role = "prefix" if place < words.index("followed") else "suffix"
         elif _SEPARATOR_NOUNS & set(words):
             role = "separator"
+        elif {"before", "after"} <= set(words) or {"vor", "nach"} <= set(words):
+            role = "wrap"
         elif "before" in words or "vor" in words:
             role = "prefix"
         else:

@@ -11,16 +11,17 @@ from torch import Tensor
 from ..data.answer_format import AnswerFormat
 from ..data.tasks import Form, Task, TaskSpec
 from ..mask_bank.mask import HeadMask
-from .clause_text import without_json
-from .clauses import conditional, corrected, listed_items
+from .clauses import conditional, corrected, listed_items, numbered_items
 from .form_cues import noun_tasks
-from .form_reader import FormReading, read_form
+from .form_reader import read_form
+from .form_reading import FormReading
 from .intent import UNSUPPORTED, Intent
 from .nearest import WordingIndex
 from .no_request import is_no_request
 from .predictor import Prediction, Predictor, wordings_for
 from .resources import normalise
 from .route import How, InstructionRoute, Kind, Neighbour
+from .second_readings import settled
 
 MIN_INTENT_PROB = 0.2  # probability among the supported intents below which a request is unclear
 BRACES = ("{", "}")
@@ -76,10 +77,7 @@ class InstructionRouter:
         instructions = [text.encode("utf-8", "replace").decode() for text in instructions]  # no halves of characters
         forms = [NOTHING if is_no_request(text) else read_form(text, self.predictor.mender) for text in instructions]
         read = self._route_texts([form.content for form in forms], use_predicted_bits)
-        again = [at for at, (form, route) in enumerate(zip(forms, read, strict=True)) if _says_more(form, route)]
-        for at, route in zip(again, self._route_texts([forms[at].whole for at in again], use_predicted_bits), strict=True):
-            read[at] = route
-        self._settle_one_key(forms, read, use_predicted_bits)
+        read = settled(forms, read, lambda texts: self._route_texts(texts, use_predicted_bits))
         found = []
         for text, form, first in zip(instructions, forms, read, strict=True):
             after = corrected(text)
@@ -93,18 +91,6 @@ class InstructionRouter:
                 route = replace(route, neighbours=self.neighbours(form.content, self.predictor.predict([form.content])[0]))
             found.append(route)
         return found
-
-    def _settle_one_key(self, forms: Sequence[FormReading], read: list[InstructionRoute], use_predicted_bits: bool) -> None:
-        """Where one key is named, but several parts were read, what the words without JSON say, if that is one part."""
-        doubtful = [
-            at
-            for at, (form, route) in enumerate(zip(forms, read, strict=True))
-            if len(form.format.get("keys", ())) == 1 and len(route.intent.parts) > 1
-        ]
-        texts = [without_json(forms[at].content) for at in doubtful]
-        for at, route in zip(doubtful, self._route_texts(texts, use_predicted_bits), strict=True):
-            if len(route.intent.parts) == 1:
-                read[at] = route
 
     def _route_texts(self, texts: Sequence[str], use_predicted_bits: bool) -> list[InstructionRoute]:
         """What to do about each text, which has no forms in it."""
@@ -124,13 +110,14 @@ class InstructionRouter:
             if main.kind != "refuse" and whether.task not in main.intent.parts:
                 name = main.spec.name if main.spec else str(main.intent)
                 return replace(main, kind="plan", plan=whether.plan(name), spec=None, mask=None, how=None)
-        items = listed_items(text)
-        if items and len(route.intent.parts) != len(items):
+        numbered = numbered_items(text)
+        items = numbered or listed_items(text)
+        if numbered or (items and len(route.intent.parts) != len(items)):
             return self._with_items(items, route, use_predicted_bits)
         return route
 
     def _with_items(self, items: Sequence[str], route: InstructionRoute, use_predicted_bits: bool) -> InstructionRoute:
-        """Four tasks and more, each by itself; what the network reads at once has three at most."""
+        """Tasks that are numbered, or four and more, each by itself; what the network reads at once has three at most."""
         read = self._route_texts(items, use_predicted_bits=False)
         parts = tuple(each.intent.parts[0] for each in read if len(each.intent.parts) == 1)
         if use_predicted_bits or len(parts) < len(items) or len(set(parts)) < len(parts):
@@ -138,7 +125,12 @@ class InstructionRouter:
         intent = Intent(parts, "json" if route.intent.form == "json" else "pipe")
         spec = TaskSpec(parts=tuple(self.tasks[part] for part in parts), form=intent.form)
         sure = min(each.confidence_total for each in read)
-        return InstructionRoute(route.instruction, "composite", intent, sure, 1.0, spec=spec, how="parallel")
+        if intent == route.intent:
+            return route
+        one_pass = self._in_one_pass(spec, intent)
+        how: How = "one-pass" if one_pass else "parallel"
+        mask = self.masks[intent] if one_pass else None
+        return InstructionRoute(route.instruction, "composite", intent, sure, 1.0, spec=spec, how=how, mask=mask)
 
     def _with_form(self, route: InstructionRoute, form: FormReading, use_predicted_bits: bool) -> InstructionRoute:
         """The route with the form that was asked for, in the order of a template."""
@@ -255,14 +247,6 @@ class InstructionRouter:
 def _plain(text: str) -> str:
     """A request without marks and politeness."""
     return normalise(text).removeprefix("please ").removesuffix(" please")
-
-
-def _says_more(form: FormReading, route: InstructionRoute) -> bool:
-    """Whether demands are to be read, too: they name answers that were not understood yet, or nothing was."""
-    if form.whole in ("", form.content):
-        return False
-    parts = set(route.intent.parts)
-    return route.kind == "refuse" or any(demand.tasks and not demand.tasks & parts for demand in form.soft)
 
 
 def _in_order(parts: tuple[str, ...], order: Sequence[str]) -> tuple[str, ...]:

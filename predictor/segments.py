@@ -35,7 +35,7 @@ def _split_at_and(masked: Masked, segment: str, ending: str) -> list[tuple[str, 
         words = words_of(without_phrases(rest))
         if words and (_asks_for_labels(left, tail, runs) or (noun_tasks(words[0]) and denies(words))):
             continue  # one more part: "… and say male or female", "… and feelings, no translation"
-        if words and words[0] in table()["words"]["articles"] and _names_more(left, tail):
+        if words and (words[0] in table()["words"]["articles"] or noun_tasks(words[0])) and _names_more(left, tail):
             continue
         asks = bool(words) and (words[0] in table()["words"]["verbs"] or similar_verb(words[0]))
         demands = (

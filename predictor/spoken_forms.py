@@ -185,11 +185,11 @@ class SpokenForms(LiteralRoles):
             return cut(segment, marks), True
         for pattern, (left, right) in named_patterns("wrappers"):
             match = re.compile(
-                rf"{_LED_BY}{pattern.pattern}",
-                re.IGNORECASE,
+                rf"{_LED_BY}(?:(?P<twice>double|doppelten?)|(?P<thrice>triple|dreifachen?))?\s*{pattern.pattern}", re.IGNORECASE
             ).search(segment)
             if match and "separator" not in self.format:
-                self.format.setdefault("wrap", (left, right))
+                times = 2 if match["twice"] else 3 if match["thrice"] else 1
+                self.format.setdefault("wrap", (left * times, right * times))
                 return cut(segment, match), True
         return segment, False
 
