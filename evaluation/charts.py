@@ -68,6 +68,12 @@ def _plain(axes: "Axes", title: str = "") -> None:
     axes.set_title(title, fontsize=9.5, color=INK, loc="left", parse_math=False)
 
 
+def _legend(figure: "Figure", columns: int) -> None:
+    """One legend for all panels, each name once, also of what only some panels have."""
+    found = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+
+
 def draw_dots(groups: Sequence[str], panels: Mapping[str, Sequence[Mapping[str, Dot]]]) -> "Figure":
     """A line a group, a dot a condition with its range; one panel beside the other.
 
@@ -93,8 +99,7 @@ def draw_dots(groups: Sequence[str], panels: Mapping[str, Sequence[Mapping[str, 
         axes.set_yticks(range(len(groups)), groups if number == 0 else [""] * len(groups), parse_math=False)
         axes.grid(axis="x", color=PALE, linewidth=0.8)
         _plain(axes, title)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    _legend(figure, 5)
     return figure
 
 
@@ -147,8 +152,7 @@ def draw_curves(panels: Mapping[str, Sequence[Curve]], xlabel: str) -> "Figure":
         axes.set_xlabel(xlabel, fontsize=8, color=GRID)
         axes.grid(color=PALE, linewidth=0.8)
         _plain(axes, title)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=1 if columns == 1 else 4, frameon=False, fontsize=8)
+    _legend(figure, 1 if columns == 1 else 4)
     return figure
 
 
@@ -173,7 +177,7 @@ def draw_bars(groups: Sequence[str], series: Mapping[str, Sequence[float | None]
     axes.set(ylim=(len(groups) - 0.5, -0.5))
     axes.set_xlabel(xlabel, fontsize=8, color=GRID)
     _plain(axes)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    _legend(figure, 4)
     return figure
 
 
