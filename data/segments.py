@@ -81,7 +81,7 @@ def _quietest(wave: Float32[np.ndarray, " time"], rate: int) -> int:
     """The sample in the middle of the quietest stretch; the last of several that are equally quiet."""
     step = max(round(STEP * rate), 1)
     power = np.square(wave[: len(wave) // step * step].reshape(-1, step)).mean(axis=1)
-    stretch = round(PAUSE / STEP)
+    stretch = min(round(PAUSE / STEP), len(power))  # where a model takes 1 s, less than a pause is searched
     quiet = sliding_window_view(power, stretch).mean(axis=1)
     last = len(quiet) - 1 - int(quiet[::-1].argmin())
     return (last + stretch // 2) * step
