@@ -33,7 +33,7 @@ def main() -> None:
     ]
     print(f"import and load: {sorted(loading)[1]:.2f} s")
     predictor = Predictor.load()
-    print(f"an instruction: {median(lambda at: predictor.hear([f'tell me the gender of caller {at}'])):.2f} ms")
+    print(f"an instruction: {median(lambda at: predictor.predict([f'tell me the gender of caller {at}'])):.2f} ms")
     many = median(lambda at: predictor.predict([f"the mood of guest {at} and {number}" for number in range(256)]), 9)
     print(f"one of 256 that are read at once: {many / 256:.2f} ms")
     print(f"one that was just read: {median(lambda _: predictor.predict(['tell me the gender'])):.3f} ms")
