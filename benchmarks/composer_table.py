@@ -20,7 +20,7 @@ from amask.cli.common import open_model
 from amask.composer.candidates import Candidate, find_candidates
 from amask.composer.composite import DevEvaluator, SearchOptions, Train, build_dev_evaluator, compose_task
 from amask.composer.composite_data import build_composite_data
-from amask.composer.confirmation import Target
+from amask.composer.confirmation import Target, confirm
 from amask.composer.expression import And, Expression, Name
 from amask.composer.search import CandidateScore, score_candidate, score_part_masks
 from amask.data.manifest import Manifest, stable_shuffle
@@ -155,7 +155,10 @@ def warm_start(model: LALM, bank: MaskBank, data: Manifest, name: str, settings:
     for called, mask in starts.items():
         for steps in (steps for steps in STEPS if steps <= settings.steps):
             trained = train_with(model, steps, settings.seeds[0])(spec, joint.manifest, mask)
-            result, reached = ground.measure(Candidate(called, trained)), ground.confirm(trained, Target()).reached
+            result, reached = (
+                ground.measure(Candidate(called, trained)),
+                confirm(ground.spec, ground.pair(trained), Target()).reached,
+            )
             lines.append(f"| {called} | {steps} | {'yes' if reached else 'no'} | {cells(result)} |")
             sys.stderr.write(lines[-1] + "\n")
             if reached:

@@ -116,10 +116,6 @@ class DevEvaluator:
         own = score_part_masks(self.spec, paired.parts, self.references)
         return score_candidate(self.spec, candidate, paired.answers, own, self.references)
 
-    def confirm(self, mask: HeadMask, target: Target) -> Confirmation:
-        """Whether a mask reaches a target on all clips; to be asked of clips that no choice was made on."""
-        return confirm(self.spec, self.pair(mask), target)
-
 
 @dataclass(frozen=True)
 class CompositeResult:

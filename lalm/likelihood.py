@@ -1,6 +1,6 @@
 """How likely a model finds each of a closed set of answers; what a task with labels answers is the likeliest of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -47,19 +47,3 @@ def likeliest(answers: Sequence[str], probabilities: Float[Tensor, "row answer"]
     """Each row's likeliest answer and its probability; of equal ones the first."""
     values, places = probabilities.max(1)
     return [(answers[at], value) for at, value in zip(places.tolist(), values.tolist(), strict=True)]
-
-
-def answer_labels(
-    model: ScoringModel,
-    batches: Iterable[AudioFeatures],
-    labels: Sequence[str],
-    gates: GatesLike = None,
-    prompts: str | None = None,
-) -> Iterator[tuple[str, float]]:
-    """Each clip's likeliest label and its probability, batch by batch; arguments as of `label_probabilities`.
-
-    Yields:
-        A label and its probability among all labels.
-    """
-    for features in batches:
-        yield from likeliest(labels, label_probabilities(model, features, labels, gates, prompts))
