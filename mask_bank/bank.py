@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import platformdirs
@@ -114,6 +115,10 @@ class MaskBank:
             have = ", ".join(f"{name}@{number}" for number in files)
             raise BankError(f"{name!r} has several versions: say which of {have} to {what}")
         return name, *next(iter(files.items()))
+
+    def snapshot(self) -> "BankSnapshot":
+        """The bank as it is now: all that belongs to one request is looked up in one state of it, which is read once."""
+        return BankSnapshot(self.folder, self.bundled, self.warn)
 
     def names(self) -> tuple[str, ...]:
         """All names that have a version, sorted."""
@@ -226,7 +231,7 @@ class MaskBank:
         if version is not None:
             raise BankError(f"a stored mask gets its version from the bank; say {name!r} without @{version}")
         with versions.locked(self.folder, name) as folder:
-            before, fingerprint = self._read(name), mask.identity.fingerprint
+            before, fingerprint = versions.read_versions(self._roots, name), mask.identity.fingerprint
             old = before.defaults.get(fingerprint)
             for same in before.masks:
                 if same.digest == mask.digest and _lineage_keys(mask) <= _lineage_keys(same):
@@ -279,6 +284,25 @@ class MaskBank:
                 raise BankError(f"cannot remove {path}: {error.strerror}") from None
             versions.forget(folder, version)
         return path
+
+
+class BankSnapshot(MaskBank):
+    """A bank of which each name is read once, when it is first asked for anything."""
+
+    @cached_property
+    def _versions(self) -> dict[str, Versions]:
+        return {name: versions.read_versions(self._roots, name) for name in super().names()}
+
+    def names(self) -> tuple[str, ...]:
+        """All names that had a version, sorted."""
+        return tuple(self._versions)
+
+    def _read(self, name: str, *, fresh: bool = False) -> Versions:
+        return super()._read(name, fresh=fresh) if fresh or name not in self._versions else self._versions[name]
+
+    def snapshot(self) -> "BankSnapshot":
+        """Itself."""
+        return self
 
 
 def _lineage_keys(mask: HeadMask) -> set[tuple[str, object]]:

@@ -15,7 +15,6 @@ from ..errors import AmaskError, BankError, DataError, InstructionError
 from ..mask_bank.files import StoredMask
 from ..mask_bank.versions import is_name
 from .api_errors import ApiError
-from .choose_route import route_instruction
 from .pipeline import Pipeline, default_masks
 from .plan import is_plan
 from .routing import Request, Route, RouteMode
@@ -107,7 +106,7 @@ class ModelNames:
                 )
                 raise ApiError(422, message, "messages", "no_mask", more={"nearest": near})
             try:
-                return route_instruction(read, self.pipe.bank, self.pipe.identity, self.pipe.known_tasks(), mode)
+                return self.pipe.route_read(read, mode)
             except AmaskError as error:
                 raise ApiError(422, str(error), "messages", "no_mask") from None
 

@@ -11,12 +11,12 @@ from ..errors import AudioError, InstructionError
 from ..lalm.identity import Identity
 from ..mask_bank.bank import BUNDLED, MaskBank, default_folder
 from ..mask_bank.files import StoredMask
-from .choose_route import check_masks, choose_route, route_instruction
+from .choose_route import RouteChooser, check_masks
 from .clips import Clip, is_one_clip
 from .engine import RunOptions, answer_clips
 from .features import SegmentEncoder
 from .results import Result
-from .routing import ByMask, Request, Route
+from .routing import ByMask, Request, Route, RouteMode
 
 if TYPE_CHECKING:
     from ..lalm.base import LALM
@@ -85,8 +85,11 @@ class Pipeline:
     @property
     def identity(self) -> Identity:
         """What masks must be for: the model's, or until it is loaded that of the bank's masks for a model of its name."""
+        return self._identity(self.bank)
+
+    def _identity(self, bank: MaskBank) -> Identity:
         if "model" not in self.__dict__ and isinstance(self._given, str):
-            named = {stored.identity for stored in self.bank.list() if stored.identity.name == self._given}
+            named = {stored.identity for stored in bank.list() if stored.identity.name == self._given}
             if len(named) == 1:
                 return named.pop()
         return self.model.identity
@@ -102,10 +105,15 @@ class Pipeline:
     def _encoder(self) -> SegmentEncoder:
         return SegmentEncoder(self.model)
 
-    def _router(self, identity: Identity) -> "InstructionRouter":
+    def _chooser(self) -> RouteChooser:
+        bank = self.bank.snapshot()
+        known = collect_tasks(bank.folder, file=self._tasks) | {part.name: part for each in bank.tasks() for part in each.parts}
+        return RouteChooser(bank, self._identity(bank), known)
+
+    def _router(self, bank: MaskBank) -> "InstructionRouter":
         from ..predictor.router import InstructionRouter  # noqa: PLC0415 - imports torch
 
-        masks = require_masks(self.bank, identity)
+        masks = require_masks(bank, self._identity(bank))
         key = tuple(mask.digest for mask in masks)
         if getattr(self, "_routers", (None, None))[0] != key:
             self._routers = key, InstructionRouter(self.predictor, masks)
@@ -121,15 +129,19 @@ class Pipeline:
             predicted_bits: whether their bits are to be run.
             neighbours: name the nearest tasks also of clear ones.
         """
-        return self._router(self.identity).route(instructions, use_predicted_bits=predicted_bits, neighbours=neighbours)
+        return self._router(self.bank.snapshot()).route(instructions, use_predicted_bits=predicted_bits, neighbours=neighbours)
 
-    def route_read(self, read: "InstructionRoute") -> Route:
+    def route_read(self, read: "InstructionRoute", mode: RouteMode = "auto") -> Route:
         """The route of an instruction that was read.
+
+        Args:
+            read: what the predictor makes of it.
+            mode: how several tasks are done, as in `Request`.
 
         Raises:
             InstructionError: no mask serves it.
         """
-        return route_instruction(read, self.bank, self.identity, self.known_tasks())
+        return self._chooser().route_read(read, mode)
 
     def route(self, instruction: str | None = None, **request: Any) -> Route:  # noqa: ANN401 - see `Request`
         """Choose how a request is done, without doing it.
@@ -155,16 +167,16 @@ class Pipeline:
 
     def choose(self, request: Request) -> Route:
         """The same as `route`, for a request that was made before."""
+        chooser = self._chooser()
 
         def read(text: str, predicted_bits: bool) -> "InstructionRoute":
-            return self.read([text], predicted_bits=predicted_bits, neighbours=False)[0]
+            return self._router(chooser.bank).route([text], use_predicted_bits=predicted_bits, neighbours=False)[0]
 
-        return choose_route(request, self.bank, self.identity, read, self.known_tasks())
+        return chooser.choose(request, read)
 
     def known_tasks(self) -> Mapping[str, Task]:
         """All single tasks: the built-in ones, those of files, and those that the bank's masks carry."""
-        known = collect_tasks(self.bank.folder, file=self._tasks)
-        return known | {part.name: part for each in self.bank.tasks() for part in each.parts}
+        return self._chooser().tasks
 
     def __call__(
         self,

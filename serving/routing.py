@@ -1,4 +1,4 @@
-"""Requests and routes as data; `choose_route` makes the one of the other.
+"""Requests and routes as data; `RouteChooser` makes the one of the other.
 
 A request is an instruction in words, a task, a mask or a prompt. Its route says which masks do it: one (`ByMask`), each
 part's own on rows of one batch (`Parallel`), one after the other under conditions (`Plan`), or none, by a prompt (`Prompt`).

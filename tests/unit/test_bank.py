@@ -70,6 +70,27 @@ def test_versions_go_beyond_nine(bank) -> None:
     assert specs(bank)[-1] == "gr@11"
 
 
+def test_a_snapshot_stays_as_the_bank_was(layered, monkeypatch) -> None:
+    from amask.mask_bank import versions
+
+    kept = layered.snapshot()
+    assert (specs(kept), kept.defaults()) == (["asr@1", "gr@1", "gr@2"], {"asr@1", "gr@1"})
+    assert layered.add(make(4), "gr").stored.spec == "gr@3"
+    layered.use("gr@3")
+    layered.add(make(5), "ser")
+    with monkeypatch.context() as patched:
+        patched.setattr(versions, "read_versions", None)
+        assert (specs(kept), kept.defaults()) == (["asr@1", "gr@1", "gr@2"], {"asr@1", "gr@1"})
+        assert kept.for_task("gr").spec == "gr@1"
+    assert (specs(layered), layered.for_task("gr").spec) == (["asr@1", "gr@1", "gr@2", "gr@3", "ser@1"], "gr@3")
+
+
+def test_a_mask_added_through_a_snapshot_is_compared_with_what_is_there_now(layered) -> None:
+    kept = layered.snapshot()
+    assert kept.names() == ("asr", "gr")
+    assert layered.add(make(4), "gr").stored.spec == kept.add(make(4), "gr").stored.spec == "gr@3"
+
+
 def test_the_same_mask_gives_the_same_bytes(bank, tmp_path: Path) -> None:
     from amask.mask_bank.bank import MaskBank
 

@@ -33,9 +33,9 @@ def add(bank):
 
 def routed(bank, add, task, mode="auto", keys=()):
     from amask.data.tasks import parse_task
-    from amask.serving.choose_route import route_spec
+    from amask.serving.choose_route import RouteChooser
 
-    found = route_spec(parse_task(task, keys=keys), bank, add.identity, mode)
+    found = RouteChooser(bank, add.identity, {}).route_spec(parse_task(task, keys=keys), mode)
     return found.mode, [mask.spec for mask in found.used_masks], found.reason
 
 
@@ -137,7 +137,7 @@ def choose(bank, add):
     from amask.errors import InstructionError
     from amask.predictor.intent import Intent
     from amask.predictor.route import InstructionRoute
-    from amask.serving.choose_route import choose_route
+    from amask.serving.choose_route import RouteChooser
     from amask.serving.routing import Request
 
     def read(text, _bits):
@@ -146,7 +146,7 @@ def choose(bank, add):
         spec = parse_task(text)
         return InstructionRoute(text, "mask", Intent(spec.names, spec.form), 0.9, 0.5, spec=spec)
 
-    return lambda **fields: choose_route(Request(**fields), bank, add.identity, read, builtin_tasks())
+    return lambda **fields: RouteChooser(bank, add.identity, builtin_tasks()).choose(Request(**fields), read)
 
 
 def test_each_kind_of_request_has_its_route(choose, add):
