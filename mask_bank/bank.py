@@ -59,6 +59,10 @@ class MaskBank:
         """
         return cls(default_folder(), BUNDLED)
 
+    def __reduce__(self) -> tuple[type["MaskBank"], tuple[Path, Path | None]]:
+        """Its folders: another process gives warnings in its own way."""
+        return type(self), (self.folder, self.bundled)
+
     def __repr__(self) -> str:
         """`MaskBank('/home/me/.local/share/amask/bank', 12 names)`."""
         try:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from ..errors import BankError, MaskError
 from ..mask_bank.files import MAX_BYTES, StoredMask, describe, from_bytes
 from .api_errors import ApiError, invalid, unsupported
+from .forms import open_form
 from .service import Service
 
 UPLOADED = Path("file")  # what messages call an upload; never opened
@@ -76,13 +77,12 @@ async def _read(request: Request) -> _Given:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             raise invalid(".".join(map(str, first["loc"]))[:100] or "body", first["msg"]) from None
         return _Given(body.name, body.default)
-    if kind == "multipart/form-data":
-        return await _read_form(request)
-    raise ApiError(415, "expected multipart/form-data with a file, or JSON with a name", None, "unsupported_media_type")
+    return await _read_form(request)
 
 
 async def _read_form(request: Request) -> _Given:
-    async with request.form(max_files=1, max_fields=8, max_part_size=2**10) as form:
+    expected = "multipart/form-data with a file, or JSON with a name"
+    async with open_form(request, expected, max_fields=8, max_part_size=2**10) as form:
         for field in form:
             if field not in FIELDS:
                 raise unsupported(field[:100], f"is not supported; expected {', '.join(sorted(FIELDS))}")

@@ -1,6 +1,7 @@
 """The HTTP server: OpenAI's endpoints over one pipeline, as an ASGI app."""
 
 import hmac
+import json
 import logging
 import time
 import uuid
@@ -99,9 +100,9 @@ class Watch:
             log.info("%s %s %s %d %.0f ms", number, scope["method"], path, status, 1000 * seconds)
 
 
-def error_response(error: ApiError) -> JSONResponse:
-    """An error as an answer."""
-    return JSONResponse(error.body(), error.status, error.headers)
+def error_response(error: ApiError) -> Response:
+    """An error as an answer; in ASCII, as it may quote what cannot be written in UTF-8."""
+    return Response(json.dumps(error.body()), error.status, error.headers, "application/json")
 
 
 def create_app(pipe: Pipeline, name: str = "pocket", settings: ServerSettings | None = None) -> FastAPI:

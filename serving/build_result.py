@@ -66,7 +66,7 @@ def build_result(
         tasks = task.parts if task else ()
         about["confidence"] = join_confidence(tasks, parts, answers, weights)
     try:
-        text = shape_answer(text, parts, route.answer_format) if text or parts else text
+        text = shape_answer(text, parts, route.answer_format) if text or parts else _no_answer(route)
     except DataError as error:
         return Result(clip.name, error=f"{clip.name}: {error}", **about)
     warnings = [*clip.warnings, *doubts(tasks, parts, about.get("confidence"), known)]
@@ -74,6 +74,11 @@ def build_result(
         warnings += silent_segments(tasks, answers, clip.segments, rate)
     truncated = any(answer.truncated for answer in answers)
     return Result(clip.name, text, parts, warnings=tuple(warnings), truncated=truncated, **about)
+
+
+def _no_answer(route: Route) -> str:
+    """What is written where nothing was answered, such as by a plan whose condition does not hold: JSON stays JSON."""
+    return "{}" if route.answer_format and route.answer_format.layout_of(0) == "json" else ""
 
 
 def join_plan_answers(route: Plan, answers: Sequence[SegmentAnswer], weights: Sequence[float]) -> tuple[str, dict[str, str]]:

@@ -5,7 +5,7 @@ import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from .clips import HeardClip
 from .engine import RunOptions
 from .model_names import ModelName
 from .remote import fetch_url
-from .routing import Prompt, Route, with_warnings
+from .routing import ByMask, Parallel, Prompt, Route, with_warnings
 from .service import Answered, Service
 from .transcriptions import about_result, check_temperature, deltas, first_event, sent
 from .uploads import FORMATS, UploadLimits, decode_base64, decode_data_url, is_data_url, read_upload
@@ -159,21 +159,40 @@ def choose(service: Service, name: ModelName, words: str, body: ChatBody, schema
     """The route that a model's name and words lead to.
 
     Raises:
-        ApiError: no mask serves the words, or there is none of that name.
+        ApiError: no mask serves the words, there is none of that name, or its answer cannot be put into the form.
     """
+    as_object = body.response_format is not None and body.response_format.type == "json_object"
     if name.prompted:
         if not words:
             raise invalid("messages", "a prompted model must be told what to do")
+        if as_object:
+            raise unsupported("response_format", "json_object is made of a mask's answers; a prompted model takes a json_schema")
         return Prompt(text=words)
     mode: Literal["auto", "one-pass"] = "auto" if schema is None else "one-pass"
-    as_object = body.response_format is not None and body.response_format.type == "json_object"
-    options = {"format": AnswerFormat(layout="json")} if as_object else {}
-    if not name.by_words:
-        route = service.names.route(name, mode=mode, **options)
-        return with_warnings(route, (NOT_READ,)) if words else route
-    if not words:
-        raise ApiError(422, "say what to do in a text part, or choose a task by the model's name", "messages", "no_mask")
-    return service.names.route_words(words, mode, **options)
+    if name.by_words:
+        if not words:
+            raise ApiError(422, "say what to do in a text part, or choose a task by the model's name", "messages", "no_mask")
+        route = service.names.route_words(words, mode)
+    else:
+        route = service.names.route(name, mode=mode)
+        route = with_warnings(route, (NOT_READ,)) if words else route
+    return _as_object(route) if as_object else route
+
+
+def _as_object(route: Route) -> Route:
+    """A route whose answer is a JSON object: keys, labels and case stay as they were asked for.
+
+    Raises:
+        ApiError: it is not known what the mask answers.
+    """
+    asked = route.answer_format or AnswerFormat()
+    if isinstance(route, ByMask) and route.task is None:
+        raise unsupported("response_format", f"json_object needs a task, and {route.mask_names} tells none; use json_schema")
+    own = route.task.json_keys if isinstance(route, ByMask | Parallel) and route.task else ()
+    form = AnswerFormat(layout="json", keys=asked.keys or own, case=asked.case, labels=asked.labels)
+    left_out = [name for name in ("prefix", "suffix", "wrap", "separator") if getattr(asked, name)]
+    told = (f"{' and '.join(left_out)} left out: response_format asks for a JSON object",) if left_out else ()
+    return with_warnings(replace(route, answer_format=form), told)
 
 
 def _options(body: ChatBody, schema: dict[str, Any] | None, route: Route) -> RunOptions:
@@ -189,8 +208,9 @@ def _check_together(body: ChatBody, route: Route) -> None:
         raise invalid("stream_options", "goes with stream")
     if body.top_logprobs and not body.logprobs:
         raise invalid("top_logprobs", "goes with logprobs")
-    if body.logprobs and (body.stream or not _is_label(route)):
-        raise unsupported("logprobs", "are given for a task with labels, without stream")
+    plain = route.answer_format is None and (body.response_format is None or body.response_format.type == "text")
+    if body.logprobs and (body.stream or not plain or not _is_label(route)):
+        raise unsupported("logprobs", "are given for a task with labels, without another form and without stream")
 
 
 def _is_label(route: Route) -> bool:

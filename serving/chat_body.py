@@ -82,6 +82,10 @@ def parse_body(data: bytes, limits: UploadLimits) -> ChatBody:
     except (ValueError, RecursionError):
         raise ApiError(400, "the body is not JSON", None, "invalid_json") from None
     _check_depth(found, limits.max_depth)
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ApiError(400, "the body has half of a surrogate pair, which is no text", None, "invalid_json") from None
     if not isinstance(found, dict):
         raise ApiError(400, "expected a JSON object with model and messages", None, "invalid_json")
     try:

@@ -127,6 +127,7 @@ async def respond(service: Service, path: str | None, words: str, tasks: Sequenc
     except ApiError as error:
         return "", f"**{_plain(error.message)}**", "", ""
     name = "-".join([*tasks, *(["json"] if form == "JSON" and len(tasks) > 1 else [])])
+    words = words.encode(errors="replace").decode()  # half of a surrogate pair is no text
     prompt = await service.call(_prompt, service, words, name)
     prompted = await _prompted(service, clip, prompt)
     try:

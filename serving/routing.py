@@ -198,6 +198,15 @@ class Prompt(RouteBase):
 Route = ByMask | Parallel | Plan | Prompt
 
 
+def _is_text(text: str) -> bool:
+    """Whether a text can be written; bytes of a command line that are no UTF-8 and half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def with_warnings(route: Route, warnings: Sequence[str]) -> Route:
     """A route that says more of itself."""
     return replace(route, warnings=(*route.warnings, *warnings)) if warnings else route
@@ -241,6 +250,9 @@ class Request:
         if len(given) != 1:
             got = " and ".join(given) or "none"
             raise InstructionError(f"pass exactly one of instruction, task, mask and prompt; got {got}")
+        for name in ("instruction", "prompt"):
+            if not _is_text(getattr(self, name) or ""):
+                raise InstructionError(f"the {name} has bytes or half characters that are no text; write it in UTF-8")
         if self.prompt is not None and not self.prompt.strip():
             raise InstructionError("the prompt is empty; say what to do, such as 'transcribe the speech'")
         if self.mode not in ROUTE_MODES:

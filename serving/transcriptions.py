@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from .api_errors import ApiError, invalid, unsupported
 from .clips import HeardClip
 from .engine import RunOptions
+from .forms import open_form
 from .model_names import ModelName
 from .results import SegmentAnswer
 from .routing import ByMask, Prompt, Route, with_warnings
@@ -74,10 +75,8 @@ def _route(service: Service, asked: Transcription, task: str) -> Route:
 
 
 async def _read(service: Service, request: Request, fields: frozenset[str]) -> Transcription:
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise ApiError(415, "expected multipart/form-data with file and model", None, "unsupported_media_type")
-    limits = service.settings.limits
-    async with request.form(max_files=1, max_fields=limits.max_parts, max_part_size=2**16) as form:
+    expected, fields_taken = "multipart/form-data with file and model", service.settings.limits.max_parts
+    async with open_form(request, expected, max_fields=fields_taken, max_part_size=2**16) as form:
         _check_fields(form, fields)
         upload = form.get("file")
         if not isinstance(upload, UploadFile):

@@ -1,6 +1,7 @@
 """The command line on the pocket model: clips, and a runner."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -123,5 +125,38 @@ def process() -> Callable[..., subprocess.Popen]:
         listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.PIPE if stdin else None}
         return subprocess.Popen(command, **pipes, text=text, env=dict(os.environ), preexec_fn=listen)  # noqa: PLW1509
+
+    return start
+
+
+@dataclass(frozen=True)
+class Listening:
+    """`amask serve` as a process of its own, which listens."""
+
+    process: subprocess.Popen
+    address: str
+    log: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def listen(process) -> Callable[..., AbstractContextManager[Listening]]:
+    """Starts `amask serve` with options as a process of its own, at any port unless they name one; stopped after the context."""
+
+    @contextmanager
+    def start(*options: object) -> Iterator[Listening]:
+        run, lines = process("serve", *options, *(() if "--port" in options else ("--port", "0"))), []
+        try:
+            for line in run.stderr:
+                lines.append(line)
+                if found := re.search(r"http://\S+", line):
+                    break
+            else:
+                raise AssertionError("".join(lines))
+            # A full pipe would stop the server.
+            threading.Thread(target=lines.extend, args=(run.stderr,), daemon=True).start()
+            yield Listening(run, found[0], lines)
+        finally:
+            run.terminate()
+            run.wait(60)
 
     return start

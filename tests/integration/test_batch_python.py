@@ -128,3 +128,12 @@ def test_a_pipeline_goes_to_other_processes_without_its_model(pipe, clips):
     assert pickle.loads(sent)(clips[0], task="gr").text == "female"
     with pytest.raises(InstructionError, match="loaded model"):
         pickle.dumps(Pipeline(pipe.model))
+
+
+def test_the_command_s_pipeline_is_sent_to_other_processes(tmp_path):
+    """Its bank names damaged files on stderr, once each, which does not travel."""
+    from amask.cli.common import open_pipeline
+
+    sent = pickle.loads(pickle.dumps(open_pipeline("pocket", tmp_path / "bank", "auto")))
+    assert sent.bank.folder == tmp_path / "bank"
+    assert "gr" in sent.bank

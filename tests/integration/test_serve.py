@@ -219,8 +219,10 @@ def test_logprobs_are_the_labels_probabilities(chat):
     assert token["token"] == found["choices"][0]["message"]["content"]
     assert math.exp(token["logprob"]) == pytest.approx(found["amask"]["confidence"], abs=1e-3)
     assert sum(math.exp(each["logprob"]) for each in token["top_logprobs"]) == pytest.approx(1)
-    refused = chat("", "pocket:asr", logprobs=True)
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logprobs")
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["male", "female"]}}}
+    for model, more in (("asr", {}), ("gr", {"response_format": form}), ("gr", {"response_format": {"type": "json_object"}})):
+        refused = chat("", f"pocket:{model}", logprobs=True, **more)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logprobs")
 
 
 def test_a_streamed_chat_is_the_same_answer(chat):

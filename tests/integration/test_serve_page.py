@@ -89,6 +89,7 @@ def test_what_is_wrong_is_said(app, clip, tmp_path):
     assert "clip" in said(str(tmp_path / "no.wav"), "transcribe", [], "text")
     assert "nearest tasks" in said(str(clip), "bake a cake", [], "text")
     assert "Say what to do" in said(str(clip), " ", [], "text")
+    assert "nearest tasks" in said(str(clip), "\ud800", [], "text")
     answer, understood, heads, prompted = asyncio.run(respond(app.state.service, str(clip), "", ["asr", "gr"], "text"))
     assert answer.endswith("|female")
     assert "asr-gr" in understood

@@ -113,6 +113,8 @@ def test_what_is_not_there_is_said(bank, add):
         ({"task": "gr", "mask": "gr"}, "got task and mask"),
         ({"instruction": "x", "task": "gr", "prompt": "y"}, "got instruction and task and prompt"),
         ({"prompt": " "}, "the prompt is empty"),
+        ({"prompt": "gender \udcff"}, "the prompt has bytes or half characters"),
+        ({"instruction": "gender \ud800"}, "the instruction has bytes or half characters"),
         ({"task": "gr", "mode": "fast"}, "mode 'fast': expected one of auto, one-pass, parallel"),
         ({"mask": "gr", "mode": "parallel"}, "have one way"),
         ({"task": "gr THEN asr", "mode": "parallel"}, "have one way"),
