@@ -37,7 +37,7 @@ LONG = "Clips longer than the model hears: refuse, trim to their beginning, or s
 TASK = "What to do, by masks: asr, gr, 'gr|asr', gr-asr-json …, or a plan: gr THEN asr IF female."
 FALLBACK = "prompt: give an instruction that no mask serves to the model as it is, instead of refusing."
 MODE = "A composite by a mask of its own (one-pass), or each part by its mask (parallel); auto: where one reached its target."
-FORMAT = "The answer's form: case=upper, prefix=…, separator=tab, keys=sex,said, layout=json …, or a JSON file; repeatable."
+FORMAT = "The answer's form: case=upper, prefix=…, separator=tab, keys=sex,said, parts.gr.case=upper …, or a JSON file; repeatable."
 PRUNE = "auto: one mask runs on a model without the heads that are off, where its family allows it; off: they are gated."
 KEYS = "What JSON answers call the parts: gender,text. By default the tasks' names."
 
@@ -120,13 +120,14 @@ def show_route(route: "Route", explain: bool) -> None:
 
 
 def describe_route(route: "Route") -> str:
-    """`gr (speaker's gender), 100 %`."""
+    """`gr (speaker's gender) with case=upper, 100 %`."""
     tasks = [mask.task for mask in route.used_masks if mask.task is not None]
     titles = dict.fromkeys(part.title for task in tasks for part in task.parts if part.title)
     about = f" ({', '.join(titles)})" if titles else ""
     by = " by the predicted bits" if route.mask_names == "predicted bits" else ""
+    form = f" with {route.answer_format}" if route.answer_format else ""
     sure = "" if route.confidence is None else f", {100 * route.confidence:.0f} %"
-    return f"{route.task_name}{about}{by}{sure}"
+    return f"{route.task_name}{about}{form}{by}{sure}"
 
 
 def _read_schema(path: Path) -> dict[str, Any]:

@@ -6,11 +6,12 @@ the language model, so a form always holds, whatever the texts contain:
     AnswerFormat(prefix="Mood: ", case="upper").shape({"ser": "happy"})              'Mood: HAPPY'
     AnswerFormat(separator="/").shape({"gr": "female", "asr": "and/or"})             'female/and/or'
     AnswerFormat(layout="json", keys=("sex", "said")).shape({"gr": "male", …})       '{"sex": "male", "said": "…"}'
+    AnswerFormat(parts={"gr": TextFormat(case="upper")}).shape({"gr": "male", …})    'MALE|…'
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,19 +50,14 @@ def _title(text: str) -> str:
 _CASES: Mapping[str, Callable[[str], str]] = {"upper": str.upper, "lower": str.lower, "title": _title}
 
 
-class AnswerFormat(pydantic.BaseModel):
-    """The form of an answer. What is not given is left as it is.
+class TextFormat(pydantic.BaseModel):
+    """What stands around a text, and its case. What is not given is left as it is.
 
     Attributes:
-        prefix: what the answer begins with, to the letter; a space follows it where it ends in a letter, digit or one of `:,.;`.
+        prefix: what it begins with, to the letter; a space follows it where it ends in a letter, digit or one of `:,.;`.
         suffix: what it ends with, likewise.
-        wrap: what stands to the left and to the right of the parts, within prefix and suffix.
-        case: of the parts' answers; keys, prefix and suffix are as given.
-        separator: between the parts of the layout "joined"; a bar by default.
-        keys: what the parts are called, in their order: keys of JSON, and before a colon in lines and lists.
-        layout: "plain" for one part, "joined" for several in one line, "json", "lines" (a part a line), or "list" (with bullets);
-            None for JSON where there are keys, else for plain or joined.
-        labels: a task's name → our label → the user's name for it.
+        wrap: what stands to the left and to the right of it, within prefix and suffix.
+        case: of the text; prefix, suffix and wrapping are as given.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -70,10 +66,48 @@ class AnswerFormat(pydantic.BaseModel):
     suffix: str = ""
     wrap: tuple[str, str] | None = None
     case: Case | None = None
+
+    def cased(self, text: str) -> str:
+        """The text in the case asked for."""
+        return _CASES[self.case](text) if self.case else text
+
+    def around(self, text: str) -> str:
+        """The text with what stands around it."""
+        before, after = self._ends()
+        return f"{before}{text}{after}"
+
+    def inside(self, text: str) -> str | None:
+        """The text without what stands around it; None where that is not there."""
+        before, after = self._ends()
+        if len(text) < len(before) + len(after) or not text.startswith(before) or not text.endswith(after):
+            return None
+        return text[len(before) : len(text) - len(after)]
+
+    def _ends(self) -> tuple[str, str]:
+        """What stands before and behind, with a space where a word of prefix or suffix would touch the text."""
+        head, tail = self.prefix, self.suffix
+        head += " " if head and (head[-1].isalnum() or head[-1] in ":,.;") else ""
+        left, right = self.wrap or ("", "")
+        return head + left, right + (f" {tail}" if tail and tail[0].isalnum() else tail)
+
+
+class AnswerFormat(TextFormat):
+    """The form of an answer. What is not given is left as it is; the case is that of the parts' answers, not of keys.
+
+    Attributes:
+        separator: between the parts of the layout "joined"; a bar by default.
+        keys: what the parts are called, in their order: keys of JSON, and before a colon in lines and lists.
+        layout: "plain" for one part, "joined" for several in one line, "json", "lines" (a part a line), or "list" (with bullets);
+            None for JSON where there are keys, else for plain or joined.
+        labels: a task's name → our label → the user's name for it.
+        parts: a task's name → the form of its answer alone, within the whole; its case comes before that of the whole.
+    """
+
     separator: Annotated[str, pydantic.Field(min_length=1)] | None = None
     keys: tuple[Annotated[str, pydantic.Field(min_length=1)], ...] = ()
     layout: Layout | None = None
     labels: dict[str, dict[str, str]] = {}
+    parts: dict[str, TextFormat] = {}
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> "AnswerFormat":
@@ -84,7 +118,7 @@ class AnswerFormat(pydantic.BaseModel):
         if self.separator is not None and self.layout not in (None, "joined"):
             raise ValueError(f"a separator does not go with the layout {self.layout!r}")
         for task, names in self.labels.items():
-            if len({self._cased(name) for name in names.values()}) < len(names):
+            if len({self._cased(task, name) for name in names.values()}) < len(names):
                 raise ValueError(f"labels of {task!r} must all be different")
         return self
 
@@ -99,6 +133,10 @@ class AnswerFormat(pydantic.BaseModel):
         """What was asked for, and nothing else, as JSON has it."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
+    def __str__(self) -> str:
+        """What was asked for, as `--format` has it: `case=upper, parts.gr.wrap=[|]`."""
+        return ", ".join(_flat(self.as_dict()))
+
     def shape(self, parts: Mapping[str, str]) -> str:
         """The answer of its parts.
 
@@ -110,10 +148,7 @@ class AnswerFormat(pydantic.BaseModel):
         """
         names = tuple(parts)
         self._require_parts(names)
-        values = [self._value(name, text) for name, text in parts.items()]
-        left, right = self.wrap or ("", "")
-        head, tail = self._ends()
-        return f"{head}{left}{self._body(names, values)}{right}{tail}"
+        return self.around(self._body(names, [self._value(name, text) for name, text in parts.items()]))
 
     def parse(self, text: str, names: Sequence[str]) -> dict[str, str] | None:
         """Take an answer apart: a task's name → its answer, in our labels and the case asked for; None where it is out of form.
@@ -126,15 +161,17 @@ class AnswerFormat(pydantic.BaseModel):
             DataError: there are not as many parts as keys, or several for the layout "plain".
         """
         self._require_parts(names)
-        left, right = self.wrap or ("", "")
-        head, tail = self._ends()
-        before, after = head + left, right + tail
-        if len(text) < len(before) + len(after) or not text.startswith(before) or not text.endswith(after):
-            return None
-        values = self._split(text[len(before) : len(text) - len(after)], tuple(names))
+        body = self.inside(text)
+        values = None if body is None else self._split(body, tuple(names))
         if values is None:
             return None
-        return {name: self._our_label(name, value) for name, value in zip(names, values, strict=True)}
+        found: dict[str, str] = {}
+        for name, value in zip(names, values, strict=True):
+            inner = self._part(name).inside(value)
+            if inner is None:
+                return None
+            found[name] = self._our_label(name, inner)
+        return found
 
     def layout_of(self, count: int) -> Layout:
         """The layout of an answer of so many parts."""
@@ -148,21 +185,19 @@ class AnswerFormat(pydantic.BaseModel):
         if not names or (self.layout == "plain" and len(names) > 1):
             raise DataError(f"an answer of {len(names)} parts cannot be plain; ask for joined, json, lines or list")
 
-    def _cased(self, text: str) -> str:
-        return _CASES[self.case](text) if self.case else text
+    def _part(self, name: str) -> TextFormat:
+        return self.parts.get(name, TextFormat())
+
+    def _cased(self, name: str, text: str) -> str:
+        part = self._part(name)
+        return part.cased(text) if part.case else self.cased(text)
 
     def _value(self, name: str, text: str) -> str:
-        return self._cased(self.labels.get(name, {}).get(text, text))
+        return self._part(name).around(self._cased(name, self.labels.get(name, {}).get(text, text)))
 
     def _our_label(self, name: str, value: str) -> str:
-        theirs = {self._cased(shown): label for label, shown in self.labels.get(name, {}).items()}
+        theirs = {self._cased(name, shown): label for label, shown in self.labels.get(name, {}).items()}
         return theirs.get(value, value)
-
-    def _ends(self) -> tuple[str, str]:
-        """Prefix and suffix, with a space where a word would touch the answer."""
-        head, tail = self.prefix, self.suffix
-        head += " " if head and (head[-1].isalnum() or head[-1] in ":,.;") else ""
-        return head, f" {tail}" if tail and tail[0].isalnum() else tail
 
     def _body(self, names: Sequence[str], values: Sequence[str]) -> str:
         layout = self.layout_of(len(names))
@@ -192,6 +227,18 @@ class AnswerFormat(pydantic.BaseModel):
         """What stands before each part on its line."""
         bullet = BULLET if layout == "list" else ""
         return [f"{bullet}{key}: " for key in self.keys] if self.keys else [bullet] * count
+
+
+def _flat(found: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Fields as options, those of `labels` and `parts` by their tasks."""
+    for key, value in found.items():
+        if key == "parts" or before == "parts.":
+            yield from _flat(value, f"{before}{key}.")
+        elif key == "labels":
+            yield from (f"labels.{task}={','.join(map(':'.join, names.items()))}" for task, names in value.items())
+        else:
+            said = value if isinstance(value, str) else (BAR if key == "wrap" else ",").join(value)
+            yield f"{before}{key}={said if said == said.strip() else repr(said)}"
 
 
 def _escape_mark(separator: str) -> str:
@@ -250,7 +297,8 @@ def _json_values(body: str, keys: Sequence[str]) -> list[str] | None:
 def read_format(options: Sequence[str]) -> AnswerFormat:
     r"""A format of JSON files and `key=value`s; the last of a key counts.
 
-    `keys=sex,said`, `wrap=[|]`, `labels.gr=female:F,male:M`, `separator=tab` (by name or as it is, `\n` and `\t` too).
+    `keys=sex,said`, `wrap=[|]`, `labels.gr=female:F,male:M`, `separator=tab` (by name or as it is, `\n` and `\t` too), and for
+    one part alone `parts.gr.case=upper`.
 
     Raises:
         DataError: a file cannot be read, or something is no format; the message names it.
@@ -258,14 +306,19 @@ def read_format(options: Sequence[str]) -> AnswerFormat:
     found: dict[str, Any] = {}
     for option in options:
         key, equals, value = option.partition("=")
-        if not equals or not re.fullmatch(r"[a-z]+(\.\w+)?", key):
+        match = re.fullmatch(r"(?:([a-z]+)|labels\.(\w+)|parts\.(\w+)\.([a-z]+))", key)
+        if not equals or not (match or re.fullmatch(r"[a-z.]+", key)):
             found |= _read_file(Path(option))
             continue
-        field, _, task = key.partition(".")
-        if (field == "labels") != bool(task):
-            raise DataError(f"--format {option}: expected a JSON file, or such as case=upper or labels.gr=female:F,male:M")
+        if not match or match[1] in ("labels", "parts"):
+            such = "case=upper, labels.gr=female:F,male:M or parts.gr.case=upper"
+            raise DataError(f"--format {option}: expected a JSON file, or such as {such}")
+        field, task, part, of_part = match.groups()
         if task:
             found["labels"] = dict(found.get("labels", {})) | {task: _read_labels(value, option)}
+        elif part:
+            before = dict(found.get("parts", {}))
+            found["parts"] = before | {part: dict(before.get(part, {})) | {of_part: _read_value(of_part, value, option)}}
         else:
             found[field] = _read_value(field, value, option)
     try:
@@ -273,7 +326,7 @@ def read_format(options: Sequence[str]) -> AnswerFormat:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        known = ", ".join(AnswerFormat.model_fields)
+        known = ", ".join((TextFormat if first["loc"][0] == "parts" else AnswerFormat).model_fields)
         why = f"there is no {where!r}; there are {known}" if first["type"] == "extra_forbidden" else first["msg"]
         raise DataError(f"--format {where}: {why.removeprefix('Value error, ')}") from None
 

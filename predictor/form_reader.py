@@ -17,6 +17,7 @@ from .form_reading import Demand, FormReading
 from .label_lists import LabelRun, Names, is_complete, label_runs, named_labels
 from .literal_roles import is_pair
 from .literals import Masked, is_mark, mask_literals
+from .part_forms import read_part_forms
 from .quoting import with_quotes
 from .segments import segments
 from .spelling import SpellingMender
@@ -82,6 +83,7 @@ class _Reader(SpokenForms):
         self.labels, text = named_labels(self.masked, self._without_unsupported(self.masked.text))
         if self.json:
             text = self.read_named_keys(text)
+        text, parts = read_part_forms(text, self._read_clause)
         pieces = segments(self.masked, text)
         for segment, ending in pieces:
             self._read_segment(segment, ending, alone=len(pieces) == 1)
@@ -94,10 +96,16 @@ class _Reader(SpokenForms):
             json=self.json,
             labels=self._wished_labels(as_written=not text.isupper()),
             labelled=self.labelled,
+            parts=parts,
             order=self.order,
             unsupported=tuple(dict.fromkeys(self.unsupported)),
             unread=tuple(dict.fromkeys(self.unread)),
         )
+
+    def _read_clause(self, text: str) -> FormReading:
+        """The form that a clause asks for by itself."""
+        masked = replace(self.masked, text=text)
+        return _Reader(text, masked).read()
 
     def _settled_format(self) -> dict[str, Any]:
         """The format as all of the instruction has it: a prefix and a suffix may be a wrapping, a quoted text a key."""

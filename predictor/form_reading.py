@@ -30,6 +30,7 @@ class FormReading:
         json: whether JSON is asked for.
         labels: a task's name → our label → the user's name; for tasks that may be asked for.
         labelled: the task whose labels are the only answers that are allowed; empty where none are listed in full.
+        parts: a task's name → fields that are for its answer alone, of several tasks.
         order: what a template of the answer names, in its order.
         unsupported: names of forms that cannot be had.
         unread: literals that a demand speaks of and that have no role in the format.
@@ -42,6 +43,7 @@ class FormReading:
     json: bool = False
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     labelled: str = ""
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     unsupported: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()

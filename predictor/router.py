@@ -286,6 +286,11 @@ def _format_for(intent: Intent, form: FormReading) -> tuple[AnswerFormat, tuple[
     labels = {task: dict(names) for task, names in form.labels.items() if task in intent.parts}
     if labels:
         fields["labels"] = labels
+    own = {task: said for task, said in form.parts.items() if task in intent.parts and count > 1}
+    for task in form.parts.keys() - own.keys():
+        fields = dict(form.parts[task]) | fields
+    if own:
+        fields["parts"] = own
     try:
         return AnswerFormat.model_validate(fields), tuple(warnings)
     except ValueError:

@@ -4,7 +4,7 @@ It goes through the same queue as the endpoints. It needs no network: Gradio bri
 """
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,15 +177,11 @@ def describe(route: Route, found: Answered) -> str:
         lines[0] += f", {100 * route.confidence:.0f} % sure"
     lines += [f"- {_plain(line)}" for line in route.explain()]
     if route.answer_format:
-        lines.append(f"- **Form** {_plain(_form(route.answer_format.as_dict()))}")
+        lines.append(f"- **Form** {_plain(str(route.answer_format))}")
     if result.confidence is not None:
         lines.append(f"- **Sure of the answer** {100 * result.confidence:.0f} %")
     lines += [f"- **{_plain(task)}** {_plain(part)}" for task, part in result.parts.items() if len(result.parts) > 1]
     return "\n".join([*lines, *(f"- *{_plain(warning)}*" for warning in result.warnings)])
-
-
-def _form(about: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in about.items())
 
 
 def draw_heads(mask: HeadMask) -> str:

@@ -26,7 +26,16 @@ def formats(draw, count):
         separator=draw(st.none() | TEXTS.filter(bool)) if separable else None,
         keys=tuple(draw(st.lists(TEXTS.filter(bool), min_size=count, max_size=count, unique=True))) if keyed else (),
         layout=layout,
+        parts={name: draw(text_formats()) for name in draw(st.sets(st.sampled_from(NAMES)))},
     )
+
+
+@st.composite
+def text_formats(draw):
+    from amask.data.answer_format import TextFormat
+
+    wrap, case = st.none() | st.tuples(TEXTS, TEXTS), st.sampled_from([None, "upper", "lower", "title"])
+    return TextFormat(prefix=draw(TEXTS), suffix=draw(TEXTS), wrap=draw(wrap), case=draw(case))
 
 
 def cased(text, case):
@@ -46,7 +55,8 @@ def test_what_was_shaped_parses_back_into_its_parts(data):
     form = data.draw(formats(count))
     parts = {name: data.draw(TEXTS) for name in NAMES[:count]}
     shaped = form.shape(parts)
-    assert form.parse(shaped, NAMES[:count]) == {name: cased(text, form.case) for name, text in parts.items()}
+    cases = {name: form.parts[name].case if name in form.parts else None for name in parts}
+    assert form.parse(shaped, NAMES[:count]) == {name: cased(text, cases[name] or form.case) for name, text in parts.items()}
     assert AnswerFormat.model_validate(json.loads(json.dumps(form.as_dict()))) == form
 
 
@@ -72,6 +82,14 @@ def test_what_was_shaped_parses_back_into_its_parts(data):
         ({"layout": "lines", "keys": ("Gender", "Text")}, {"gr": "male", "asr": "x"}, "Gender: male\nText: x"),
         ({"labels": {"gr": {"female": "F", "male": "M"}}}, {"gr": "male", "asr": "male"}, "M|male"),
         ({"labels": {"ser": {"neutral": "0"}}}, {"ser": "happy"}, "happy"),
+        ({"parts": {"gr": {"case": "upper"}}}, {"gr": "male", "asr": "x"}, "MALE|x"),
+        ({"case": "upper", "parts": {"asr": {"case": "lower"}}}, {"gr": "male", "asr": "X"}, "MALE|x"),
+        (
+            {"wrap": ("<", ">"), "parts": {"asr": {"wrap": ("[", "]"), "prefix": "T:"}}},
+            {"gr": "male", "asr": "x"},
+            "<male|T: [x]>",
+        ),
+        ({"separator": "]", "parts": {"gr": {"wrap": ("[", "]")}}}, {"gr": "male", "asr": "x"}, "[male\\]]x"),
     ],
 )
 def test_forms_by_hand(given_format, parts, shaped):
@@ -132,6 +150,11 @@ def test_options_and_files_say_the_same(tmp_path):
     assert read_format([str(tmp_path / "f.json"), "case=lower"]).case == "lower"
     assert read_format(["keys=sex, said"]).keys == ("sex", "said")
     assert read_format(["separator=\\n"]).separator == "\n"
+    parts = read_format(["parts.gr.case=upper", "parts.asr.wrap=[|]", "parts.gr.prefix=Is:"]).parts
+    assert {name: part.model_dump(exclude_defaults=True) for name, part in parts.items()} == {
+        "gr": {"case": "upper", "prefix": "Is:"},
+        "asr": {"wrap": ("[", "]")},
+    }
 
 
 @pytest.mark.parametrize(
@@ -141,6 +164,10 @@ def test_options_and_files_say_the_same(tmp_path):
         ("case=loud", "--format case: Input should be"),
         ("wrap=<>", "expected left and right with a bar between"),
         ("labels=female:F", "labels.gr=female:F"),
+        ("parts=upper", "parts.gr.case=upper"),
+        ("parts.gr=upper", "parts.gr.case=upper"),
+        ("parts.gr.colour=red", "there is no 'parts.gr.colour'"),
+        ("parts.gr.keys=a", "there is no 'parts.gr.keys'"),
         ("labels.gr=female", "expected our label, a colon"),
         ("labels.gr=female:X,male:X", "must all be different"),
         ("keys=a,a", "keys must all be different"),

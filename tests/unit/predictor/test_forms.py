@@ -154,6 +154,57 @@ def test_labels_are_named_behind_a_colon():
     assert read_form("the gender: F for female, M for male").labels == {"gr": {"female": "F", "male": "M"}}
 
 
+@pytest.mark.parametrize(
+    ("text", "labels", "content"),
+    [
+        (
+            'say "W" for a woman and "M" for a man, then the words',
+            {"gr": {"female": "W", "male": "M"}},
+            "say the gender, then the words",
+        ),
+        ("the gender and the words, F for women and M for men", {"gr": {"female": "F", "male": "M"}}, "the gender and the words"),
+        ("listen for women and if men speak, say the gender", {}, "listen for women and if men speak, say the gender"),
+        ("is it a man or a woman? 1 for male, 2 for female", {"gr": {"male": "1", "female": "2"}}, "is it a man or a woman?"),
+    ],
+)
+def test_words_for_labels_get_names(text, labels, content):
+    from amask.predictor.form_reader import read_form
+
+    read = read_form(text)
+    assert (read.labels, read.content) == (labels, content)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "parts", "content"),
+    [
+        ("tell me the gender in capitals and the words", {}, {"gr": {"case": "upper"}}, "tell me the gender and the words"),
+        (
+            "the words in lower case and the gender in upper case",
+            {},
+            {"asr": {"case": "lower"}, "gr": {"case": "upper"}},
+            "the words and the gender",
+        ),
+        ("the gender in square brackets, then the words", {}, {"gr": {"wrap": ("[", "]")}}, "the gender, then the words"),
+        (
+            'prefix the gender with "G:" and then write the words',
+            {},
+            {"gr": {"prefix": "G:"}},
+            "the gender and then write the words",
+        ),
+        ("write the words, and put the gender in capitals", {}, {"gr": {"case": "upper"}}, "write the words, and put the gender"),
+        ("give the gender and the words in capitals", {"case": "upper"}, {}, "give the gender and the words"),
+        ("gender and words, both in capitals", {"case": "upper"}, {}, "gender and words"),
+        ("in capitals, give me the gender and the words", {"case": "upper"}, {}, "give me the gender and the words"),
+        ("the gender in capitals", {"case": "upper"}, {}, "the gender"),
+    ],
+)
+def test_a_demand_may_be_for_one_part(text, whole, parts, content):
+    from amask.predictor.form_reader import read_form
+
+    read = read_form(text)
+    assert (read.format, read.parts, read.content.strip(" .,")) == (whole, parts, content)
+
+
 def test_a_literal_without_a_role_is_told():
     from amask.predictor.form_reader import read_form
 
