@@ -326,7 +326,7 @@ def read_format(options: Sequence[str]) -> AnswerFormat:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        known = ", ".join((TextFormat if first["loc"][0] == "parts" else AnswerFormat).model_fields)
+        known = ", ".join((TextFormat if first["loc"][:1] == ("parts",) else AnswerFormat).model_fields)
         why = f"there is no {where!r}; there are {known}" if first["type"] == "extra_forbidden" else first["msg"]
         raise DataError(f"--format {where}: {why.removeprefix('Value error, ')}") from None
 

@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 
 SYNTHETIC = {"<module>", "<lambda>", "<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>"}
-MOST = 355  # distinct functions: 353 today, forms, spelling, warnings and pruning included; 352 before there was one pipeline
+MOST = 360  # distinct functions: 356 today, forms, spelling, warnings and pruning included; 352 before there was one pipeline
 
 
 def test_the_path_is_short_and_decides_and_reads_once(amask, clip, root):
