@@ -37,7 +37,7 @@ LONG = "Clips longer than the model hears: refuse, trim to their beginning, or s
 TASK = "What to do, by masks: asr, gr, 'gr|asr', gr-asr-json …, or a plan: gr THEN asr IF female."
 FALLBACK = "prompt: give an instruction that no mask serves to the model as it is, instead of refusing."
 MODE = "A composite by a mask of its own (one-pass), or each part by its mask (parallel); auto: where one reached its target."
-FORMAT = "The answer's form: case=upper, prefix=…, separator=tab, keys=sex,said, parts.gr.case=upper …, or a JSON file; repeatable."
+FORMAT = "The answer's form: prefix=…, separator=tab, parts.gr.case=upper, keys=sex,said …, or a JSON file; repeatable."
 PRUNE = "auto: one mask runs on a model without the heads that are off, where its family allows it; off: they are gated."
 KEYS = "What JSON answers call the parts: gender,text. By default the tasks' names."
 
