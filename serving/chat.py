@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -19,10 +19,11 @@ from .clips import HeardClip
 from .engine import RunOptions
 from .model_names import ModelName
 from .remote import fetch_url
-from .routing import ByMask, Parallel, Prompt, Route, with_warnings
+from .routing import ByMask, Parallel, Prompt, Route, RouteMode, with_warnings
+from .schema_form import fill_schema
 from .service import Answered, Service
 from .transcriptions import about_result, check_temperature, deltas, first_event, sent
-from .uploads import FORMATS, UploadLimits, decode_base64, decode_data_url, is_data_url, read_upload
+from .uploads import FORMATS, UploadLimits, decode_base64, decode_data_url, is_data_url, read_upload, require_one_segment
 
 NOT_READ = "the text was not read: the model's name chooses the mask"
 
@@ -54,9 +55,12 @@ async def complete(service: Service, request: Request) -> Response:
     name = service.names.parse(body.model)
     asked = await service.call(read_messages, body.messages, limits, service.settings.url_hosts)
     schema = _schema(body, limits)
-    clip = await service.call(read_upload, asked.audio, asked.param, service.model, limits, split=schema is None)
-    route = with_warnings(await service.call(choose, service, name, asked.words, body, schema), warnings)
+    clip = await service.call(read_upload, asked.audio, asked.param, service.model, limits)
+    route, schema = await service.call(choose, service, name, asked.words, body, schema)
+    route = with_warnings(route, warnings)
     _check_together(body, route)
+    if schema is not None:
+        require_one_segment(clip, asked.param, service.model)
     options = await service.call(_options, body, schema, route)
     if body.stream:
         events = _chunks(service, request, clip, route, options, name, body)
@@ -155,8 +159,10 @@ def _schema(body: ChatBody, limits: UploadLimits) -> dict[str, Any] | None:
     return form.json_schema.schema_
 
 
-def choose(service: Service, name: ModelName, words: str, body: ChatBody, schema: object) -> Route:
-    """The route that a model's name and words lead to.
+def choose(
+    service: Service, name: ModelName, words: str, body: ChatBody, schema: dict[str, Any] | None
+) -> tuple[Route, dict[str, Any] | None]:
+    """The route that a model's name and words lead to, and the schema that decoding is held to, where code does not fill it.
 
     Raises:
         ApiError: no mask serves the words, there is none of that name, or its answer cannot be put into the form.
@@ -167,16 +173,21 @@ def choose(service: Service, name: ModelName, words: str, body: ChatBody, schema
             raise invalid("messages", "a prompted model must be told what to do")
         if as_object:
             raise unsupported("response_format", "json_object is made of a mask's answers; a prompted model takes a json_schema")
-        return Prompt(text=words)
-    mode: Literal["auto", "one-pass"] = "auto" if schema is None else "one-pass"
+        return Prompt(text=words), schema
+    if name.by_words and not words:
+        raise ApiError(422, "say what to do in a text part, or choose a task by the model's name", "messages", "no_mask")
+    route = _by_mask(service, name, words)
+    if schema is None:
+        return _as_object(route) if as_object else route, None
+    filled = fill_schema(route, schema)
+    return (filled, None) if filled else (_by_mask(service, name, words, "one-pass"), schema)
+
+
+def _by_mask(service: Service, name: ModelName, words: str, mode: RouteMode = "auto") -> Route:
     if name.by_words:
-        if not words:
-            raise ApiError(422, "say what to do in a text part, or choose a task by the model's name", "messages", "no_mask")
-        route = service.names.route_words(words, mode)
-    else:
-        route = service.names.route(name, mode=mode)
-        route = with_warnings(route, (NOT_READ,)) if words else route
-    return _as_object(route) if as_object else route
+        return service.names.route_words(words, mode)
+    route = service.names.route(name, mode=mode)
+    return with_warnings(route, (NOT_READ,)) if words else route
 
 
 def _as_object(route: Route) -> Route:

@@ -17,6 +17,7 @@ from .engine import RunOptions, answer_clips
 from .features import SegmentEncoder
 from .results import Result
 from .routing import ByMask, Request, Route, RouteMode
+from .schema_form import fill_schema
 
 if TYPE_CHECKING:
     from ..lalm.base import LALM
@@ -260,6 +261,8 @@ class Pipeline:
     def run(self, clips: Iterable[Clip], route: Route, options: RunOptions | None = None) -> Iterator[Result]:
         """Answer for clips by a route that was chosen before."""
         options = options or RunOptions()
+        if options.schema is not None and not options.unconstrained and (filled := fill_schema(route, options.schema)):
+            route, options = filled, replace(options, schema=None)
         options.require(route)
         known = tuple(self.known_tasks().values())
         return answer_clips(self._for(route, options), clips, route, options, self._encoder, known)

@@ -38,15 +38,14 @@ class UploadLimits:
     max_schema_bytes: int = 2**16
 
 
-def read_upload(data: bytes, param: str, model: LALM, limits: UploadLimits, *, split: bool = True) -> HeardClip:
-    """Audio as the model hears it.
+def read_upload(data: bytes, param: str, model: LALM, limits: UploadLimits) -> HeardClip:
+    """Audio as the model hears it; what is longer is split at its pauses.
 
     Args:
         data: an encoded clip.
         param: where the request has it.
         model: who hears it.
         limits: what is refused before it is decoded.
-        split: whether a clip that is longer than the model hears is split at its pauses, or refused.
 
     Raises:
         ApiError: it is too long, has too many channels, or cannot be read.
@@ -60,10 +59,18 @@ def read_upload(data: bytes, param: str, model: LALM, limits: UploadLimits, *, s
         raise ApiError(
             413, f"{param}: the clip is longer than {limits.max_seconds:g} s; send it in parts", param, "audio_too_long"
         )
-    if not split and model.longest is not None and heard.seconds > model.longest + 1 / model.rate:
-        why = f"the clip is {heard.seconds:.1f} s long, and one answer with a schema is for at most {model.longest:g} s; cut it"
-        raise ApiError(400, f"{param}: {why}", param, "audio_too_long")
     return HeardClip("clip", split_wave(heard.wave, model), heard.seconds, heard.warnings)
+
+
+def require_one_segment(clip: HeardClip, param: str, model: LALM) -> None:
+    """Refuse a clip that is longer than the model hears.
+
+    Raises:
+        ApiError: it is.
+    """
+    if model.longest is not None and clip.seconds > model.longest + 1 / model.rate:
+        why = f"the clip is {clip.seconds:.1f} s long, and decoding by this schema is for at most {model.longest:g} s; cut it"
+        raise ApiError(400, f"{param}: {why}", param, "audio_too_long")
 
 
 def _check_channels(data: bytes, param: str, limits: UploadLimits) -> None:

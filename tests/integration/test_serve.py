@@ -191,7 +191,7 @@ def test_a_refusal_names_the_nearest_tasks(chat):
     assert chat("").status_code == 422
 
 
-def test_a_schema_holds(chat):
+def test_a_schema_holds(chat, pipe, clip):
     schema = {
         "type": "object",
         "properties": {"sex": {"enum": ["male", "female"]}},
@@ -200,7 +200,14 @@ def test_a_schema_holds(chat):
     }
     form = {"type": "json_schema", "json_schema": {"name": "sex", "schema": schema, "strict": True}}
     answer = json.loads(chat("", "pocket:gr", response_format=form).json()["choices"][0]["message"]["content"])
-    assert answer["sex"] in ("male", "female")
+    assert answer == {"sex": pipe(clip, task="gr").text}
+    two = schema | {"properties": schema["properties"] | {"said": {"type": "string"}}, "required": ["sex", "said"]}
+    form["json_schema"]["schema"] = two
+    words = "transcribe the speech and say the gender"
+    answer = json.loads(chat(words, "pocket", response_format=form).json()["choices"][0]["message"]["content"])
+    assert answer == {"sex": pipe(clip, task="gr").text, "said": pipe(clip, task="asr").text}
+    form["json_schema"]["schema"] = schema | {"properties": {"sex": {"enum": ["m", "f"]}}}
+    assert json.loads(chat("", "pocket:gr", response_format=form).json()["choices"][0]["message"]["content"])["sex"] in ("m", "f")
     loose = schema | {"properties": {"sex": {"type": "string", "pattern": "ale"}}}
     form["json_schema"]["schema"] = loose
     assert chat("", "pocket:gr", response_format=form).status_code == 400
