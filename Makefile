@@ -5,9 +5,10 @@
 
 VENV ?= .venv
 CLIP ?= docs/clips/woman.opus
-# A file is run by one process, so that what its tests share is made once.
-PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
+# A file is run by one process, so that what its tests share is made once; in the order of their names, which has small files last.
+PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export PYTHON # unset: the first Python 3.11 or newer that .ci/install finds
+unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile amask anew
 
 .PHONY: demo test lint clean
 

@@ -3,11 +3,17 @@
 amask is imported inside fixtures and tests, so that checking of shapes is installed first.
 """
 
+import functools
+import inspect
 import os
 import tempfile
-from collections.abc import Iterator
+import types
+import typing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import beartype
+import jaxtyping
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +31,56 @@ else:
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # matplotlib looks through the fonts of the machine once, and not once a process whose folders are its own.
 os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / "amask-tests-matplotlib"))
+
+
+def _hint(annotation: object, names: dict) -> object:
+    """An annotation with what its strings name; Any where that is imported for type checkers only, as jaxtyping has it."""
+    try:
+        holder = types.SimpleNamespace(__annotations__={"value": annotation})
+        return typing.get_type_hints(holder, names, include_extras=True)["value"]
+    except (NameError, AttributeError):
+        return typing.Any
+
+
+def _check(function: Callable) -> Callable:
+    """A function that checks its parameters and result: by beartype alone where no annotation has a shape."""
+    hints = {name: _hint(annotation, function.__globals__) for name, annotation in function.__annotations__.items()}
+    if "jaxtyping." in repr(hints) or inspect.isgeneratorfunction(function):
+        return _jaxtyped(function, typechecker=beartype.beartype)
+    code, names, closure = function.__code__, function.__globals__, function.__closure__
+    copy = types.FunctionType(code, names, function.__name__, function.__defaults__, closure)
+    copy.__kwdefaults__, copy.__annotations__ = function.__kwdefaults__, hints
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    return beartype.beartype(copy)
+
+
+def _checked_when_called(function: object = None, *, typechecker: Callable) -> object:
+    """jaxtyping's decorator, quick enough for a suite: most functions are never called, and most calls have no shapes.
+
+    The checks are the same. A call through jaxtyping's own wrapper costs some 20 microseconds more, one through beartype's 1.
+    """
+    if function is None:
+        return functools.partial(_checked_when_called, typechecker=typechecker)
+    if not inspect.isfunction(function):
+        return _jaxtyped(function, typechecker=typechecker)  # a class or property: comes back for its functions
+    if hasattr(function, "checked_when_called") or getattr(function, "__no_type_check__", False):
+        return function
+    check = None
+
+    @functools.wraps(function)
+    def checked(*arguments: object, **options: object) -> object:
+        nonlocal check
+        __tracebackhide__ = True
+        if check is None:
+            check = _check(function)
+        return check(*arguments, **options)
+
+    checked.checked_when_called = True
+    return checked
+
+
+_jaxtyped = jaxtyping.jaxtyped
+jaxtyping.jaxtyped = jaxtyping._decorator.jaxtyped = _checked_when_called
 
 
 def _own_folders(home: Path, patch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_pruned_answers_as_gated(name: str, which: str) -> None:
     model, gates = lalm(name), mask(lalm(name), which)
     pruned, prompts = model.pruned(gates), said(model)
     for beams in (1, 3):
-        how = {"max_new_tokens": 6, "beams": beams}
+        how = {"max_new_tokens": 4, "beams": beams}
         assert pruned.answer(heard(name), None, prompts, **how) == model.answer(heard(name), gates, prompts, **how)
 
 

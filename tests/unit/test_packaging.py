@@ -101,12 +101,6 @@ def test_the_root_is_imported_as_amask_only(root: Path) -> None:
     assert not own
 
 
-def test_shapes_are_checked_while_tests_run() -> None:
-    from amask.data import silence
-
-    assert type(silence.__loader__).__module__.startswith("jaxtyping")
-
-
 def test_command_exists(root: Path, project: dict) -> None:
     module, name = project["project"]["scripts"]["amask"].split(":")
     tree = ast.parse(_folder(root, module).with_suffix(".py").read_text(encoding="utf-8"))

@@ -138,7 +138,7 @@ def test_the_deepest_tree_works_everywhere(masks) -> None:
     assert bits_of(evaluate_logits(tree, masks.__getitem__)) == ALL - bits_of(masks["gr"])
 
 
-def test_10000_random_texts_give_a_mask_or_one_error(masks) -> None:
+def test_random_texts_give_a_mask_or_one_error(masks) -> None:
     from amask.composer.algebra import evaluate
     from amask.errors import MaskError
 
@@ -162,7 +162,7 @@ def test_10000_random_texts_give_a_mask_or_one_error(masks) -> None:
         "9" * 50,
     ]
     valid = broken = 0
-    for _ in range(10_000):
+    for _ in range(2500):
         words = [chance.choice(pieces) for _ in range(chance.randint(0, 12))]
         if chance.random() < 0.5:  # names and operators in turn: mostly valid
             words = [chance.choice((NAMES[:8], list(OPERATORS))[at % 2]) for at in range(2 * chance.randint(1, 5) - 1)]
@@ -176,5 +176,5 @@ def test_10000_random_texts_give_a_mask_or_one_error(masks) -> None:
             assert "\n" not in str(error)
             assert len(str(error)) < 500
             broken += 1
-    assert valid > 3000
-    assert broken > 3000
+    assert valid > 750
+    assert broken > 750
