@@ -3,8 +3,9 @@
 `amask serve` runs as a process of its own on the pocket model; clients ask without pause, each for a clip of the slice's test
 split and one of some masks, over connections that stay open. First all clients share one mask, for each of the masks, then
 each request draws one. Every answer is compared with the pipeline's own, which is that of `amask run`. Printed: requests that
-got another answer or none, the 50th and 95th percentile of the seconds to an answer, and requests a second; of mixed masks
-also the share of what one mask at a time gives (1: mixing costs nothing). `--max-batch 1` answers one by one, for comparison.
+got another answer or none, the 50th and 95th percentile of the seconds to an answer, requests a second, and the server's
+processor seconds a request, which other work on the machine changes least; of mixed masks also the share of what one mask at a
+time gives, by seconds and by processor seconds (1: mixing costs nothing). `--max-batch 1` answers one by one, for comparison.
 """
 
 import argparse
@@ -21,9 +22,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import quantiles
+from statistics import mean, quantiles
 from urllib.parse import urlsplit
 
+import psutil
 import torch
 
 import amask
@@ -45,17 +47,37 @@ class Ask:
 
 
 @dataclass(frozen=True)
+class Server:
+    """A process that serves, and its host and port."""
+
+    process: subprocess.Popen[str]
+    host: str
+
+    @property
+    def processor(self) -> float:
+        """Processor seconds that it took so far."""
+        used = psutil.Process(self.process.pid).cpu_times()
+        return used.user + used.system
+
+
+@dataclass(frozen=True)
 class Load:
     """What was measured."""
 
     wrong: int
     seconds: tuple[float, ...]
     wall: float
+    processor: float = 0.0
 
     @property
     def rate(self) -> float:
         """Requests a second."""
         return len(self.seconds) / self.wall
+
+    @property
+    def cost(self) -> float:
+        """Processor seconds of the server a request."""
+        return self.processor / len(self.seconds)
 
 
 def make_asks(count: int) -> dict[str, list[Ask]]:
@@ -76,14 +98,14 @@ def body(mask: str, data: bytes) -> bytes:
     return json.dumps({"model": f"pocket:{mask}", "messages": [{"role": "user", "content": [audio]}]}).encode()
 
 
-def ask_all(host: str, asks: Sequence[Ask], clients: int) -> Load:
+def ask_all(server: Server, asks: Sequence[Ask], clients: int) -> Load:
     """Send requests from so many clients, each the next one as soon as it has its answer."""
     waiting, lock = iter(asks), threading.Lock()
     seconds, wrong = [], 0
 
     def client() -> None:
         nonlocal wrong
-        connection = http.client.HTTPConnection(host, timeout=600)
+        connection = http.client.HTTPConnection(server.host, timeout=600)
         while True:
             with lock:
                 ask = next(waiting, None)
@@ -103,46 +125,57 @@ def ask_all(host: str, asks: Sequence[Ask], clients: int) -> Load:
                 wrong += not right
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
-    started = time.perf_counter()
+    started, before = time.perf_counter(), server.processor
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return Load(wrong, tuple(seconds), time.perf_counter() - started)
+    return Load(wrong, tuple(seconds), time.perf_counter() - started, server.processor - before)
 
 
-def serve(max_batch: int) -> tuple[subprocess.Popen[str], str, float]:
-    """A server, its host and port, and the seconds until it listens."""
+def serve(max_batch: int) -> tuple[Server, float]:
+    """A server, and the seconds until it listens."""
     options = ["--port", "0", "--no-page", "--max-batch", str(max_batch), "--max-queue", "1000", "--timeout", "600"]
     started = time.perf_counter()
-    server = subprocess.Popen([sys.executable, "-P", "-m", "amask", "serve", *options], stderr=subprocess.PIPE, text=True)
-    lines = server.stderr
+    process = subprocess.Popen([sys.executable, "-P", "-m", "amask", "serve", *options], stderr=subprocess.PIPE, text=True)
+    lines = process.stderr
     for line in lines or ():
         if found := re.search(r"http://\S+", line):
             threading.Thread(target=lambda: [None for _ in lines or ()], daemon=True).start()
-            return server, urlsplit(found[0]).netloc, time.perf_counter() - started
+            return Server(process, urlsplit(found[0]).netloc), time.perf_counter() - started
     raise SystemExit("amask serve did not start")
 
 
 def show(clients: int, masks: str, load: Load, share: str = "") -> None:
     """A line of the table."""
     at = quantiles(load.seconds, n=20) if len(load.seconds) > 1 else [load.seconds[0]] * 19
-    cells = (clients, masks, len(load.seconds), load.wrong, f"{at[9]:.3f}", f"{at[18]:.3f}", f"{load.rate:.1f}", share)
+    cells = (
+        clients,
+        masks,
+        len(load.seconds),
+        load.wrong,
+        f"{at[9]:.3f}",
+        f"{at[18]:.3f}",
+        f"{load.rate:.1f}",
+        f"{load.cost:.3f}",
+        share,
+    )
     print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
-def measure(host: str, asks: dict[str, list[Ask]], clients: int, requests: int) -> None:
+def measure(server: Server, asks: dict[str, list[Ask]], clients: int, requests: int) -> None:
     """The lines of a number of clients."""
     draw = random.Random(clients)
-    rates = []
+    alone = []
     for mask, its in asks.items():
-        load = ask_all(host, draw.choices(its, k=max(requests // len(asks), clients)), clients)
-        rates.append(load.rate)
+        load = ask_all(server, draw.choices(its, k=max(requests // len(asks), clients)), clients)
+        alone.append(load)
         show(clients, mask, load)
     mixed = [draw.choice(asks[mask]) for at in range(requests) for mask in [MASKS[at % len(MASKS)]]]
     draw.shuffle(mixed)
-    load = ask_all(host, mixed, clients)
-    show(clients, "mixed", load, f"{load.rate * sum(1 / rate for rate in rates) / len(rates):.2f}")
+    load = ask_all(server, mixed, clients)
+    shares = load.rate * mean(1 / each.rate for each in alone), mean(each.cost for each in alone) / load.cost
+    show(clients, "mixed", load, "{:.2f}, {:.2f}".format(*shares))
 
 
 def main(clients: Sequence[int], requests: int, count: int, batches: Sequence[int]) -> None:
@@ -151,17 +184,19 @@ def main(clients: Sequence[int], requests: int, count: int, batches: Sequence[in
     print(f"{count} clips, {requests} requests with mixed masks and {requests // len(MASKS)} with each, masks {', '.join(MASKS)}")
     asks = make_asks(count)
     for max_batch in batches:
-        server, host, seconds = serve(max_batch)
+        server, seconds = serve(max_batch)
         try:
-            first = ask_all(host, asks["gr"][:1], 1)
+            first = ask_all(server, asks["gr"][:1], 1)
             print(f"\n--max-batch {max_batch}: listens after {seconds:.1f} s, the first answer takes {first.wall:.2f} s\n")
-            print("| clients | masks | requests | wrong | p50, s | p95, s | requests a second | share of one mask at a time |")
-            print("|---|---|---|---|---|---|---|---|")
+            print(
+                "| clients | masks | requests | wrong | p50, s | p95, s | a second | processor s | share of one mask at a time |"
+            )
+            print("|---|---|---|---|---|---|---|---|---|")
             for number in clients:
-                measure(host, asks, number, requests)
+                measure(server, asks, number, requests)
         finally:
-            server.terminate()
-            server.wait(60)
+            server.process.terminate()
+            server.process.wait(60)
 
 
 if __name__ == "__main__":

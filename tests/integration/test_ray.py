@@ -132,3 +132,53 @@ def test_the_server_runs_under_ray_serve(pipe, clip):
     finally:
         serve.shutdown()
         ray.shutdown()
+
+
+@pytest.fixture
+def configuration(root, tmp_path):
+    """The YAML file of the page on clusters, for one machine without a GPU, at a free port."""
+    import re
+
+    import yaml
+
+    found = yaml.safe_load(
+        re.search(r"```yaml\n(.*?)```", (root / "docs" / "cluster.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    )
+    (application,) = found["applications"]
+    application["args"]["bank"] = str(tmp_path / "bank")
+    application["deployments"][0].pop("ray_actor_options")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "serve.yaml").write_text(json.dumps(found | {"http_options": {"host": "127.0.0.1", "port": port}}))
+    return tmp_path / "serve.yaml", f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_serve_runs_the_page_s_configuration(configuration, pipe, clip):
+    import subprocess
+
+    import httpx
+
+    pytest.importorskip("ray.serve", reason="ray[serve] is not installed")
+    file, address = configuration
+    command = [sys.executable, "-P", "-c", "from ray.serve.scripts import cli; cli()", "run", str(file)]
+    with (file.parent / "log").open("w+") as log:
+        run = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            found = None
+            while found is None:
+                assert run.poll() is None, (file.parent / "log").read_text()
+                try:
+                    answer = httpx.get(f"{address}/health", timeout=60)
+                    found = answer if answer.status_code == 200 else None  # until then it is Ray's, not the app's
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.5)
+            assert found.json()["status"] == "ok"
+            form = {"files": {"file": clip.read_bytes()}, "data": {"model": "pocket"}}
+            found = httpx.post(f"{address}/v1/audio/transcriptions", **form, timeout=300)
+            assert found.json()["text"] == pipe(clip, task="asr").text
+        finally:
+            kill_with_children(run)
