@@ -184,7 +184,9 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def theirs(request: Request, error: HTTPException) -> Response:
         where = f"{request.method} {request.url.path}"
+        allowed = (error.headers or {}).get("Allow")
         message = f"{where} is not served" if error.status_code in (404, 405) else str(error.detail)
+        message += f"; {allowed} is" if allowed else ""
         return error_response(ApiError(error.status_code, message, None, "bad_request", headers=error.headers))
 
 

@@ -280,4 +280,6 @@ def test_health_ids_and_metrics(server):
     assert response.headers["x-request-id"] != server.get("/health").headers["x-request-id"]
     assert 'amask_requests_total{route="/health",status="200"}' in server.get("/metrics").text
     assert server.get("/nothing").json()["error"]["message"] == "GET /nothing is not served"
-    assert server.get("/v1/chat/completions").status_code == 405
+    wrong = server.get("/v1/chat/completions")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert wrong.json()["error"]["message"] == "GET /v1/chat/completions is not served; POST is"
