@@ -114,9 +114,9 @@ KINDS = ("person", "actor", "word", "digits", "person-pair", "person-overlap", "
 
 
 def test_clips_of_recordings_say_who_and_what_is_heard(make, shared):
-    folder, clips = make(shared=shared, train=dict.fromkeys(KINDS, 40), test=dict.fromkeys(KINDS, 8))
+    folder, clips = make(shared=shared, train=dict.fromkeys(KINDS, 16), test=dict.fromkeys(KINDS, 4))
     assert Counter((clip.split, clip.kind) for clip in clips) == {
-        (split, kind): count for split, count in (("train", 40), ("test", 8)) for kind in KINDS
+        (split, kind): count for split, count in (("train", 16), ("test", 4)) for kind in KINDS
     }
     speakers: dict[str, set[str]] = {}
     for clip in clips:
