@@ -46,7 +46,7 @@ def cased(text, case):
     return getattr(text, case)() if case else text
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_what_was_shaped_parses_back_into_its_parts(data):
     from amask.data.answer_format import AnswerFormat
