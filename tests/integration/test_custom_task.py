@@ -43,7 +43,7 @@ def test_a_task_is_proposed_from_its_column_and_known_ever_after(amask, orders, 
     assert row["text"] in DRINKS
     said = amask("run", "--instruction", "which drink do you hear", clip)
     assert said.stdout.strip() in DRINKS
-    composed = amask("compose", "gr", "AND", "drink", "--clips", 8, "--confirmation-clips", 8, "--steps", 2)
+    composed = amask("compose", "gr", "AND", "drink", "--data", orders / "orders.jsonl")
     assert composed.exit_code == 0, composed.stderr
     measured = amask("eval", "drink", "--data", orders / "orders.jsonl", "--clips", 4, "--prompts", 1, "--seeds", 1, "--json")
     assert measured.exit_code == 0, measured.stderr
