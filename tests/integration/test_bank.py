@@ -225,7 +225,7 @@ def test_compose_json_trains_a_composite(amask, data):
 
 def test_compose_json_takes_a_trained_mask_of_the_bank_without_training(amask, data, monkeypatch):
     monkeypatch.setattr("amask.cli.training.prepare", lambda *_: pytest.fail("it trains"))
-    asked = ("compose", "gr", "AND", "asr", "--json", "--data", data, "--clips", 2, "--confirmation-clips", 1, "--output", "json")
+    asked = ("compose", "gr", "AND", "asr", "--json", "--data", data, "--clips", 2, "--output", "json")
     done = amask(*asked)
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
