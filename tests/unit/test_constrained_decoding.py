@@ -169,8 +169,8 @@ RIGHT = {  # what each schema says, in Python
 }
 
 
-def test_a_thousand_answers_in_json_parse_and_fit(say):
-    """Twenty batches of fifty rows from a random model at temperature 5, each row of a task or schema of its own."""
+def test_hundreds_of_answers_in_json_parse_and_fit(say):
+    """Twelve batches of thirty rows from a random model at temperature 5, each row of a task or schema of its own."""
     import random
 
     from amask.data.tasks import parse_task
@@ -180,8 +180,8 @@ def test_a_thousand_answers_in_json_parse_and_fit(say):
     tasks = {name: parse_task(name) for name in SPECS if name.endswith("-json")}
     forms = {name: task_constraint(task) for name, task in tasks.items()}
     forms |= {name: schema_constraint({"type": "object", "additionalProperties": False} | SCHEMAS[name]) for name in SCHEMAS}
-    for batch in range(20):
-        names = rng.choices(sorted(forms), k=50)
+    for batch in range(12):
+        names = rng.choices(sorted(forms), k=30)
         for name, answer in zip(names, say([forms[name] for name in names], 1 + batch % 12, batch), strict=True):
             found = json.loads(answer)
             assert fits(tasks[name], answer) if name in tasks else RIGHT[name](found), (name, answer)
