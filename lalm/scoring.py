@@ -20,6 +20,20 @@ ANY_MASK = {"sdpa", "eager", "amask_sdpa", "amask_eager"}
 """Implementations of attention that take masks of any shape."""
 
 
+def token_losses(
+    logits: Float[Tensor, "token vocabulary"],
+    ids: Int[Tensor, " token"],
+    real: Bool[Tensor, "row longest"],
+    allowed: Bool[Tensor, "row longest vocabulary"] | None = None,
+) -> Float[Tensor, "row longest"]:
+    """Cross-entropy of each token of some answers (`ScoringModel.answered`), among those that are allowed there; 0 in padding."""
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed.to(logits.device)[real], -torch.inf)
+    losses = logits.new_zeros(real.shape)
+    losses[real] = nn.functional.cross_entropy(logits, ids, reduction="none")
+    return losses
+
+
 class ScoringModel(PromptedModel):
     """A model that scores given answers; attributes as of `LALM`."""
 
@@ -45,12 +59,8 @@ class ScoringModel(PromptedModel):
         Returns:
             Losses, padded with zeros, and where they are real.
         """
-        logits, ids, real = self._answered(features, targets, gates, prompts)
-        if allowed is not None:
-            logits = logits.masked_fill(~allowed.to(logits.device)[real], -torch.inf)
-        losses = logits.new_zeros(real.shape)
-        losses[real] = nn.functional.cross_entropy(logits, ids, reduction="none")
-        return losses, real
+        logits, ids, real = self.answered(features, targets, gates, prompts)
+        return token_losses(logits, ids, real, allowed), real
 
     def token_margins(
         self,
@@ -66,15 +76,15 @@ class ScoringModel(PromptedModel):
         Returns:
             Margins, padded with infinity, and where they are real.
         """
-        logits, ids, real = self._answered(features, targets, gates, prompts)
+        logits, ids, real = self.answered(features, targets, gates, prompts)
         (best, second), likeliest = logits.topk(2).values.unbind(-1), logits.argmax(-1)
         own = logits.gather(-1, ids[:, None])[:, 0]
         margins = logits.new_full(real.shape, torch.inf)
         margins[real] = own - torch.where(likeliest == ids, second, best)
         return margins, real
 
-    def _answered(
-        self, features: AudioFeatures, targets: Sequence[str], gates: GatesLike, prompts: Prompts
+    def answered(
+        self, features: AudioFeatures, targets: Sequence[str], gates: GatesLike = None, prompts: Prompts = None
     ) -> tuple[Float[Tensor, "token vocabulary"], Int[Tensor, " token"], Bool[Tensor, "row longest"]]:
         """Logits and ids of all targets' tokens, ends included, one target after the other; and where a row has them."""
         answers = [self.answer_ids(target) for target in targets]

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..lalm.base import LALM
 from ..lalm.batching import AudioFeatures
 from ..lalm.constrained_decoding import Constraint
+from ..lalm.scoring import token_losses
 from .recipe import Recipe
 
 FEW = 64  # tokens; where no more are allowed, a label is chosen
@@ -22,25 +23,31 @@ def row_losses(
     recipe: Recipe,
     constraints: Sequence[Constraint | None] = (),
 ) -> Float[Tensor, " row"]:
-    """Loss of each row: weighed cross-entropy of its answer, of which only what its form leaves open where answers are held.
+    """Loss of each row: weighed cross-entropy of its answer; for the share `held` of it, of what the constraint leaves open.
 
     Args:
         model: the frozen model.
         features: what is heard in each row's clip.
         targets: the right answers.
         gates: of each row; differentiable.
-        recipe: the weights, and whether answers are held to the constraints.
+        recipe: the weights, and how far answers are held to the constraints.
         constraints: of each row's task; needed where answers are held to them.
     """
-    gates = gates.to(model.device)
-    allowed = model.allowed_tokens(targets, constraints) if recipe.held else None
-    losses, real = model.token_losses(features, targets, gates, allowed=allowed)
-    weights = real.to(losses.dtype)
-    if allowed is None:
+    logits, ids, real = model.answered(features, targets, gates.to(model.device))
+    found = logits.new_zeros(len(targets))
+    if recipe.held < 1:
+        weights = real.to(logits.dtype)
         weights[:, 0] *= recipe.first
-    else:
-        choices = allowed.sum(2).to(weights.device)
-        weights = weights * (choices > 1) * torch.where(choices <= FEW, recipe.first, 1.0)
+        found = (1 - recipe.held) * _focal(token_losses(logits, ids, real), weights, recipe.focal)
+    if recipe.held > 0:
+        allowed = model.allowed_tokens(targets, constraints)
+        choices = allowed.sum(2).to(logits.device)
+        weights = real * (choices > 1) * torch.where(choices <= FEW, recipe.first, 1.0)
+        found = found + recipe.held * _focal(token_losses(logits, ids, real, allowed), weights, recipe.focal)
+    return found
+
+
+def _focal(losses: Float[Tensor, "row token"], weights: Float[Tensor, "row token"], focal: float) -> Float[Tensor, " row"]:
     sure = torch.exp(-losses.detach())
     # Not divided by the sum of focal weights: a row that is all but right should count little.
-    return (weights * (1 - sure) ** recipe.focal * losses).sum(1) / weights.sum(1).clamp(min=1)
+    return (weights * (1 - sure) ** focal * losses).sum(1) / weights.sum(1).clamp(min=1)

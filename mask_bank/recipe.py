@@ -29,8 +29,9 @@ class Recipe(pydantic.BaseModel):
         sparsity: λ of the penalty λ·Σm on the number of heads that are on.
         first: weight of an answer's first token, which decides the task, against 1 of the others; of a held answer that of the
             tokens that choose a label.
-        held: whether the loss counts, at each place of an answer, only the tokens that the task's constraint allows there, and
-            nothing where it allows one alone: a mask learns what is left to it when it is used.
+        held: the share of the loss that counts, at each place of an answer, only the tokens that the task's constraint allows
+            there, and nothing where it allows one alone: by it a mask learns what is left to it when it is used, and by the rest
+            to say its answers freely.
         focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
         evaluations: how often the thresholded mask is tried on dev data; the best is kept.
         patience: after how many of these tries in a row without a better one the training ends; 0 for never.
@@ -55,7 +56,7 @@ class Recipe(pydantic.BaseModel):
     sparsity: float = pydantic.Field(0.0, ge=0)
     first: float = pydantic.Field(4.0, gt=0)
     focal: float = pydantic.Field(1.0, ge=0)
-    held: bool = False
+    held: float = pydantic.Field(0.0, ge=0, le=1)
     evaluations: int = pydantic.Field(5, ge=1)
     patience: int = pydantic.Field(0, ge=0)
     dev_clips: int = pydantic.Field(100, ge=1)
@@ -75,7 +76,7 @@ SMALL = Recipe(
 """For models of up to `SMALL_MODEL` parameters, such as the pocket model: few large steps from logits near 0, and an answer's
 first token, which chooses the task, counts most (docs/LOG.md)."""
 
-COMPOSITE = SMALL.model_copy(update={"held": True, "first": 4.0})
+COMPOSITE = SMALL.model_copy(update={"held": 1.0, "first": 4.0})
 """For composites on such models: code holds their form, so only what it leaves open is learned (docs/LOG.md)."""
 
 LARGE = Recipe(

@@ -216,7 +216,7 @@ def test_compose_json_trains_a_composite(amask, data):
     assert done.exit_code == 0, done.stderr
     shown = json.loads(amask("bank", "show", "both", "--json").stdout)
     assert shown["task"] == "gr-asr-json"
-    assert shown["lineage"]["recipe"]["held"] is True
+    assert shown["lineage"]["recipe"]["held"] == 1
     record = shown["lineage"]["composite"]
     assert record["how"] == "trained"
     assert record["candidate"].startswith("trained from ")

@@ -310,8 +310,10 @@ class Model(Qwen2Audio):
     def encode(self, waves):
         rows = [torch.full((256, 24), float(wave[0])) for wave in waves]
         return AudioFeatures(torch.stack(rows), torch.full((len(rows),), 256))
-    def token_losses(self, features, targets, gates=None, prompts=None, allowed=None):
-        return gates.mean((1, 2))[:, None] * features.embeds.mean(), torch.ones(len(targets), 1, dtype=torch.bool)
+    def answered(self, features, targets, gates=None, prompts=None):
+        count, other = len(targets), gates.mean((1, 2)) * features.embeds.mean()
+        logits = torch.stack([torch.zeros(count), other], 1)
+        return logits, torch.zeros(count, dtype=torch.long), torch.ones(count, 1, dtype=torch.bool)
     def generate(self, features, gates=None, prompts=None, **settings):
         return ["male"] * len(features)
 

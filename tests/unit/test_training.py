@@ -284,9 +284,9 @@ def test_focal_weight_by_hand(lalm, sets, monkeypatch):
     from amask.mask_bank.losses import row_losses
     from amask.mask_bank.recipe import Recipe
 
-    losses, real = torch.tensor([[0.5, 1.0, 2.0, 0.0]]), torch.tensor([[True, True, True, False]])
-
-    monkeypatch.setattr(lalm, "token_losses", lambda *_, **__: (losses, real))
+    other = torch.tensor([0.5, 1.0, 2.0]).expm1().log()  # logit of the one other token, against 0 of the right one
+    logits, ids, real = torch.stack([torch.zeros(3), other], 1), torch.zeros(3, dtype=torch.long), torch.tensor([[True] * 3])
+    monkeypatch.setattr(lalm, "answered", lambda *_, **__: (logits, ids, real))
     tokens = [(3, 0.5), (1, 1.0), (1, 2.0)]  # weight and loss
     by_hand = sum(weight * (1 - math.exp(-loss)) ** 2 * loss for weight, loss in tokens) / (3 + 1 + 1)
     recipe = Recipe(first=3.0, focal=2.0)
@@ -305,7 +305,7 @@ def test_held_losses_are_of_the_choices_that_a_form_leaves(lalm, sets, task, sai
     spec = parse_task(task)
     target = spec.target(said)
     features, gates = sets[0].features.rows([0]), torch.ones(1, *lalm.geometry.shape)
-    logits = lalm._answered(features, [target], gates, None)[0]
+    logits = lalm.answered(features, [target], gates)[0]
 
     def loss(place, *letters):
         letters = [*letters, target[place]]
@@ -329,6 +329,9 @@ def test_held_losses_are_of_the_choices_that_a_form_leaves(lalm, sets, task, sai
     recipe = Recipe(first=3.0, focal=0.0, held=True)
     found = row_losses(lalm, features, [target], gates, recipe, [task_constraint(spec)])
     assert float(found[0]) == pytest.approx(sum(wanted) / count, rel=1e-4)
+    free = row_losses(lalm, features, [target], gates, Recipe(first=3.0, focal=0.0))
+    both = row_losses(lalm, features, [target], gates, Recipe(first=3.0, focal=0.0, held=0.25), [task_constraint(spec)])
+    assert float(both[0]) == pytest.approx(0.75 * float(free[0]) + 0.25 * sum(wanted) / count, rel=1e-4)
 
 
 def test_unknown_labels_are_refused(train):
