@@ -15,6 +15,7 @@ from ..data.atomic_write import add_checksum, strip_checksum, write_atomic
 from ..errors import FileError
 
 SUFFIX = ".checkpoint"
+_LISTS = ("dev_scores", "merits", "stale")
 _TENSORS = ("logits", "best", "first_moment", "second_moment")
 
 _log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class TrainingState:
         optimizer: Adam over the logits.
         best: the logits of the best masks so far.
         dev_scores: what these score on dev clips, higher is better; None before the first try.
+        merits: what they were chosen by (`DevScore.merit`).
         stale: how many tries of each job in a row were no better than the best before.
     """
 
@@ -38,13 +40,15 @@ class TrainingState:
     optimizer: torch.optim.Adam
     best: Tensor
     dev_scores: list[float | None]
+    merits: list[float | None]
     stale: list[int]
 
     @classmethod
     def begin(cls, logits: Tensor, rate: float) -> "TrainingState":
         """The state before the first step."""
         leaf = logits.clone().requires_grad_()
-        return cls(0, leaf, torch.optim.Adam([leaf], lr=rate), logits.clone(), [None] * len(logits), [0] * len(logits))
+        jobs = len(logits)
+        return cls(0, leaf, torch.optim.Adam([leaf], lr=rate), logits.clone(), [None] * jobs, [None] * jobs, [0] * jobs)
 
     def to_bytes(self, key: str) -> bytes:
         """A checkpoint file's content; `key` identifies the training."""
@@ -53,7 +57,7 @@ class TrainingState:
         first, second = moments.get("exp_avg", zeros), moments.get("exp_avg_sq", zeros)
         held = (self.logits, self.best, first, second)
         tensors = {name: tensor.detach().clone() for name, tensor in zip(_TENSORS, held, strict=True)}
-        facts = json.dumps({"key": key, "step": self.step, "dev_scores": self.dev_scores, "stale": self.stale})
+        facts = json.dumps({"key": key, "step": self.step} | {name: getattr(self, name) for name in _LISTS})
         return add_checksum(safetensors.torch.save(tensors, metadata={"amask": facts}))
 
     def restore(self, stored: bytes, key: str) -> bool:
@@ -67,10 +71,11 @@ class TrainingState:
             facts = json.loads(header["__metadata__"]["amask"])
         except (SafetensorError, KeyError, ValueError):
             return False
-        if facts.get("key") != key:
+        if facts.get("key") != key or not all(name in facts for name in _LISTS):
             return False
         logits, best, first, second = (tensors[name] for name in _TENSORS)
-        self.step, self.dev_scores, self.stale, self.best = facts["step"], facts["dev_scores"], facts["stale"], best
+        self.step, self.best = facts["step"], best
+        self.dev_scores, self.merits, self.stale = (facts[name] for name in _LISTS)
         self.logits.data.copy_(logits)
         moments = {"step": torch.tensor(float(self.step)), "exp_avg": first, "exp_avg_sq": second}
         groups = self.optimizer.state_dict()["param_groups"]

@@ -287,11 +287,11 @@ class MaskTrainer:
         """Try the thresholded masks on dev clips and keep those that are at least as good as before."""
         for at, job in enumerate(self.jobs):
             mask = HeadMask.from_logits(state.logits[at], self.model.identity)
-            dev_score = score_mask(self.model, job.task, mask, self.dev_set, self.dev_clips[at], self.score_answers)
-            before = state.dev_scores[at]
-            state.stale[at] = 0 if before is None or dev_score > before else state.stale[at] + 1
-            if before is None or dev_score >= before:
-                state.dev_scores[at] = dev_score
+            found = score_mask(self.model, job.task, mask, self.dev_set, self.dev_clips[at], self.score_answers)
+            before = state.merits[at]
+            state.stale[at] = 0 if before is None or found.merit > before else state.stale[at] + 1
+            if before is None or found.merit >= before:
+                state.dev_scores[at], state.merits[at] = found.value, found.merit
                 state.best[at] = state.logits[at].detach()
 
     def _mask(self, at: int, state: TrainingState) -> HeadMask:

@@ -52,6 +52,6 @@ def _dev_score(model: LALM, mask: HeadMask, task: TaskSpec, data: Manifest) -> d
     """What changes in a mask that is measured: its scores, and on which clips."""
     _, dev = find_labelled_clips(model, data, [task])
     clips = dev.draw(task, choose_recipe([task]).dev_clips)
-    dev_score = score_mask(model, task, mask, dev, clips)
+    dev_score = score_mask(model, task, mask, dev, clips).value
     lineage = dict(mask.lineage) | {"dev_data": dev.hash(task, clips)}
     return {"scores": dict(mask.scores) | {"dev": round(dev_score, 2)}, "lineage": lineage}

@@ -18,7 +18,7 @@ def begin():
             (state.logits**2).sum().backward()
             state.optimizer.step()
             state.step += 1
-        state.dev_scores, state.best = [1.5, None], state.logits.detach() + 1
+        state.dev_scores, state.merits, state.best = [1.5, None], [2.5, None], state.logits.detach() + 1
         return state
 
     return make
@@ -36,7 +36,7 @@ def test_a_state_comes_back_to_the_bit(begin, checkpoint, steps):
     saved, loaded = begin(steps=steps), begin(seed=1, steps=0)
     checkpoint.save(saved)
     checkpoint.load(loaded)
-    assert (loaded.step, loaded.dev_scores) == (steps, [1.5, None])
+    assert (loaded.step, loaded.dev_scores, loaded.merits) == (steps, [1.5, None], [2.5, None])
     assert torch.equal(loaded.logits, saved.logits)
     assert torch.equal(loaded.best, saved.best)
     for state in (saved, loaded):

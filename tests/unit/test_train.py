@@ -311,7 +311,7 @@ class Model(Qwen2Audio):
         rows = [torch.full((256, 24), float(wave[0])) for wave in waves]
         return AudioFeatures(torch.stack(rows), torch.full((len(rows),), 256))
     def answered(self, features, targets, gates=None, prompts=None):
-        count, other = len(targets), gates.mean((1, 2)) * features.embeds.mean()
+        count, other = len(targets), gates.mean((-2, -1)) * features.embeds.mean() + torch.zeros(len(targets))
         logits = torch.stack([torch.zeros(count), other], 1)
         return logits, torch.zeros(count, dtype=torch.long), torch.ones(count, 1, dtype=torch.bool)
     def generate(self, features, gates=None, prompts=None, **settings):

@@ -261,6 +261,22 @@ def test_masks_are_tried_on_the_clips_that_eval_measures(lalm, sets, tmp_path, k
     assert trainer.dev_clips == [[int(clip.path) for clip in measured]]
 
 
+def test_of_labels_the_mask_is_kept_by_which_the_model_says_them_by_itself(train, monkeypatch):
+    """The first try is a point better held to the labels, but the model says none of them unconstrained."""
+    from amask.mask_bank import dev_scoring
+
+    right = iter([False, True])
+
+    def says(_model, _features, answers, _gates):
+        return torch.full((len(answers),), next(right))
+
+    monkeypatch.setattr(dev_scoring, "_says", says)
+    dev_scores = iter([86.0, 85.0])
+    trainer, told = train([("gr", 1)], score_answers=lambda *_: next(dev_scores))
+    assert told[-1].dev_scores == (85.0,)
+    assert trainer.masks[0].scores == {"dev": 85.0}
+
+
 def test_lineage_tells_how(train):
     mask = train([("gr-asr-json", 5)])[0].masks[0]
     assert mask.task_name == "gr-asr-json"
