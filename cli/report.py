@@ -86,8 +86,12 @@ def report(
     What has been measured is kept in the folder, so that the same command goes on where it was stopped.
     """
     with one_line_errors():
+        from ..errors import InstructionError
+
         model = what
-        if is_bank(Path(what)):
+        if is_bank(what):
+            if bank is not None:
+                raise InstructionError(f"{what} is a bank of masks, and so is --bank {bank}; pass one of them")
             model, bank = "pocket", Path(what)
         settings = {"split": split, "clips": clips, "prompts": prompts, "seeds": seeds, "wordings": wordings, "points": points}
         settings["max_new_tokens"] = max_new_tokens
@@ -150,9 +154,12 @@ def ablate(
             _print(section)
 
 
-def is_bank(path: Path) -> bool:
-    """Whether a folder holds masks and no model."""
-    return path.is_dir() and not (path / "config.json").exists() and next(path.rglob("*.safetensors"), None) is not None
+def is_bank(what: str) -> bool:
+    """Whether this names a folder with masks at their places; `pocket` is always the model."""
+    from ..mask_bank.versions import is_place
+
+    folder = Path(what)
+    return what != "pocket" and any(is_place(path.relative_to(folder).parts) for path in folder.glob("*/*.safetensors"))
 
 
 def split_names(text: str) -> list[str]:

@@ -242,3 +242,25 @@ def test_names_and_budgets_that_make_no_sense_are_said():
     assert [read_budget(text) for text in (None, "90", "90s", "1.5m", "2h")] == [None, 90, 90, 90, 7200]
     with pytest.raises(DataError, match="--budget soon: expected a time such as 90s"):
         read_budget("soon")
+
+
+def test_a_bank_is_told_from_a_model_and_from_any_folder_of_weights(tmp_path, monkeypatch):
+    from amask.cli.report import is_bank
+
+    for path in (
+        "pocket/weights/pocket.safetensors",
+        "pocket/gr/1.safetensors",
+        "model/model.safetensors",
+        "bank/gr/1.safetensors",
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    monkeypatch.chdir(tmp_path)
+    assert [is_bank(what) for what in ("pocket", "./pocket", "model", "bank", "bank/gr", "nowhere")] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
