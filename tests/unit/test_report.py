@@ -256,7 +256,5 @@ def test_a_bank_is_told_from_a_model_and_from_any_folder_of_weights(tmp_path, mo
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     monkeypatch.chdir(tmp_path)
-    assert [what for what in ("pocket", "./pocket", "model", "bank", "bank/gr", "nowhere") if is_bank(what)] == [
-        "./pocket",
-        "bank",
-    ]
+    there = ("pocket", "./pocket", "model", "bank", "bank/gr", "nowhere")
+    assert [what for what in there if is_bank(what)] == ["./pocket", "bank"]
