@@ -189,7 +189,7 @@ def test_words_for_labels_get_names(text, labels, content):
             'prefix the gender with "G:" and then write the words',
             {},
             {"gr": {"prefix": "G:"}},
-            "the gender and then write the words",
+            "prefix the gender and then write the words",
         ),
         ("write the words, and put the gender in capitals", {}, {"gr": {"case": "upper"}}, "write the words, and put the gender"),
         ("give the gender and the words in capitals", {"case": "upper"}, {}, "give the gender and the words"),
