@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -100,6 +100,21 @@ def served() -> Callable[..., AbstractContextManager[str]]:
             thread.join(30)
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def assert_same_rows() -> Callable[[Iterable[dict], Iterable[dict]], None]:
+    """Bulk rows are the same by id; confidences to 0.001, as their last digits hang on what else is in a clip's batch."""
+
+    def compare(found: Iterable[dict], wanted: Iterable[dict]) -> None:
+        one, other = ({row["id"]: row for row in rows} for rows in (found, wanted))
+        assert {at: row | {"confidence": None} for at, row in one.items()} == {
+            at: row | {"confidence": None} for at, row in other.items()
+        }
+        for at, row in one.items():
+            assert row["confidence"] == pytest.approx(other[at]["confidence"], abs=1e-3)
+
+    return compare
 
 
 @pytest.fixture
