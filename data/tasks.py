@@ -110,6 +110,11 @@ class TaskSpec(pydantic.BaseModel):
         """What a JSON answer calls the parts, in order."""
         return self.keys or self.names
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The closed set of answers of a single task; empty for open text and for composites."""
+        return self.parts[0].labels if self.form == "plain" else ()
+
     def target(self, labels: Mapping[str, str]) -> str:
         """The right answer for a clip's labels, by task name.
 

@@ -143,7 +143,7 @@ def predict(
 
 def _likelihoods(task: TaskSpec, answer: Answer) -> dict[str, float] | None:
     """Of two labels how likely each is: the answer is the likelier, and its confidence is normalised over both."""
-    labels = task.parts[0].labels if task.form == "plain" else ()
+    labels = task.labels
     if len(labels) != 2 or answer.confidence is None or answer.text not in labels:
         return None
     return {label: answer.confidence if label == answer.text else 1 - answer.confidence for label in labels}

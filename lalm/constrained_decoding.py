@@ -167,7 +167,7 @@ class ProbabilityRecorder(LogitsProcessor):
 
 def task_constraint(spec: TaskSpec) -> Constraint | None:
     """The constraint of a task's answers; None for a single task with open text, which has none."""
-    if spec.form == "plain" and not spec.parts[0].labels:
+    if spec.form == "plain" and not spec.labels:
         return None
     values = [_value(part.labels, spec.form) for part in spec.parts]
     if spec.form == "json":

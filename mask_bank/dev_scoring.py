@@ -60,18 +60,14 @@ def score_mask(
     references = [task.target(dev.labels[clip]) for clip in clips]
     gates = mask.gates.to(model.device)
     found: list[str] = []
-    by_itself = 0
+    by_itself: list[bool] = []
     for start in range(0, len(clips), EVAL_BATCH):
         some = slice(start, start + EVAL_BATCH)
         found += dev_answers(model, task, gates, dev, clips[some], references[some])
-        if model.can_score and _has_labels(task):
-            by_itself += int(_says(model, dev.features.rows(list(clips[some])), references[some], gates).sum())
+        if model.can_score and task.labels:
+            by_itself += _says(model, dev.features.rows(clips[some]), references[some], gates).tolist()
     value = score_answers(task, found, references)
-    return DevScore(value, (value + 100 * by_itself / len(clips)) / 2 if model.can_score and _has_labels(task) else value)
-
-
-def _has_labels(task: TaskSpec) -> bool:
-    return task.form == "plain" and bool(task.parts[0].labels)
+    return DevScore(value, (value + 100 * sum(by_itself) / len(by_itself)) / 2 if by_itself else value)
 
 
 def _says(
@@ -98,7 +94,7 @@ def dev_answers(
     features = dev.features.rows(list(clips))
     said = list(references)
     missed = list(range(len(clips)))
-    if model.can_score and not _has_labels(task):
+    if model.can_score and not task.labels:
         missed = (~_says(model, features, references, gates)).nonzero()[:, 0].tolist()
     rows = [TaskRow(at, gates, task=task) for at in missed]
     answered = answer_task_rows(model, features, rows, max_new_tokens=model.max_tokens_for(references), batch=EVAL_BATCH)

@@ -226,7 +226,7 @@ def _check_together(body: ChatBody, route: Route) -> None:
 
 def _is_label(route: Route) -> bool:
     task = getattr(route, "task", None)
-    return route.mode == "one-pass" and task is not None and task.form == "plain" and bool(task.parts[0].labels)
+    return route.mode == "one-pass" and task is not None and bool(task.labels)
 
 
 def _head(name: ModelName, kind: str) -> dict[str, Any]:

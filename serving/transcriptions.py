@@ -241,7 +241,7 @@ def joins_as_text(route: Route) -> bool:
         return False
     if isinstance(route, Prompt):
         return True
-    return isinstance(route, ByMask) and (route.task is None or (route.task.form == "plain" and not route.task.parts[0].labels))
+    return isinstance(route, ByMask) and (route.task is None or (route.task.form == "plain" and not route.task.labels))
 
 
 async def deltas(
