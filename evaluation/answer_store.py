@@ -111,28 +111,41 @@ class AnswerStore:
         names = {"condition": trial.condition, "mask": trial.name, "wording": trial.wording}
         return [_renamed(each, names) for each in self._read[path]]
 
-    def make(self, clips: ClipSet, trial: Trial) -> None:
-        """Answer the clips, and keep the answers.
+    def make(self, clips: ClipSet, trial: Trial, budget: Budget) -> bool:
+        """Answer the clips and keep the answers, those of each batch at once: a run that was stopped goes on behind them.
+
+        Returns:
+            Whether all are answered; otherwise the time was over.
 
         Raises:
             AudioError: a clip cannot be read.
+            DataError: the answers that were kept are damaged.
             FileError: the answers cannot be written.
         """
-        features = self._features.get(clips.digest)
-        if features is None:
-            features = self._features[clips.digest] = ClipFeatures(self.model, clips.manifest)
-        made = predict(
+        path = self.path(clips, trial)
+        begun = path.with_suffix(".begun")
+        made = read(begun) if begun.exists() else []
+        while len(made) < len(clips.manifest):
+            if budget.is_spent:
+                return False
+            made += self._answer(clips, range(len(clips.manifest))[len(made) :][: self.batch], trial)
+            write_atomic("".join(map(to_line, made)).encode("utf-8", "backslashreplace"), begun, parents=True)
+        begun.replace(path)
+        return True
+
+    def _answer(self, clips: ClipSet, rows: range, trial: Trial) -> list[Prediction]:
+        if clips.digest not in self._features:
+            self._features[clips.digest] = ClipFeatures(self.model, clips.manifest)
+        return predict(
             self.model,
-            features,
-            clips.manifest.clips,
+            self._features[clips.digest].rows(list(rows)),
+            [clips.manifest.clips[at] for at in rows],
             clips.task,
             trial,
             batch=self.batch,
             max_new_tokens=self.max_new_tokens,
             unconstrained=self.unconstrained,
         )
-        lines = "".join(map(to_line, made)).encode("utf-8", "backslashreplace")
-        write_atomic(lines, self.path(clips, trial), parents=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,11 +192,9 @@ def run_jobs(jobs: Sequence[Job], budget: Budget, on_progress: Callable[[int, st
     missing = [job for job in jobs if not job.store.path(job.clips, job.trial).exists()]
     there = len(jobs) - len(missing)
     for made, job in enumerate(missing):
-        if budget.is_spent:
-            on_progress(there + made, "")
+        on_progress(there + made, "" if budget.is_spent else job.label)
+        if not job.store.make(job.clips, job.trial, budget):
             return len(missing) - made
-        on_progress(there + made, job.label)
-        job.store.make(job.clips, job.trial)
     on_progress(len(jobs), "")
     return 0
 

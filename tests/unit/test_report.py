@@ -155,6 +155,7 @@ def test_within_a_budget_every_table_gets_some_runs(bench):
 
 def test_what_no_table_shows_is_not_measured(make, bench):
     """Random orders are drawn as served: their unconstrained answers are not waited for, unless they are there."""
+    from amask.evaluation.answer_store import Budget
     from amask.evaluation.ablations import order_jobs
     from amask.evaluation.bench import headline, score_job
 
@@ -167,7 +168,7 @@ def test_what_no_table_shows_is_not_measured(make, bench):
         served, free = headline(score_job(job))
         assert (served is not None, free) == (True, None)
         assert bench.job(job.clips, job.trial).answers is None
-    bench.store.make(alone[0].clips, alone[0].trial)
+    bench.store.make(alone[0].clips, alone[0].trial, Budget())
     assert bench.job(alone[0].clips, alone[0].trial, served_only=True).store is bench.store
 
 
@@ -199,6 +200,26 @@ def test_heads_come_on_in_order_of_logit(bench):
     assert torch.equal(by_logit[mask.heads_on].bits, mask.bits)
     ordered = [by_logit[count].bits for count in sorted(by_logit)]
     assert all(bool((more | ~fewer).all()) for fewer, more in zip(ordered, ordered[1:], strict=False))
+
+
+def test_a_budget_that_ends_within_a_run_keeps_what_is_answered(bench, make, answered):
+    from amask.evaluation.answer_store import Budget
+    from amask.evaluation.evaluate import no_progress
+    from amask.evaluation.report import find_ablations, make_report
+
+    class ThreeBatches(Budget):
+        @property
+        def is_spent(self):
+            return sum(answered) >= 3 * bench.store.batch
+
+    bench.store.batch, bench.store.unconstrained = 2, False
+    made = make_report(bench, find_ablations(["main"]), ThreeBatches(), no_progress)
+    assert sum(answered) == 6  # of the first run's eight clips
+    assert not made.sections[0].rows
+    runs = made.left
+    assert make(["main"]).left == 0
+    assert sum(answered) == 8 * runs
+    assert not list(bench.store.folder.glob("*.begun"))
 
 
 def test_answers_are_found_again_only_for_the_same_run(bench, model, clips, tmp_path):
