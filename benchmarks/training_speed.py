@@ -17,8 +17,8 @@ from transformers import Qwen2AudioConfig, Qwen2AudioForConditionalGeneration, W
 
 from amask.lalm.batching import AudioFeatures, pad_rows
 from amask.lalm.gating import HeadSite, find_sites, gated
+from amask.mask_bank.lessons import group_by_length
 from amask.mask_bank.sampling import draw_noise, relaxed, straight_through
-from amask.mask_bank.training import group_by_length
 
 RATE = 16_000
 THEIRS = "authors' loop"

@@ -60,6 +60,12 @@ def train(
     sparsity: SparsityOption = None,
     steps: StepsOption = None,
     batch: BatchOption = None,
+    distillation: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the loss, 0 to 1, that is learned from what the model says when prompted with the task's wordings."
+        ),
+    ] = None,
     start: Annotated[str | None, typer.Option(help="A mask to start from, instead of all heads on.")] = None,
     recipe: Annotated[
         str,
@@ -89,8 +95,8 @@ def train(
         from .training import TrainOptions, parse_seeds, train_masks
 
         options = TrainOptions(
-            tuple(parse_seeds(seeds)), recipe, steps, batch, sparsity, model, device, dtype, data, tasks_file, start, name,
-            out_file, trim, skip_bad,
+            tuple(parse_seeds(seeds)), recipe, steps, batch, sparsity, distillation, model, device, dtype, data, tasks_file,
+            start, name, out_file, trim, skip_bad,
         )  # fmt: skip
         added = train_masks(tasks, open_bank(bank), options)
         print_added(added, as_json)

@@ -71,7 +71,7 @@ class TrainOptions:
     Attributes:
         seeds: one mask a task and seed.
         recipe: a name of `mask_bank.recipe.RECIPES`, or auto.
-        steps, batch, sparsity: changes of the recipe; None for none.
+        steps, batch, sparsity, distillation: changes of the recipe; None for none.
         model, device, dtype: what is loaded.
         data: a manifest or folder; None for the slice that ships.
         tasks_file: tasks of the user's own.
@@ -86,6 +86,7 @@ class TrainOptions:
     steps: int | None = None
     batch: int | None = None
     sparsity: float | None = None
+    distillation: float | None = None
     model: str = "pocket"
     device: str = "auto"
     dtype: str = "auto"
@@ -110,7 +111,7 @@ def train_masks(tasks: Sequence[str], bank: MaskBank, options: TrainOptions) -> 
     manifest = open_data(options.data)
     specs = find_tasks(tasks, manifest, collect_tasks(bank.folder, manifest.folder, file=options.tasks_file))
     names = name_masks(specs, options.name)
-    changes: dict[str, Any] = {"steps": options.steps, "batch": options.batch, "sparsity": options.sparsity}
+    changes: dict[str, Any] = {name: getattr(options, name) for name in ("steps", "batch", "sparsity", "distillation")}
     choose_recipe(specs, options.recipe, **changes)  # refused before the model is loaded
     if options.out_file:
         check_out(options.out_file, len(specs) * len(options.seeds))

@@ -6,6 +6,7 @@ from typing import Any
 import pydantic
 
 from ..data.tasks import TaskSpec
+from ..data.wordings import wordings
 from ..errors import DataError
 from ..lalm.base import LALM
 from .sampling import NoiseKind
@@ -32,6 +33,8 @@ class Recipe(pydantic.BaseModel):
         held: the share of the loss that counts, at each place of an answer, only the tokens that the task's constraint allows
             there, and nothing where it allows one alone: by it a mask learns what is left to it when it is used, and by the rest
             to say its answers freely.
+        distillation: the share of the rest that is learned not from right answers alone, but from what the model itself finds
+            likely when it is prompted with one of the task's wordings; for tasks that it does well by prompt.
         focal: exponent γ of the focal weight (1 − p)^γ: tokens the model is sure of count less.
         evaluations: how often the thresholded mask is tried on dev data; the best is kept.
         patience: after how many of these tries in a row without a better one the training ends; 0 for never.
@@ -57,6 +60,7 @@ class Recipe(pydantic.BaseModel):
     first: float = pydantic.Field(4.0, gt=0)
     focal: float = pydantic.Field(1.0, ge=0)
     held: float = pydantic.Field(0.0, ge=0, le=1)
+    distillation: float = pydantic.Field(0.0, ge=0, le=1)
     evaluations: int = pydantic.Field(5, ge=1)
     patience: int = pydantic.Field(0, ge=0)
     dev_clips: int = pydantic.Field(100, ge=1)
@@ -67,6 +71,16 @@ class Recipe(pydantic.BaseModel):
         if value > 1 and value != int(value):
             raise ValueError("expected a share of the steps, from 0 to 1, or a whole number of steps")
         return value
+
+    def require_prompts(self, tasks: Iterable[TaskSpec]) -> None:
+        """Find out if tasks have what is distilled.
+
+        Raises:
+            DataError: one has no wordings.
+        """
+        for task in tasks if self.distillation > 0 else ():
+            if not wordings(task):
+                raise DataError(f"{task.name} has no wordings to distil from; give it some in a tasks.toml, or distil nothing")
 
 
 SMALL = Recipe(
@@ -112,8 +126,9 @@ def choose_recipe(
             and a shorter training gets a higher rate, so that logits can travel as far.
 
     Raises:
-        DataError: there is no such recipe, or a setting is out of its range.
+        DataError: there is no such recipe, a setting is out of its range, or a task has no prompt that could be distilled.
     """
+    tasks = list(tasks)
     given = {key: value for key, value in changes.items() if value is not None}
     if name == "auto":
         large = parameters is not None and parameters > SMALL_MODEL
@@ -124,11 +139,13 @@ def choose_recipe(
     if isinstance(given.get("steps"), int) and given["steps"] > 0:
         given = _scaled(base, given["steps"]) | given
     try:
-        return Recipe.model_validate(base.model_dump() | given)
+        recipe = Recipe.model_validate(base.model_dump() | given)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ").lower()
         raise DataError(f"cannot train with {first['loc'][0]} {first['input']}: {message}") from None
+    recipe.require_prompts(tasks)
+    return recipe
 
 
 def model_size(model: LALM) -> int:

@@ -23,22 +23,18 @@ from torch import Tensor
 from ..data.tasks import TaskSpec
 from ..errors import DataError, ModelError
 from ..lalm.base import LALM
-from ..lalm.constrained_decoding import Constraint, task_constraint
+from ..lalm.constrained_decoding import task_constraint
 from .checkpoint import Checkpoint, TrainingState
 from .dev_scoring import ScoreFn, headline, score_mask
 from .distributed import leave, this_process
 from .labelled_clips import LabelledClips
-from .losses import row_losses
+from .lessons import MAX_TOKENS, Lesson, draw_prompts, group_by_length, lesson_losses
 from .mask import HeadMask
 from .recipe import Recipe
 from .sampling import draw_noise, relaxed, straight_through
 from .schedules import LearningRateSchedule, LinearSchedule
 
 _log = logging.getLogger(__name__)
-
-MAX_ROWS = 24  # rows that go through the model at once
-MAX_LENGTH_RATIO = 1.3  # how much longer the longest of them may be than the shortest; shorter ones are padded
-MAX_TOKENS = 4096  # of all rows that go through the model at once, padding included; halved where memory runs out
 
 
 @dataclass(frozen=True)
@@ -63,23 +59,6 @@ class TrainingProgress:
     seconds_left: float
 
 
-def group_by_length(lengths: Sequence[float], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
-    """Rows in pieces of similar length, the shortest first: so little is padded, which costs as much as what is heard.
-
-    Args:
-        lengths: of each row, in tokens.
-        max_tokens: of a piece, padding included; a longer row is a piece of its own.
-    """
-    pieces: list[list[int]] = []
-    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
-        last = pieces[-1] if pieces else []
-        fits = len(last) < MAX_ROWS and (len(last) + 1) * lengths[at] <= max_tokens
-        if not last or not fits or lengths[at] > MAX_LENGTH_RATIO * lengths[last[0]]:
-            pieces.append([])
-        pieces[-1].append(at)
-    return pieces
-
-
 class MaskTrainer:
     """Trains masks for some jobs at once on one model.
 
@@ -93,7 +72,7 @@ class MaskTrainer:
         checkpoints: a folder for the file that a killed training goes on from; None keeps none.
 
     Raises:
-        DataError: no clip has the labels of a job's task.
+        DataError: no clip has the labels of a job's task, or there is no prompt to distil.
         MaskError: a job starts from a mask of another model.
     """
 
@@ -120,6 +99,7 @@ class MaskTrainer:
                 raise DataError(
                     f"no {where} clip has labels for {job.task.name}; give a manifest that has with --data, see docs/data.md"
                 )
+        recipe.require_prompts(job.task for job in jobs)
         self.constraints = [task_constraint(job.task) for job in jobs]
         self.data = [train.hash(job.task, clips) for job, clips in zip(jobs, self.train_clips, strict=True)]
         self.dev_data = [dev.hash(job.task, clips) for job, clips in zip(jobs, self.dev_clips, strict=True)]
@@ -217,20 +197,21 @@ class MaskTrainer:
         recipe, step = self.recipe, state.step
         tau, scale = self.temperature.at(step), self.noise_scale.at(step)
         state.optimizer.param_groups[0]["lr"] = self.learning_rate.at(step)
-        rows: list[int] = []
+        lessons: list[Lesson] = []
         gates: list[Tensor] = []
-        targets: list[str] = []
         for at, job in enumerate(self.jobs):
             chosen, generator = self._draw(at, step)
             noise = draw_noise((recipe.batch, *self.model.geometry.shape), recipe.noise, generator)
             gates.append(straight_through(relaxed(state.logits[at], noise * scale, tau)))
-            targets += [job.task.target(self.train_set.labels[clip]) for clip in chosen]
-            rows += chosen
-        self.train_set.features.prefetch([*rows, *(clip for at in range(len(self.jobs)) for clip in self._draw(at, step + 1)[0])])
+            prompts = draw_prompts(job.task, recipe, generator)
+            labels = [self.train_set.labels[clip] for clip in chosen]
+            rows = zip(chosen, labels, prompts, strict=True)
+            lessons += [Lesson(clip, job.task.target(said), self.constraints[at], prompt) for clip, said, prompt in rows]
+        ahead = [clip for at in range(len(self.jobs)) for clip in self._draw(at, step + 1)[0]]
+        self.train_set.features.prefetch([*(lesson.clip for lesson in lessons), *ahead])
         sampled = torch.cat(gates).masked_fill(self.model.geometry.fixed, 1.0)
         leaf = sampled.detach().requires_grad_()
-        constraints = [constraint for constraint in self.constraints for _ in range(recipe.batch)]
-        losses = self._row_losses(rows, targets, constraints, leaf)
+        losses = self._row_losses(lessons, leaf)
         per_job = losses.view(len(self.jobs), recipe.batch).mean(1)
         penalty = recipe.sparsity * sampled[:, self.model.geometry.switchable].sum() / recipe.batch
         state.optimizer.zero_grad()
@@ -239,9 +220,7 @@ class MaskTrainer:
         on = (state.logits.detach() >= 0)[:, self.model.geometry.switchable].sum(-1)
         return tuple(per_job.tolist()), tuple(on.tolist()), tau
 
-    def _row_losses(
-        self, rows: list[int], targets: list[str], constraints: list[Constraint | None], gates: Tensor
-    ) -> Float[Tensor, " row"]:
+    def _row_losses(self, lessons: list[Lesson], gates: Tensor) -> Float[Tensor, " row"]:
         """Loss of each row; the gradient of all jobs' mean losses is added up in `gates.grad`.
 
         Rows of similar length go through the model together, forwards and backwards before the next ones, and no more tokens
@@ -251,15 +230,14 @@ class MaskTrainer:
             ModelError: there is no memory for a single row, or another process has ended.
         """
         features = self.train_set.features
-        lengths = [features.count(row) + len(target) / 4 for row, target in zip(rows, targets, strict=True)]
-        losses, gradient = torch.zeros(len(rows)), torch.zeros_like(gates)
+        lengths = [features.count(lesson.clip) + len(lesson.target) / 4 for lesson in lessons]
+        losses, gradient = torch.zeros(len(lessons)), torch.zeros_like(gates)
         pieces = self.process.share(group_by_length(lengths, self.max_tokens))
         while pieces:
             piece = pieces.pop(0)
             leaf = gates[piece].detach().requires_grad_()
             try:
-                heard, said = features.rows([rows[at] for at in piece]), [targets[at] for at in piece]
-                found = row_losses(self.model, heard, said, leaf, self.recipe, [constraints[at] for at in piece])
+                found = lesson_losses(self.model, features, [lessons[at] for at in piece], leaf, self.recipe)
                 (found.sum() / self.recipe.batch).backward()
             except torch.OutOfMemoryError:
                 pieces = self._halved(piece, [lengths[at] for at in piece]) + pieces

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import rel_entr
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, mo
     from amask.mask_bank.losses import row_losses
     from amask.mask_bank.sampling import draw_noise, relaxed, straight_through
 
-    monkeypatch.setattr("amask.mask_bank.training.MAX_ROWS", 3)
+    monkeypatch.setattr("amask.mask_bank.lessons.MAX_ROWS", 3)
     seen = []
     step = torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["params"][0].grad), step(self)))
@@ -98,7 +99,7 @@ def test_the_gradient_by_pieces_is_that_of_the_whole_batch(lalm, sets, train, mo
 
 @given(st.lists(st.floats(1, 400), max_size=60))
 def test_pieces_have_each_row_once_and_little_padding(lengths):
-    from amask.mask_bank.training import MAX_LENGTH_RATIO, MAX_ROWS, group_by_length
+    from amask.mask_bank.lessons import MAX_LENGTH_RATIO, MAX_ROWS, group_by_length
 
     pieces = group_by_length(lengths, 1000)
     assert sorted(at for piece in pieces for at in piece) == list(range(len(lengths)))
@@ -109,8 +110,8 @@ def test_pieces_have_each_row_once_and_little_padding(lengths):
 
 
 def test_memory_does_not_grow_with_the_rows_of_a_step(train, monkeypatch):
-    monkeypatch.setattr("amask.mask_bank.training.MAX_ROWS", 4)
-    monkeypatch.setattr("amask.mask_bank.training.MAX_LENGTH_RATIO", math.inf)
+    monkeypatch.setattr("amask.mask_bank.lessons.MAX_ROWS", 4)
+    monkeypatch.setattr("amask.mask_bank.lessons.MAX_LENGTH_RATIO", math.inf)
     held = {"now": 0, "most": 0}
 
     class Saved:
@@ -203,7 +204,7 @@ def test_fixed_layers_stay_on_in_training(lalm, train, monkeypatch):
         return gates.sum((1, 2))
 
     monkeypatch.setattr(lalm, "geometry", Geometry(lalm.geometry.heads, (0,)))
-    monkeypatch.setattr("amask.mask_bank.training.row_losses", spy)
+    monkeypatch.setattr("amask.mask_bank.lessons.row_losses", spy)
     trainer, told = train([("gr", 1)], steps=30, mean=0.0, sparsity=1.0)
     assert all(bool((gates[:, 0] == 1).all()) for gates in seen)
     assert any(bool((gates[:, 1] == 0).any()) for gates in seen)
@@ -220,10 +221,10 @@ def test_noise_fades(train, monkeypatch, noise_end, scales):
         off.append(1 - float(gates.detach().mean()))
         return 0 * gates.sum((1, 2))
 
-    monkeypatch.setattr("amask.mask_bank.training.MAX_ROWS", 200)
+    monkeypatch.setattr("amask.mask_bank.lessons.MAX_ROWS", 200)
     monkeypatch.setattr("amask.mask_bank.training.MAX_TOKENS", 10**9)
-    monkeypatch.setattr("amask.mask_bank.training.MAX_LENGTH_RATIO", math.inf)
-    monkeypatch.setattr("amask.mask_bank.training.row_losses", spy)
+    monkeypatch.setattr("amask.mask_bank.lessons.MAX_LENGTH_RATIO", math.inf)
+    monkeypatch.setattr("amask.mask_bank.lessons.row_losses", spy)
     train([("gr", 1)], steps=4, batch=200, mean=1.0, deviation=0.0, noise_end=noise_end)
     # A logit of 1 is sampled off where scale · noise < -1, for logistic noise in σ(-1 / scale) of 1600 draws.
     assert off == pytest.approx([1 / (1 + math.exp(1 / scale)) for scale in scales], abs=0.05)
@@ -350,6 +351,74 @@ def test_held_losses_are_of_the_choices_that_a_form_leaves(lalm, sets, task, sai
     assert float(both[0]) == pytest.approx(0.75 * float(free[0]) + 0.25 * sum(wanted) / count, rel=1e-4)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_what_is_distilled_is_what_the_prompted_model_finds_likely(lalm, sets, share):
+    """Against scipy's relative entropy; a right answer's first token has its weight, and padding none."""
+    from amask.mask_bank.losses import row_losses
+    from amask.mask_bank.recipe import Recipe
+
+    features, targets, prompt = sets[0].features.rows([0, 1]), ["ab", "a"], "say it"
+    gates = torch.ones(2, *lalm.geometry.shape)
+    gates[:, 0, 1] = gates[1, 1] = 0
+    with torch.no_grad():
+        masked = lalm.answered(features, targets, gates)[0].double().softmax(-1).numpy()
+        prompted = lalm.answered(features, targets, None, prompt)[0].double().softmax(-1).numpy()
+    by_token = rel_entr(prompted, masked).sum(1)  # a, b and its end; a and its end
+    assert (by_token > 1e-6).all()
+    taught = [(3 * by_token[0] + by_token[1] + by_token[2]) / 5, (3 * by_token[3] + by_token[4]) / 4]
+    right = row_losses(lalm, features, targets, gates, Recipe(first=3.0, focal=1.0)).tolist()
+    recipe = Recipe(first=3.0, focal=1.0, distillation=share)
+    found = row_losses(lalm, features, targets, gates, recipe, prompts=[prompt] * 2).tolist()
+    assert found == pytest.approx([share * a + (1 - share) * b for a, b in zip(taught, right, strict=True)], rel=1e-3)
+
+
+def test_distilling_brings_a_mask_to_the_prompted_model(lalm, sets, train):
+    """Nothing is learned from the labels here, which are drawn: what falls is the divergence from the prompted model."""
+    from amask.data.tasks import parse_task
+    from amask.data.wordings import wordings
+
+    _, told = train([("gr", 1)], steps=40, batch=8, peak=0.3, mean=0.0, first=1.0, noise_end=0.0, distillation=1.0)
+    losses = [now.losses[0] for now in told]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    assert len(wordings(parse_task("gr"))) > 1
+
+
+def test_prompts_are_drawn_anew_for_each_row_and_the_same_when_resumed(train, monkeypatch):
+    from amask.data.tasks import parse_task
+    from amask.data.wordings import wordings
+
+    seen = []
+
+    def spy(_model, _features, _targets, gates, _recipe, _constraints, prompts):
+        seen.append(prompts)
+        return gates.sum((1, 2))
+
+    monkeypatch.setattr("amask.mask_bank.lessons.row_losses", spy)
+    train([("gr", 1)], steps=4, distillation=0.5)
+    first, seen[:] = list(seen), []
+    train([("gr", 1)], steps=4, distillation=0.5)
+    assert seen == first
+    drawn = {prompt for prompts in seen for prompt in prompts}
+    assert len(drawn) > 3
+    assert drawn <= set(wordings(parse_task("gr")))
+    seen.clear()
+    train([("gr", 1)], steps=1)
+    assert all(prompts == [] for prompts in seen)
+
+
+def test_a_task_without_wordings_cannot_be_distilled(lalm, sets):
+    from amask.data.tasks import Task, TaskSpec
+    from amask.errors import DataError
+    from amask.mask_bank.recipe import Recipe, choose_recipe
+    from amask.mask_bank.training import MaskTrainer, TrainingJob
+
+    silent = TaskSpec(parts=(Task(name="gr", metric="acc", labels=("female", "male")),))
+    with pytest.raises(DataError, match="gr has no wordings to distil from"):
+        MaskTrainer(lalm, [TrainingJob(silent, 1)], *sets, Recipe(distillation=0.5))
+    with pytest.raises(DataError, match="gr has no wordings to distil from"):
+        choose_recipe([silent], distillation=0.5)
+
+
 def test_unknown_labels_are_refused(train):
     from amask.errors import DataError
 
@@ -374,13 +443,13 @@ def test_a_step_without_memory_is_done_in_smaller_pieces(train, monkeypatch):
 
         return run
 
-    monkeypatch.setattr("amask.mask_bank.training.MAX_LENGTH_RATIO", math.inf)
-    monkeypatch.setattr("amask.mask_bank.training.row_losses", spy(2))
+    monkeypatch.setattr("amask.mask_bank.lessons.MAX_LENGTH_RATIO", math.inf)
+    monkeypatch.setattr("amask.mask_bank.lessons.row_losses", spy(2))
     trainer, _ = train([("gr", 1)], steps=3, batch=6)
     assert torch.allclose(trainer.masks[0].logits, whole.logits, atol=1e-5)
     assert passes[0] > 2
     assert max(passes[-3:]) <= 2  # it has learned how much there is room for
-    monkeypatch.setattr("amask.mask_bank.training.row_losses", spy(0))
+    monkeypatch.setattr("amask.mask_bank.lessons.row_losses", spy(0))
     with pytest.raises(ModelError, match="out of memory with one row"):
         train([("gr", 1)], steps=3, batch=6)
 
