@@ -155,8 +155,8 @@ def test_within_a_budget_every_table_gets_some_runs(bench):
 
 def test_what_no_table_shows_is_not_measured(make, bench):
     """Random orders are drawn as served: their unconstrained answers are not waited for, unless they are there."""
-    from amask.evaluation.answer_store import Budget
     from amask.evaluation.ablations import order_jobs
+    from amask.evaluation.answer_store import Budget
     from amask.evaluation.bench import headline, score_job
 
     make(["order"])
