@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import and_, or_
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -14,7 +14,7 @@ from ..mask_bank.mask import HeadMask
 from ..mask_bank.plots import ON, draw_heatmap
 from .answer_store import Job
 from .bench import Bench, headline, metric_arrow, missing_note, score_job
-from .charts import FREE, RANDOM, UNPROMPTED, Curve, Strip, draw_curves, draw_masks, draw_points, draw_strips
+from .charts import FREE, RANDOM, UNPROMPTED, Curve, Strip, draw_bars, draw_curves, draw_masks, draw_points, draw_strips
 from .controls import random_like, random_order
 from .harness import Trial
 from .predictions import Condition
@@ -125,7 +125,7 @@ def order_section(bench: Bench) -> Section:
         panels[f"{name} ({metric}{metric_arrow(metric)})"] = _order_curves(found)
     text = (
         "Heads are switched on from the one with the highest logit to the one with the lowest; the band is of random orders. "
-        "The mask itself ends where logits fall below 0."
+        "The mask itself ends where logits fall below 0. Error rates above 150 % are cut off in the picture."
     )
     columns = ("task", "metric", "heads on", "by logit", "by logit, unc.", "random orders: lowest", "highest")
     note = missing_note(order_jobs(bench))
@@ -351,14 +351,12 @@ def transfer_section(bench: Bench) -> Section:
     note = "give another model with --to" if bench.other is None else missing_note(transfer_jobs(bench))
     if bench.other is not None and not lines:
         note = f"{bench.other.model.name} has {bench.other.model.geometry} heads, so no mask of {bench.model.name} fits it"
-    columns = (
-        "task",
-        "metric",
-        "own model",
-        "own, unc.",
-        "other model",
-        "other, unc.",
-        "other unprompted",
-        "other unprompted, unc.",
-    )
-    return Section("transfer", "Transfer to another model", text, columns, tuple(lines), note=note)
+    models = ("own model", "other model", "other unprompted")
+    columns = ("task", "metric", *(column for model in models for column in (model, f"{model}, unc.")))
+
+    def draw() -> "Figure":
+        groups = [f"{name} ({metric}{metric_arrow(str(metric))})" for name, metric, *_ in lines]
+        series = {model: [cast("float | None", line[2 + 2 * at]) for line in lines] for at, model in enumerate(models)}
+        return draw_bars(groups, series, "as 'amask run' answers")
+
+    return Section("transfer", "Transfer to another model", text, columns, tuple(lines), note=note, draw=draw if lines else None)

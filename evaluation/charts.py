@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PROMPT, UNSEEN, UNPROMPTED, RANDOM, FREE = "#e76f51", "#f4a261", "#8d99ae", "#bc6c25", "#457b9d"
 COLOURS = {"mask": ON, "prompt": PROMPT, "unprompted": UNPROMPTED, "random": RANDOM, "other": FREE, "parallel": "#264653"}
+COLOURS |= {"own model": ON, "other model": FREE, "other unprompted": UNPROMPTED}
+HIGHEST = 150  # percent; error rates that are higher say only that nothing is right
 MARKS = {"mask": "D", "prompt": "o", "unprompted": "x", "random": "s", "other": "^"}
 
 
@@ -134,7 +136,7 @@ def draw_strips(panels: Mapping[str, Sequence[Strip]]) -> "Figure":
 
 
 def draw_curves(panels: Mapping[str, Sequence[Curve]], xlabel: str) -> "Figure":
-    """A panel each, with lines and bands.
+    """A panel each, with lines and bands; error rates above `HIGHEST` are cut off.
 
     Args:
         panels: title → lines.
@@ -149,6 +151,8 @@ def draw_curves(panels: Mapping[str, Sequence[Curve]], xlabel: str) -> "Figure":
             axes.plot(curve.x, curve.y, color=curve.colour, linewidth=1.6, marker="o", markersize=3, label=curve.label)
             if curve.band:
                 axes.fill_between(curve.x, *curve.band, color=curve.colour, alpha=0.18, linewidth=0)
+        if max(value for curve in curves for value in curve.y) > HIGHEST:
+            axes.set_ylim(-5, HIGHEST)
         axes.set_xlabel(xlabel, fontsize=8, color=GRID)
         axes.grid(color=PALE, linewidth=0.8)
         _plain(axes, title)

@@ -202,6 +202,29 @@ def test_heads_come_on_in_order_of_logit(bench):
     assert all(bool((more | ~fewer).all()) for fewer, more in zip(ordered, ordered[1:], strict=False))
 
 
+def test_masks_are_tried_on_another_model_with_a_picture(bench, model, tiny_qwen2_audio, answered):
+    from dataclasses import replace
+
+    from amask.evaluation.answer_store import AnswerStore, Budget
+    from amask.evaluation.bench import Bench
+    from amask.evaluation.evaluate import no_progress
+    from amask.evaluation.report import find_ablations, make_report
+    from amask.lalm.qwen2_audio import Qwen2Audio
+
+    other = Qwen2Audio("other", *tiny_qwen2_audio(seed=1), model.template)
+    other.encode = model.encode
+    moved = replace(bench, other=Bench(other, AnswerStore(other, bench.store.folder), {}, (), bench.sets, bench.options))
+    (section,) = make_report(moved, find_ablations(["transfer"]), Budget(), no_progress).sections
+    assert {row[0] for row in section.rows} == {"gr", "asr"}
+    assert section.columns[:4] == ("task", "metric", "own model", "own model, unc.")
+    (axes,) = section.draw().axes
+    drawn = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
+    columns = section.columns
+    assert drawn == {
+        name: [row[columns.index(name)] for row in section.rows] for name in ("own model", "other model", "other unprompted")
+    }
+
+
 def test_a_budget_that_ends_within_a_run_keeps_what_is_answered(bench, make, answered):
     from amask.evaluation.answer_store import Budget
     from amask.evaluation.evaluate import no_progress
