@@ -72,12 +72,15 @@ class Recipe(pydantic.BaseModel):
             raise ValueError("expected a share of the steps, from 0 to 1, or a whole number of steps")
         return value
 
-    def require_prompts(self, tasks: Iterable[TaskSpec]) -> None:
-        """Find out if tasks have what is distilled.
+    def check_distillation(self, tasks: Iterable[TaskSpec]) -> None:
+        """Find out if there is something to distil, where that is wanted.
 
         Raises:
-            DataError: one has no wordings.
+            DataError: a task has no wordings, or all of the loss is held.
         """
+        if self.distillation > 0 and self.held == 1:
+            reason = "a composite learns only what its form leaves open, and distils nothing"
+            raise DataError(f"{reason}; leave --distillation out, or take --recipe small")
         for task in tasks if self.distillation > 0 else ():
             if not wordings(task):
                 raise DataError(f"{task.name} has no wordings to distil from; give it some in a tasks.toml, or distil nothing")
@@ -144,7 +147,7 @@ def choose_recipe(
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ").lower()
         raise DataError(f"cannot train with {first['loc'][0]} {first['input']}: {message}") from None
-    recipe.require_prompts(tasks)
+    recipe.check_distillation(tasks)
     return recipe
 
 

@@ -99,7 +99,7 @@ class MaskTrainer:
                 raise DataError(
                     f"no {where} clip has labels for {job.task.name}; give a manifest that has with --data, see docs/data.md"
                 )
-        recipe.require_prompts(job.task for job in jobs)
+        recipe.check_distillation(job.task for job in jobs)
         self.constraints = [task_constraint(job.task) for job in jobs]
         self.data = [train.hash(job.task, clips) for job, clips in zip(jobs, self.train_clips, strict=True)]
         self.dev_data = [dev.hash(job.task, clips) for job, clips in zip(jobs, self.dev_clips, strict=True)]

@@ -419,6 +419,17 @@ def test_a_task_without_wordings_cannot_be_distilled(lalm, sets):
         choose_recipe([silent], distillation=0.5)
 
 
+def test_what_is_all_held_to_a_form_distils_nothing_and_says_so():
+    from amask.data.tasks import parse_task
+    from amask.errors import DataError
+    from amask.mask_bank.recipe import choose_recipe
+
+    both = parse_task("gr-asr")
+    with pytest.raises(DataError, match="a composite learns only what its form leaves open"):
+        choose_recipe([both], distillation=0.5)
+    assert choose_recipe([both], "small", distillation=0.5).distillation == 0.5
+
+
 def test_unknown_labels_are_refused(train):
     from amask.errors import DataError
 
