@@ -41,3 +41,11 @@ def test_what_cannot_be_is_refused(choose):
         choose("gr", name="huge")
     with pytest.raises(DataError, match="cannot train with steps 0"):
         choose("gr", steps=0)
+
+
+def test_what_is_all_held_to_a_form_distils_nothing_and_says_so(choose):
+    from amask.errors import DataError
+
+    with pytest.raises(DataError, match="a composite learns only what its form leaves open"):
+        choose("gr-asr", distillation=0.5)
+    assert choose("gr-asr", name="small", distillation=0.5).distillation == 0.5
